@@ -1,0 +1,70 @@
+//! The typed values of a document that filters and re-scoring look at.
+
+use bincode::{Decode, Encode};
+
+use super::{FieldId, GeoPoint};
+
+/// All values of one field of one document; never empty.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub enum Value {
+    /// Text and keywords.
+    Words(Vec<String>),
+    /// Numbers, and times in microseconds since 1970.
+    Numbers(Vec<f64>),
+    Places(Vec<GeoPoint>),
+    Bools(Vec<bool>),
+}
+
+/// A document's values by field, in the order of the fields.
+#[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
+pub struct Attributes(Vec<(u16, Value)>);
+
+impl Attributes {
+    /// Adds a field's values; fields must come in their order.
+    pub(super) fn push(&mut self, field: FieldId, value: Value) {
+        debug_assert!(self.0.last().is_none_or(|(last, _)| *last < field.0), "fields come in order");
+        self.0.push((field.0, value));
+    }
+
+    /// The values of a field, if the document has any.
+    pub fn get(&self, field: FieldId) -> Option<&Value> {
+        self.0.binary_search_by_key(&field.0, |(f, _)| *f).ok().map(|i| &self.0[i].1)
+    }
+
+    /// All fields that have values.
+    pub fn iter(&self) -> impl Iterator<Item = (FieldId, &Value)> {
+        self.0.iter().map(|(field, value)| (FieldId(*field), value))
+    }
+
+    /// Words of a text or keyword field; empty if there are none.
+    pub fn words(&self, field: Option<FieldId>) -> &[String] {
+        match field.and_then(|f| self.get(f)) {
+            Some(Value::Words(words)) => words,
+            _ => &[],
+        }
+    }
+
+    /// First number or time of a field.
+    pub fn number(&self, field: Option<FieldId>) -> Option<f64> {
+        match field.and_then(|f| self.get(f)) {
+            Some(Value::Numbers(numbers)) => numbers.first().copied(),
+            _ => None,
+        }
+    }
+
+    /// Places of a geo field; empty if there are none.
+    pub fn places(&self, field: Option<FieldId>) -> &[GeoPoint] {
+        match field.and_then(|f| self.get(f)) {
+            Some(Value::Places(places)) => places,
+            _ => &[],
+        }
+    }
+
+    /// First truth value of a field.
+    pub fn bool(&self, field: Option<FieldId>) -> Option<bool> {
+        match field.and_then(|f| self.get(f)) {
+            Some(Value::Bools(bools)) => bools.first().copied(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The words of the field as types: what a collection, a document, a filter and a hit are.
+//!
+//! Everything here is parsed at the edge and trusted inside: an [`Embedding`] is finite and of unit length, a
+//! [`Filter`] names only fields that exist, a [`DocumentId`] is of a sane length.
+
+mod attributes;
+mod document;
+mod embedding;
+mod filter;
+mod geo;
+mod hit;
+mod ids;
+mod schema;
+mod time;
+
+pub use attributes::{Attributes, Value};
+pub use document::{Change, Document, DocumentError};
+pub use embedding::{Embedding, EmbeddingError};
+pub use filter::{Condition, Filter, FilterError, Range};
+pub use geo::GeoPoint;
+pub use hit::{Candidate, Plan, Strategy};
+pub use ids::{CollectionName, DocumentId, GenerationId, NameError, SeqNo};
+pub use schema::{CollectionDefinition, FieldId, FieldSpec, FieldType, Role, Schema, SchemaError, Template};
+pub use time::parse_time_us;

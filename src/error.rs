@@ -1,0 +1,24 @@
+//! What the caller should do about a failure: every error of every module has one of these kinds.
+
+/// The one thing that all modules' errors share; `http/error.rs` maps it to a status, `main` to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request cannot be read: mend its form (HTTP 400).
+    Malformed,
+    /// The request can be read, but a value in it cannot be accepted: mend the value (HTTP 422).
+    Invalid,
+    /// Something the request names does not exist (HTTP 404).
+    NotFound,
+    /// It contradicts what is there already (HTTP 409).
+    Conflict,
+    /// It is over a limit: send less at once (HTTP 413).
+    TooLarge,
+    /// The server is full: try again shortly (HTTP 429).
+    Overloaded,
+    /// Something the server needs is not ready or has failed: an operator must look (HTTP 503).
+    Unavailable,
+    /// Data on disk is not what was written: restore or rebuild it (HTTP 500).
+    Corrupt,
+    /// A bug or an unforeseen failure: report it (HTTP 500).
+    Internal,
+}

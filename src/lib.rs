@@ -1,0 +1,5 @@
+//! Kindred: find jobs and members by meaning.
+#![deny(unsafe_code)]
+pub mod domain;
+pub mod error;
+pub mod storage;

@@ -1,0 +1,36 @@
+//! Read-only memory maps; one of the two places with `unsafe`.
+
+use std::fs::File;
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use super::StorageError;
+
+/// A file's bytes, read by the operating system as they are touched. The start is page-aligned.
+#[derive(Debug)]
+pub struct MappedFile {
+    map: Mmap,
+}
+
+impl MappedFile {
+    /// Maps a whole file.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] when it cannot be opened or mapped.
+    #[expect(unsafe_code, reason = "mapping is unsafe by nature: see SAFETY")]
+    pub fn open(path: &Path) -> Result<Self, StorageError> {
+        let file = File::open(path).map_err(StorageError::io("open", path))?;
+        // SAFETY: the bytes must not change while they are mapped. Only files of published generations are mapped; those are
+        // written under another name, never opened for writing again, and deleted by unlinking, which leaves maps intact. The
+        // data folder is locked against other kindred processes. Whoever edits it by hand can make reads return other numbers
+        // or, by cutting a file short, end the process (SIGBUS), but every value read is bounded before it is used as an index.
+        let map = unsafe { Mmap::map(&file) }.map_err(StorageError::io("map", path))?;
+        Ok(Self { map })
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+}

@@ -1,0 +1,195 @@
+//! The only place that syncs, renames, locks, truncates and maps files.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | durable steps: synced files, atomic replacement, folder sync, the lock of a data folder |
+//! | `sections.rs` | the one container format of all immutable files: header, table, checksummed sections |
+//! | `mmap.rs` | read-only memory maps |
+//!
+//! Data on disk is immutable or append-only; what must change is replaced whole: write aside, sync, rename, sync the folder.
+
+mod mmap;
+mod sections;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+pub use mmap::MappedFile;
+pub use sections::{SectionFile, SectionWriter};
+
+use crate::error::ErrorKind;
+
+/// A file operation that failed, or a file that is not what it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("cannot {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is damaged or not a Kindred file: {reason}. Restore it from a backup, or delete its generation and rebuild the collection", path.display())]
+    Corrupt { path: PathBuf, reason: String },
+    #[error("{} is in use by another kindred process ({holder}). Stop that one, choose another storage.data_dir, or send your request to it over HTTP", path.display())]
+    Locked { path: PathBuf, holder: String },
+}
+
+impl StorageError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Locked { .. } => ErrorKind::Conflict,
+        }
+    }
+
+    /// Wraps what the operating system said.
+    pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A file whose bytes are wrong.
+    pub fn corrupt(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Corrupt { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+/// Creates a folder and those above it.
+pub fn create_dir(path: &Path) -> Result<(), StorageError> {
+    fs::create_dir_all(path).map_err(StorageError::io("create the folder", path))
+}
+
+/// Makes the names in a folder durable.
+pub fn sync_dir(path: &Path) -> Result<(), StorageError> {
+    // Only Unix can sync a folder; elsewhere the rename itself is as durable as it gets.
+    if cfg!(unix) {
+        File::open(path).and_then(|dir| dir.sync_all()).map_err(StorageError::io("sync the folder", path))?;
+    }
+    Ok(())
+}
+
+/// Replaces a file's contents: after a crash the old or the new bytes are there, never a mixture.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let aside = path.with_added_extension("new");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&aside)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    write().map_err(StorageError::io("write", &aside))?;
+    fs::rename(&aside, path).map_err(StorageError::io("replace", path))?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Moves a finished folder to its final name; `to` must not exist.
+pub fn publish_dir(from: &Path, to: &Path) -> Result<(), StorageError> {
+    sync_dir(from)?;
+    fs::rename(from, to).map_err(StorageError::io("publish", to))?;
+    sync_dir(to.parent().unwrap_or(Path::new(".")))
+}
+
+/// Deletes a folder and what is in it; one that is not there is no error.
+pub fn remove_dir(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StorageError::io("delete the folder", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Deletes a file; one that is not there is no error.
+pub fn remove_file(path: &Path) -> Result<(), StorageError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StorageError::io("delete", path)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Reads a whole file, `None` if it is not there.
+pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(StorageError::io("read", path)(e)),
+    }
+}
+
+/// Names of the entries of a folder, sorted; empty if the folder is not there.
+pub fn list_dir(path: &Path) -> Result<Vec<String>, StorageError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(StorageError::io("list the folder", path)(e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StorageError::io("list the folder", path))?;
+        names.extend(entry.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// A lock on a file that lasts until it is dropped or the process ends, however it ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, or says who holds it.
+    ///
+    /// # Errors
+    /// [`StorageError::Locked`] when another process holds it.
+    pub fn acquire(path: &Path) -> Result<Self, StorageError> {
+        let mut file = Self::open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let holder = fs::read_to_string(path).unwrap_or_default();
+                return Err(StorageError::Locked { path: path.parent().unwrap_or(path).to_owned(), holder: holder.trim().to_owned() });
+            }
+            Err(fs::TryLockError::Error(e)) => return Err(StorageError::io("lock", path)(e)),
+        }
+        // The note is for people; the lock itself is the operating system's.
+        let note = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));
+        note.map_err(StorageError::io("write", path))?;
+        Ok(Self { _file: file })
+    }
+
+    /// Takes the lock, waiting for whoever holds it.
+    pub fn wait(path: &Path) -> Result<Self, StorageError> {
+        let file = Self::open(path)?;
+        file.lock().map_err(StorageError::io("lock", path))?;
+        Ok(Self { _file: file })
+    }
+
+    fn open(path: &Path) -> Result<File, StorageError> {
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).map_err(StorageError::io("open the lock", path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replacing_leaves_no_trace_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("CURRENT");
+        replace_file(&path, b"1").unwrap();
+        replace_file(&path, b"2").unwrap();
+        assert_eq!(read_file(&path).unwrap().unwrap(), b"2");
+        assert_eq!(list_dir(dir.path()).unwrap(), ["CURRENT"]);
+        assert_eq!(read_file(&dir.path().join("none")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_second_holder_is_told_who_the_first_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let first = Lock::acquire(&path).unwrap();
+        let second = Lock::acquire(&path).unwrap_err();
+        assert!(second.to_string().contains(&format!("process {}", std::process::id())), "{second}");
+        drop(first);
+        Lock::acquire(&path).unwrap();
+    }
+}
