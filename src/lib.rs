@@ -3,3 +3,4 @@
 pub mod domain;
 pub mod error;
 pub mod storage;
+pub mod telemetry;

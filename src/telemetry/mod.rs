@@ -1,0 +1,5 @@
+//! What Kindred tells about itself: logs, metrics and progress.
+
+mod progress;
+
+pub use progress::Progress;
