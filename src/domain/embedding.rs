@@ -49,6 +49,11 @@ impl Embedding {
     }
 
     /// The numbers, `[dims]`.
+    pub fn into_vec(self) -> Vec<f32> {
+        self.0
+    }
+
+    /// The numbers, `[dims]`.
     pub fn as_slice(&self) -> &[f32] {
         &self.0
     }

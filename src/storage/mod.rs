@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 pub use mmap::MappedFile;
-pub use sections::{SectionFile, SectionWriter};
+pub use sections::{SectionFile, SectionWriter, container_checksum};
 
 use crate::error::ErrorKind;
 

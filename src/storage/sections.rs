@@ -17,7 +17,7 @@
 //! what was written; that they make sense is for the user to check.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -189,6 +189,24 @@ impl SectionFile {
     /// Length of the file in bytes.
     pub fn size_bytes(&self) -> u64 {
         self.map.bytes().len() as u64
+    }
+}
+
+/// Length in bytes of a container, and the checksum in its header, which covers those of all sections.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] when the file is too short for a header; [`StorageError::Io`].
+pub fn container_checksum(path: &Path) -> Result<(u64, u32), StorageError> {
+    let read = || -> std::io::Result<(u64, [u8; HEADER_BYTES])> {
+        let mut file = File::open(path)?;
+        let mut header = [0; HEADER_BYTES];
+        file.read_exact(&mut header)?;
+        Ok((file.metadata()?.len(), header))
+    };
+    match read() {
+        Ok((len, header)) => Ok((len, u32::from_le_bytes(header[28..].try_into().expect("four bytes")))),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(StorageError::corrupt(path, "it is too short for a header")),
+        Err(e) => Err(StorageError::io("read", path)(e)),
     }
 }
 

@@ -1,1 +1,10 @@
+//! All integration tests, in one binary: the real model, the real index, the real router.
 
+mod app;
+mod bad_input;
+mod files;
+mod layers;
+mod operations;
+mod query;
+mod rebuild;
+mod write;

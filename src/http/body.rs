@@ -1,0 +1,51 @@
+//! JSON bodies whose errors name the field at fault.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+use crate::error::ErrorKind;
+
+/// A body read as JSON, whatever content type it claims: `curl -d` says it is a form.
+pub struct JsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+            let path = e.path().to_string();
+            let message = format!("the body cannot be read: {}", e.inner());
+            ApiError::new(ErrorKind::Malformed, message, (path != ".").then_some(path))
+        })?;
+        json.end().map_err(|e| ApiError::new(ErrorKind::Malformed, format!("there is more behind the JSON body: {e}"), None))?;
+        Ok(Self(value))
+    }
+}
+
+/// A body as it is, within the limit.
+pub struct RawBody(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for RawBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(e) => Err(refused(&e)),
+        }
+    }
+}
+
+fn refused(e: &BytesRejection) -> ApiError {
+    if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let message = "the body is over the limit (http.max_body_bytes): send it in parts, or use `kindred ingest`";
+        return ApiError::new(ErrorKind::TooLarge, message, None);
+    }
+    ApiError::new(ErrorKind::Malformed, format!("the body cannot be read: {e}"), None)
+}

@@ -1,0 +1,81 @@
+//! Collections: what there is, making and deleting.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::Services;
+use super::body::JsonBody;
+use super::error::{ApiError, ErrorBody};
+use crate::domain::{CollectionDefinition, CollectionName};
+use crate::error::ErrorKind;
+use crate::pipeline::{CollectionInfo, PipelineError};
+
+/// All collections.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct CollectionList {
+    collections: Vec<CollectionInfo>,
+}
+
+/// What was deleted.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Deleted {
+    deleted: String,
+}
+
+/// The name of a collection that should be there. One that cannot be a name is one that is not there.
+pub(super) fn existing(name: &str) -> Result<CollectionName, ApiError> {
+    CollectionName::new(name).map_err(|e| ApiError::new(ErrorKind::NotFound, e.to_string(), Some("collection".to_owned())))
+}
+
+/// List the collections.
+#[utoipa::path(get, path = "/v1/collections", responses((status = 200, body = CollectionList)))]
+pub async fn list(State(services): State<Arc<Services>>) -> Json<CollectionList> {
+    Json(CollectionList { collections: services.catalog.list() })
+}
+
+/// Look at a collection.
+#[utoipa::path(get, path = "/v1/collections/{collection}", responses((status = 200, body = CollectionInfo), (status = "4XX", body = ErrorBody)))]
+pub async fn get(State(services): State<Arc<Services>>, Path(name): Path<String>) -> Result<Json<CollectionInfo>, ApiError> {
+    Ok(Json(services.catalog.get(&existing(&name)?)?))
+}
+
+/// Make a collection. Making it again with the same definition changes nothing.
+#[utoipa::path(put, path = "/v1/collections/{collection}", request_body = CollectionDefinition,
+    responses((status = 201, body = CollectionInfo), (status = 200, body = CollectionInfo), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn put(
+    State(services): State<Arc<Services>>,
+    Path(name): Path<String>,
+    JsonBody(definition): JsonBody<CollectionDefinition>,
+) -> Result<(StatusCode, Json<CollectionInfo>), ApiError> {
+    let name = CollectionName::new(name)?;
+    let catalog = Arc::clone(&services.catalog);
+    blocking(move || {
+        let is_new = catalog.put(&name, &definition)?;
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Ok((status, Json(catalog.get(&name)?)))
+    })
+    .await
+}
+
+/// Delete a collection and its documents. One that comes from the configuration is there again at once, empty.
+#[utoipa::path(delete, path = "/v1/collections/{collection}",
+    responses((status = 200, body = Deleted), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn delete(State(services): State<Arc<Services>>, Path(name): Path<String>) -> Result<Json<Deleted>, ApiError> {
+    let name = existing(&name)?;
+    let catalog = Arc::clone(&services.catalog);
+    blocking(move || {
+        catalog.delete(&name)?;
+        Ok(Json(Deleted { deleted: name.to_string() }))
+    })
+    .await
+}
+
+/// Runs what waits for the disk away from the threads that serve HTTP.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static) -> Result<T, ApiError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| PipelineError::WorkerLost)?;
+    Ok(done?)
+}

@@ -1,0 +1,107 @@
+//! The one error shape: `{"error": {"code", "message", "field"?, "request_id"}}`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::request;
+use crate::domain::NameError;
+use crate::error::ErrorKind;
+use crate::pipeline::{ItemError, PipelineError};
+
+/// An error as a client sees it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ErrorBody {
+    pub error: ErrorDetail,
+}
+
+/// What went wrong, and what to do about it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ErrorDetail {
+    /// What kind of failure it is, for programs: `malformed`, `invalid`, `not_found`, `conflict`, `too_large`, …
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+    /// The part of the request at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Also in the `x-request-id` header and in the server's log.
+    pub request_id: String,
+}
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    field: Option<String>,
+}
+
+/// The one map from a kind of error to a status and a code.
+pub fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
+    match kind {
+        ErrorKind::Malformed => (StatusCode::BAD_REQUEST, "malformed"),
+        ErrorKind::Invalid => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+        ErrorKind::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+        ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
+        ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        ErrorKind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+        ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        ErrorKind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, "corrupt"),
+        ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+    }
+}
+
+impl ApiError {
+    /// A failure of one kind, about one part of the request.
+    pub fn new(kind: ErrorKind, message: impl Into<String>, field: Option<String>) -> Self {
+        let (status, code) = status_of(kind);
+        Self { status, code, message: message.into(), field }
+    }
+
+    pub fn unknown_route() -> Self {
+        Self::new(ErrorKind::NotFound, "there is nothing at this path: GET /openapi.json lists what there is", None)
+    }
+
+    pub fn wrong_method() -> Self {
+        let message = "this path does not take this method: GET /openapi.json lists what it takes".to_owned();
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message, field: None }
+    }
+}
+
+impl From<PipelineError> for ApiError {
+    fn from(e: PipelineError) -> Self {
+        let kind = e.kind();
+        if matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable) {
+            // The whole chain goes to the log, once; the client gets the sentence that was written for it.
+            let chain = anyhow::Chain::new(&e).map(ToString::to_string).collect::<Vec<_>>().join(": ");
+            tracing::error!(request_id = %request::id(), error = %chain, "request failed");
+        }
+        Self::new(kind, e.to_string(), e.field().map(str::to_owned))
+    }
+}
+
+impl From<NameError> for ApiError {
+    fn from(e: NameError) -> Self {
+        Self::new(e.kind(), e.to_string(), None)
+    }
+}
+
+impl From<ItemError> for ApiError {
+    fn from(e: ItemError) -> Self {
+        Self::new(e.kind, e.message, e.field)
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let error = ErrorDetail { code: self.code, message: self.message, field: self.field, request_id: request::id() };
+        let mut response = (self.status, Json(ErrorBody { error })).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("1"));
+        }
+        response
+    }
+}

@@ -1,0 +1,78 @@
+//! The HTTP API: every route on one page.
+//!
+//! | file | routes |
+//! |---|---|
+//! | `search.rs` | `POST /v1/collections/{c}/search`, `POST /v1/match` |
+//! | `documents.rs` | `PUT /v1/collections/{c}/documents`, `GET`, `DELETE …/documents/{id}` |
+//! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
+//! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
+//! | `body.rs` | JSON bodies whose errors name the field |
+//! | `error.rs` | the one error shape, and the one map from kinds of errors to statuses |
+//! | `request.rs` | request ids, logs and metrics of every request |
+
+mod body;
+mod collections;
+mod documents;
+mod error;
+mod operations;
+mod request;
+mod search;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::pipeline::{Catalog, QueryPipeline, WritePipeline};
+use error::ApiError;
+
+/// What the handlers need.
+#[derive(Debug)]
+pub struct Services {
+    pub query: QueryPipeline,
+    pub write: Arc<WritePipeline>,
+    pub catalog: Arc<Catalog>,
+    pub max_body_bytes: usize,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(title = "Kindred", description = "Find jobs and members by meaning."))]
+struct ApiDoc;
+
+/// All routes.
+pub fn router(services: Services) -> Router {
+    let max_body_bytes = services.max_body_bytes;
+    let (router, api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
+        .routes(routes!(search::search))
+        .routes(routes!(search::match_documents))
+        .routes(routes!(collections::list))
+        .routes(routes!(collections::get, collections::put, collections::delete))
+        .routes(routes!(documents::put))
+        .routes(routes!(documents::get, documents::delete))
+        .routes(routes!(operations::healthz))
+        .routes(routes!(operations::livez))
+        .routes(routes!(operations::readyz))
+        .routes(routes!(operations::metrics))
+        .routes(routes!(operations::info))
+        .split_for_parts();
+    let api = api.to_json().expect("the description is made of strings");
+    router
+        .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))
+        .fallback(|| async { ApiError::unknown_route() })
+        .method_not_allowed_fallback(|| async { ApiError::wrong_method() })
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(middleware::from_fn(request::observe))
+        .with_state(Arc::new(services))
+}
+
+/// Serves the routes until `end` comes; requests under way are answered first.
+///
+/// # Errors
+/// The listener broke.
+pub async fn serve(listener: tokio::net::TcpListener, router: Router, end: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(end).await
+}

@@ -1,0 +1,71 @@
+//! What operators and their machines ask.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Serialize;
+
+use super::Services;
+use super::error::{ApiError, ErrorBody};
+use crate::pipeline::{CollectionInfo, ModelInfo};
+use crate::telemetry;
+
+/// What this server is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Info {
+    version: &'static str,
+    /// The loaded model, and the provider it runs on.
+    model: ModelInfo,
+    collections: Vec<String>,
+}
+
+/// Whether everything works.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Ready {
+    ready: bool,
+    collections: usize,
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
+pub async fn healthz() -> &'static str {
+    "ok"
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/livez", responses((status = 200, body = String)))]
+pub async fn livez() -> &'static str {
+    "ok"
+}
+
+/// The collections are open and the encoder has just answered a probe.
+#[utoipa::path(get, path = "/readyz", responses((status = 200, body = Ready), (status = 503, body = ErrorBody)))]
+pub async fn readyz(State(services): State<Arc<Services>>) -> Result<Json<Ready>, ApiError> {
+    services.catalog.probe().await?;
+    Ok(Json(Ready { ready: true, collections: services.catalog.list().len() }))
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+pub async fn metrics(State(services): State<Arc<Services>>) -> impl IntoResponse {
+    for CollectionInfo { name, n_documents, n_changes, .. } in services.catalog.list() {
+        telemetry::metrics::collection_size(&name, n_documents, n_changes);
+    }
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry::metrics::install().render())
+}
+
+/// Version, model and the provider in use.
+#[utoipa::path(get, path = "/v1/info", responses((status = 200, body = Info)))]
+pub async fn info(State(services): State<Arc<Services>>) -> Json<Info> {
+    let model = services.catalog.model().clone();
+    let collections = services.catalog.list().into_iter().map(|c| c.name).collect();
+    Json(Info { version: env!("CARGO_PKG_VERSION"), model, collections })
+}
+
+/// The description of this API, OpenAPI 3.1.
+pub async fn openapi(api: String) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], api)
+}

@@ -1,0 +1,49 @@
+//! What every request gets: an id, a line in the log, its metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::telemetry::metrics;
+
+const HEADER: &str = "x-request-id";
+const MAX_ID_BYTES: usize = 128;
+
+tokio::task_local! {
+    static REQUEST_ID: String;
+}
+
+/// The id of the request being answered.
+pub fn id() -> String {
+    REQUEST_ID.try_with(String::clone).unwrap_or_default()
+}
+
+/// Gives the request its id (the client's own, if it sent a sane one) and tells log and metrics how it went.
+pub async fn observe(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let given = request.headers().get(HEADER).and_then(|v| v.to_str().ok());
+    let id = given.filter(|id| !id.is_empty() && id.len() <= MAX_ID_BYTES).map_or_else(new_id, str::to_owned);
+    let method = request.method().clone();
+    // The pattern, not the path: a metric for every document id would fill the memory.
+    let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
+    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let elapsed = started.elapsed();
+    let status = response.status().as_u16();
+    metrics::http_request(method.as_str(), &route, status, elapsed.as_secs_f64());
+    tracing::debug!(request_id = %id, %method, route, status, elapsed_us = elapsed.as_micros() as u64, "request");
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    response
+}
+
+/// Unique in this process and, by its start time, among those before it.
+fn new_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+    format!("{micros:x}-{:x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}

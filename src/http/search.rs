@@ -1,0 +1,115 @@
+//! Searches: by text, by vector, by document, and across collections.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Services;
+use super::body::JsonBody;
+use super::collections::existing;
+use super::error::{ApiError, ErrorBody};
+use crate::domain::DocumentId;
+use crate::error::ErrorKind;
+use crate::pipeline::{Query, QueryRequest, QueryResponse};
+
+fn default_limit() -> usize {
+    10
+}
+
+/// What to look for: exactly one of these.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"text": "keep patients safe as a nurse on night shift"}))]
+pub struct QueryBody {
+    text: Option<String>,
+    /// As many numbers as the model has dimensions; any length but zero.
+    vector: Option<Vec<f32>>,
+    /// A document of the same collection.
+    id: Option<String>,
+}
+
+/// A search in one collection.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SearchBody {
+    query: QueryBody,
+    /// `{"must": […], "should": […], "must_not": […]}` of conditions on indexed fields.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    /// Hits to return.
+    #[serde(default = "default_limit")]
+    limit: usize,
+    /// Candidates to re-score.
+    candidates: Option<usize>,
+    /// Width of the graph's beam.
+    ef_search: Option<usize>,
+    /// Compare with every document instead of walking the graph.
+    #[serde(default)]
+    exact: bool,
+    /// Weights of the re-scoring.
+    profile: Option<String>,
+    /// Names of the fields to return; all without it.
+    fields: Option<Vec<String>>,
+    /// Tell each score's terms.
+    #[serde(default)]
+    explain: bool,
+}
+
+/// A document to start from.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct From {
+    collection: String,
+    id: String,
+}
+
+/// A search with a document: jobs for a member, members for a job, similar jobs.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MatchBody {
+    from: From,
+    /// The collection to search.
+    to: String,
+    /// As in a search.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    #[serde(default = "default_limit")]
+    limit: usize,
+    candidates: Option<usize>,
+    ef_search: Option<usize>,
+    #[serde(default)]
+    exact: bool,
+    profile: Option<String>,
+    fields: Option<Vec<String>>,
+    #[serde(default)]
+    explain: bool,
+}
+
+/// Find documents by meaning.
+#[utoipa::path(post, path = "/v1/collections/{collection}/search", request_body = SearchBody,
+    responses((status = 200, body = QueryResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn search(State(services): State<Arc<Services>>, Path(collection): Path<String>, JsonBody(body): JsonBody<SearchBody>) -> Result<Json<QueryResponse>, ApiError> {
+    let collection = existing(&collection)?;
+    let query = match body.query {
+        QueryBody { text: Some(text), vector: None, id: None } => Query::Text(text),
+        QueryBody { text: None, vector: Some(vector), id: None } => Query::Vector(vector),
+        QueryBody { text: None, vector: None, id: Some(id) } => Query::Document { collection: collection.clone(), id: DocumentId::new(id)? },
+        _ => return Err(ApiError::new(ErrorKind::Malformed, "the query needs exactly one of \"text\", \"vector\" and \"id\"", Some("query".to_owned()))),
+    };
+    let SearchBody { filter, limit, candidates, ef_search, exact, profile, fields, explain, .. } = body;
+    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
+    Ok(Json(services.query.search(request).await?))
+}
+
+/// Find the documents of one collection that match a document of another, or of the same.
+#[utoipa::path(post, path = "/v1/match", request_body = MatchBody,
+    responses((status = 200, body = QueryResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn match_documents(State(services): State<Arc<Services>>, JsonBody(body): JsonBody<MatchBody>) -> Result<Json<QueryResponse>, ApiError> {
+    let MatchBody { from, to, filter, limit, candidates, ef_search, exact, profile, fields, explain } = body;
+    let query = Query::Document { collection: existing(&from.collection)?, id: DocumentId::new(from.id)? };
+    let request = QueryRequest { collection: existing(&to)?, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
+    Ok(Json(services.query.search(request).await?))
+}

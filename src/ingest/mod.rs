@@ -1,0 +1,9 @@
+//! Feeds: where documents come from besides single HTTP requests.
+//!
+//! | file | feed |
+//! |---|---|
+//! | `jsonl.rs` | lines of JSON, from a request body or a file |
+
+mod jsonl;
+
+pub use jsonl::{IngestError, IngestReport, Refused, file, parse_array, parse_lines};

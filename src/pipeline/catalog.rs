@@ -1,0 +1,136 @@
+//! What there is: collections, their documents, the model, and whether all of it works.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::PipelineError;
+use crate::collection::{Collection, Collections, ModelIdentity};
+use crate::domain::{CollectionDefinition, CollectionName, DocumentId};
+use crate::encoder::{Encoder, ModelInfo};
+
+/// A collection as its users see it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct CollectionInfo {
+    pub name: String,
+    pub n_documents: u64,
+    /// Changed documents that are not in the generation yet; they are searched all the same.
+    pub n_changes: u64,
+    /// `none` before the first build.
+    pub generation: String,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generation_created_at: Option<String>,
+    /// The last durable change.
+    pub seqno: u64,
+    pub model: String,
+    pub fingerprint: String,
+    pub dims: usize,
+    /// The generation's files on disk.
+    pub files: Vec<FileInfo>,
+    pub definition: CollectionDefinition,
+}
+
+/// A file of a generation.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct FileInfo {
+    pub name: String,
+    pub size_bytes: u64,
+}
+
+/// A stored document.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct StoredDocument {
+    #[schema(value_type = String)]
+    pub id: DocumentId,
+    #[schema(value_type = Object)]
+    pub fields: Box<RawValue>,
+}
+
+/// Knows the collections and the encoder.
+#[derive(Debug)]
+pub struct Catalog {
+    encoder: Arc<Encoder>,
+    collections: Arc<Collections>,
+}
+
+impl Catalog {
+    pub fn new(encoder: Arc<Encoder>, collections: Arc<Collections>) -> Self {
+        Self { encoder, collections }
+    }
+
+    /// All collections by name.
+    pub fn list(&self) -> Vec<CollectionInfo> {
+        self.collections.all().iter().map(|c| describe(c)).collect()
+    }
+
+    /// One collection.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`] when there is none of that name.
+    pub fn get(&self, name: &CollectionName) -> Result<CollectionInfo, PipelineError> {
+        Ok(describe(&*self.collections.get(name)?))
+    }
+
+    /// Makes a collection. Returns whether it is new.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`] when the definition cannot be accepted or another one is there.
+    pub fn put(&self, name: &CollectionName, definition: &CollectionDefinition) -> Result<bool, PipelineError> {
+        Ok(self.collections.put(name, definition)?)
+    }
+
+    /// Deletes a collection and its documents. One that comes from the configuration is there again, empty.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`].
+    pub fn delete(&self, name: &CollectionName) -> Result<(), PipelineError> {
+        Ok(self.collections.delete(name)?)
+    }
+
+    /// A stored document.
+    ///
+    /// # Errors
+    /// [`PipelineError::UnknownDocument`]; [`PipelineError::Collection`].
+    pub fn document(&self, name: &CollectionName, id: &DocumentId) -> Result<StoredDocument, PipelineError> {
+        let searcher = self.collections.get(name)?.searcher();
+        let found = searcher.get(id).ok_or_else(|| PipelineError::UnknownDocument { collection: name.to_string(), id: id.to_string() })?;
+        let fields = searcher.fields(&found)?.to_owned();
+        let fields = RawValue::from_string(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+        Ok(StoredDocument { id: id.clone(), fields })
+    }
+
+    /// The loaded model and where it runs.
+    pub fn model(&self) -> &ModelInfo {
+        self.encoder.info()
+    }
+
+    /// Asks the encoder for a real embedding.
+    ///
+    /// # Errors
+    /// [`PipelineError::Encoder`] when it does not answer.
+    pub async fn probe(&self) -> Result<(), PipelineError> {
+        self.encoder.encode(vec!["ready?".to_owned()]).await?;
+        Ok(())
+    }
+}
+
+fn describe(collection: &Collection) -> CollectionInfo {
+    let searcher = collection.searcher();
+    let description = searcher.description();
+    let ModelIdentity { name: model, fingerprint, dims } = description.model.clone();
+    CollectionInfo {
+        name: collection.name().to_string(),
+        n_documents: searcher.n_documents(),
+        n_changes: searcher.n_changes() as u64,
+        generation: super::query::label(searcher.generation()),
+        generation_created_at: searcher.generation_created_at_us().and_then(|us| jiff::Timestamp::from_microsecond(us).ok()).map(|t| t.to_string()),
+        seqno: searcher.seqno().0,
+        model,
+        fingerprint,
+        dims,
+        files: searcher.files().into_iter().map(|(name, size_bytes)| FileInfo { name, size_bytes }).collect(),
+        definition: description.definition.clone(),
+    }
+}

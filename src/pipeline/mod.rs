@@ -1,0 +1,118 @@
+//! The three ways through Kindred, each to be read top to bottom in one file.
+//!
+//! | file | way |
+//! |---|---|
+//! | `query.rs` | text, vector or document in, hits out |
+//! | `write.rs` | documents in, durable and searchable |
+//! | `rebuild.rs` | a new generation, while the old one serves |
+//! | `catalog.rs` | what there is: collections, documents, the model |
+//! | `pool.rs` | the bounded threads that search |
+//!
+//! Only this layer joins encoder, collections and re-scoring.
+
+mod catalog;
+mod pool;
+mod query;
+mod rebuild;
+mod write;
+
+use serde::{Deserialize, Serialize};
+
+pub use catalog::{Catalog, CollectionInfo, FileInfo, StoredDocument};
+pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
+pub use rebuild::{RebuildPipeline, RebuildReport};
+pub use write::{Incoming, ItemError, Outcome, WritePipeline, WriteReport};
+
+use crate::collection::CollectionError;
+use crate::domain::{DocumentError, EmbeddingError, FilterError};
+use crate::encoder::EncoderError;
+pub use crate::encoder::ModelInfo;
+use crate::error::ErrorKind;
+use crate::rescore::RescoreError;
+
+/// What a request may ask for at most.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub max_limit: usize,
+    pub max_candidates: usize,
+    pub max_ef_search: usize,
+    pub max_query_bytes: usize,
+    pub max_text_bytes: usize,
+    pub max_batch_documents: usize,
+}
+
+/// How searches run that do not say.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchSettings {
+    pub ef_search: usize,
+    pub candidates: usize,
+    pub threads: usize,
+    pub max_queue: usize,
+}
+
+/// Why a request was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error("{field} must be from {min} to {max}, not {actual}")]
+    OutOfRange { field: &'static str, min: usize, max: usize, actual: usize },
+    #[error("the query's text is empty: say what to look for")]
+    EmptyQuery,
+    #[error("the query's text has {actual} bytes, over the limit of {limit} (limits.max_query_bytes)")]
+    QueryTooLong { actual: usize, limit: usize },
+    #[error("there is no document {id:?} in collection {collection:?}")]
+    UnknownDocument { collection: String, id: String },
+    #[error("{actual} documents are over the limit of {limit} in one request (limits.max_batch_documents): send them in parts")]
+    TooManyDocuments { actual: usize, limit: usize },
+    #[error("{actual} searches are waiting already: try again in a moment")]
+    Overloaded { actual: usize },
+    #[error("document {id:?} does not fit the new definition: {source}. Change the definition, or delete the document first")]
+    DoesNotFit { id: String, source: DocumentError },
+    #[error("the stored document {id:?} cannot be read: {reason}. Send it again")]
+    StoredDocument { id: String, reason: String },
+    #[error("a worker ended before it answered; the log says why")]
+    WorkerLost,
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error(transparent)]
+    Vector(#[from] EmbeddingError),
+    #[error(transparent)]
+    Rescore(#[from] RescoreError),
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    #[error(transparent)]
+    Collection(#[from] CollectionError),
+}
+
+impl PipelineError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfRange { .. } | Self::EmptyQuery | Self::DoesNotFit { .. } => ErrorKind::Invalid,
+            Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
+            Self::UnknownDocument { .. } => ErrorKind::NotFound,
+            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::StoredDocument { .. } => ErrorKind::Corrupt,
+            Self::WorkerLost => ErrorKind::Internal,
+            Self::Filter(e) => e.kind(),
+            Self::Vector(e) => e.kind(),
+            Self::Rescore(e) => e.kind(),
+            Self::Encoder(e) => e.kind(),
+            Self::Collection(e) => e.kind(),
+        }
+    }
+
+    /// The part of the request at fault, where there is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::OutOfRange { field, .. } => Some(field),
+            Self::EmptyQuery | Self::QueryTooLong { .. } => Some("query.text"),
+            Self::UnknownDocument { .. } => Some("id"),
+            Self::Filter(e) => Some(&e.path),
+            Self::Vector(_) => Some("query.vector"),
+            Self::Rescore(_) => Some("profile"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! QUERY: request → embedding → candidates → re-scored hits.
+//!
+//! A request pins one searcher and uses it to the end; nothing here waits for a lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::Value as Json;
+use serde_json::value::RawValue;
+
+use super::pool::Pool;
+use super::{Limits, PipelineError, SearchSettings};
+use crate::collection::{Collections, Found, RetrieveRequest, Searcher};
+use crate::domain::{CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan};
+use crate::encoder::Encoder;
+use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
+use crate::telemetry::metrics;
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Query {
+    Text(String),
+    Vector(Vec<f32>),
+    /// Like this document, which may be of another collection.
+    Document { collection: CollectionName, id: DocumentId },
+}
+
+/// A search, as parsed at the edge. `None` stands for the configured default.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryRequest {
+    pub collection: CollectionName,
+    pub query: Query,
+    /// Read against the collection's schema here.
+    pub filter: Option<Json>,
+    pub limit: usize,
+    pub candidates: Option<usize>,
+    pub ef_search: Option<usize>,
+    pub exact: bool,
+    pub profile: Option<String>,
+    /// Names of the fields to return; all without it.
+    pub fields: Option<Vec<String>>,
+    pub explain: bool,
+}
+
+/// The answer to a search.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct QueryResponse {
+    /// Best first.
+    pub hits: Vec<Hit>,
+    pub timings: Timings,
+    pub plan: Plan,
+    /// The build that answered; changes newer than it are searched too.
+    pub generation: String,
+    pub model: String,
+}
+
+/// A document that was found.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Hit {
+    #[schema(value_type = String)]
+    pub id: DocumentId,
+    /// After re-scoring; larger is better.
+    pub score: f64,
+    /// Full-precision dot product with the query, before re-scoring.
+    pub retrieval_score: f32,
+    #[schema(value_type = Object)]
+    pub fields: Box<RawValue>,
+    /// The terms whose contributions, added in their order, are the score.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Vec<Term>>,
+}
+
+/// Where the time went, in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Timings {
+    pub tokenize_us: u64,
+    /// Waiting for an encoder thread and for a search thread.
+    pub queue_us: u64,
+    pub encode_us: u64,
+    pub retrieve_us: u64,
+    pub rescore_us: u64,
+    pub total_us: u64,
+}
+
+impl Timings {
+    fn record(&self) {
+        let stages = [
+            ("tokenize", self.tokenize_us),
+            ("queue", self.queue_us),
+            ("encode", self.encode_us),
+            ("retrieve", self.retrieve_us),
+            ("rescore", self.rescore_us),
+            ("total", self.total_us),
+        ];
+        stages.iter().for_each(|&(stage, micros)| metrics::search_stage(stage, micros));
+    }
+}
+
+/// Answers searches.
+#[derive(Debug)]
+pub struct QueryPipeline {
+    encoder: Arc<Encoder>,
+    collections: Arc<Collections>,
+    profiles: BTreeMap<CollectionName, Profiles>,
+    settings: SearchSettings,
+    limits: Limits,
+    pool: Pool,
+}
+
+/// A request whose every part has been checked against the searcher it pinned.
+struct Checked {
+    searcher: Arc<Searcher>,
+    filter: Option<Filter>,
+    weights: Weights,
+    candidates: usize,
+    ef_search: usize,
+}
+
+/// What a query asks with.
+struct Asked {
+    embedding: Embedding,
+    wanted: Wanted,
+    exclude: Option<DocumentId>,
+}
+
+impl QueryPipeline {
+    /// `profiles` by collection; a collection without any is scored by the dot product.
+    pub fn new(encoder: Arc<Encoder>, collections: Arc<Collections>, profiles: BTreeMap<CollectionName, Profiles>, settings: SearchSettings, limits: Limits) -> Self {
+        let pool = Pool::new(settings.threads, settings.max_queue);
+        Self { encoder, collections, profiles, settings, limits, pool }
+    }
+
+    /// Answers a search.
+    ///
+    /// # Errors
+    /// [`PipelineError`] says which part of the request cannot be accepted, or what is not available.
+    pub async fn search(&self, request: QueryRequest) -> Result<QueryResponse, PipelineError> {
+        let started = Instant::now();
+        let checked = self.check(&request)?;
+        let mut timings = Timings::default();
+        let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        let waiting = Instant::now();
+        let mut response = self.pool.run(move || answer(&request, &checked, &asked, timings, waiting)).await??;
+        response.timings.total_us = micros(started);
+        response.timings.record();
+        Ok(response)
+    }
+
+    fn check(&self, request: &QueryRequest) -> Result<Checked, PipelineError> {
+        let searcher = self.collections.get(&request.collection)?.searcher();
+        within("limit", request.limit, self.limits.max_limit)?;
+        let candidates = request.candidates.unwrap_or(self.settings.candidates);
+        within("candidates", candidates, self.limits.max_candidates)?;
+        let ef_search = request.ef_search.unwrap_or(self.settings.ef_search);
+        within("ef_search", ef_search, self.limits.max_ef_search)?;
+        let filter = request.filter.as_ref().map(|json| Filter::parse(json, &searcher.meaning().schema)).transpose()?;
+        let direction = match &request.query {
+            Query::Text(_) | Query::Vector(_) => FROM_TEXT,
+            Query::Document { collection, .. } => collection.as_str(),
+        };
+        let none = Profiles::default();
+        let weights = self.profiles.get(&request.collection).unwrap_or(&none).weights(request.profile.as_deref().unwrap_or(DEFAULT_PROFILE), direction)?;
+        Ok(Checked { searcher, filter, weights, candidates: candidates.max(request.limit), ef_search })
+    }
+
+    async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
+        let now_us = jiff::Timestamp::now().as_microsecond() as f64;
+        match &request.query {
+            Query::Text(text) => {
+                if text.trim().is_empty() {
+                    return Err(PipelineError::EmptyQuery);
+                }
+                if text.len() > self.limits.max_query_bytes {
+                    return Err(PipelineError::QueryTooLong { actual: text.len(), limit: self.limits.max_query_bytes });
+                }
+                let prompted = format!("{}{text}", target.description().definition.query_prompt);
+                let mut encoded = self.encoder.encode(vec![prompted]).await?;
+                timings.tokenize_us = encoded.timings.tokenize_us;
+                timings.queue_us = encoded.timings.queue_us;
+                timings.encode_us = encoded.timings.encode_us;
+                let embedding = encoded.embeddings.pop().ok_or(PipelineError::WorkerLost)?;
+                Ok(Asked { embedding, wanted: Wanted::from_text(text, now_us), exclude: None })
+            }
+            Query::Vector(numbers) => {
+                let embedding = Embedding::new(numbers.clone(), target.description().model.dims)?;
+                Ok(Asked { embedding, wanted: Wanted::from_text("", now_us), exclude: None })
+            }
+            Query::Document { collection, id } => {
+                // The same snapshot when it is the same collection; any other was embedded by the same model, or it would not be open.
+                let other;
+                let source = if *collection == request.collection {
+                    target
+                } else {
+                    other = self.collections.get(collection)?.searcher();
+                    &other
+                };
+                let document = source.get(id).ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
+                let embedding = Embedding::new(source.embedding(&document).to_vec(), target.description().model.dims)?;
+                let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
+                Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
+            }
+        }
+    }
+}
+
+/// Retrieval and re-scoring, on a search thread.
+fn answer(request: &QueryRequest, checked: &Checked, asked: &Asked, mut timings: Timings, waiting: Instant) -> Result<QueryResponse, PipelineError> {
+    timings.queue_us += micros(waiting);
+    let searcher = &checked.searcher;
+
+    let retrieving = Instant::now();
+    let retrieve = RetrieveRequest {
+        k: checked.candidates,
+        ef_search: checked.ef_search,
+        exact: request.exact,
+        filter: checked.filter.as_ref(),
+        exclude: asked.exclude.as_ref(),
+    };
+    let (found, plan) = searcher.retrieve(&asked.embedding, &retrieve)?;
+    timings.retrieve_us = micros(retrieving);
+
+    let rescoring = Instant::now();
+    let mut scored = rescore(&found, checked, asked)?;
+    // The sort is stable: equal scores stay in the order of retrieval.
+    scored.sort_by(|(a, _, _), (b, _, _)| b.total_cmp(a));
+    scored.truncate(request.limit);
+    timings.rescore_us = micros(rescoring);
+
+    let hit = |(score, terms, found): (f64, Vec<Term>, &Found)| -> Result<Hit, PipelineError> {
+        let id = searcher.id(&found.document)?;
+        let fields = project(searcher.fields(&found.document)?, request.fields.as_deref()).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+        Ok(Hit { id, score, retrieval_score: found.score, fields, explanation: request.explain.then_some(terms) })
+    };
+    let hits = scored.into_iter().map(hit).collect::<Result<_, _>>()?;
+    let generation = searcher.generation();
+    Ok(QueryResponse { hits, timings, plan, generation: label(generation), model: searcher.description().model.name.clone() })
+}
+
+fn rescore<'a>(found: &'a [Found], checked: &Checked, asked: &Asked) -> Result<Vec<(f64, Vec<Term>, &'a Found)>, PipelineError> {
+    let schema = &checked.searcher.meaning().schema;
+    let one = |found: &'a Found| {
+        let attributes = checked.searcher.attributes(&found.document)?;
+        let terms = rescore::terms(&checked.weights, &asked.wanted, found.score, &attributes, schema);
+        Ok((rescore::score(&terms), terms, found))
+    };
+    found.iter().map(one).collect()
+}
+
+/// The stored JSON as it is, or the named fields of it. A dotted name gives the objects around it, with that part alone.
+fn project(stored: &str, names: Option<&[String]>) -> Result<Box<RawValue>, serde_json::Error> {
+    let Some(names) = names else { return RawValue::from_string(stored.to_owned()) };
+    let all: Json = serde_json::from_str(stored)?;
+    let mut kept = Json::Object(serde_json::Map::new());
+    for name in names {
+        if let Some(value) = all.get(name) {
+            kept[name.as_str()] = value.clone();
+        } else {
+            let path: Vec<&str> = name.split('.').collect();
+            copy_path(&all, &mut kept, &path);
+        }
+    }
+    serde_json::value::to_raw_value(&kept)
+}
+
+/// Copies what lies at a path. An array on the way is copied item by item.
+fn copy_path(from: &Json, into: &mut Json, path: &[&str]) {
+    match (from, path) {
+        (Json::Object(map), [key, rest @ ..]) => {
+            if let Some(value) = map.get(*key) {
+                if !into.is_object() {
+                    *into = Json::Object(serde_json::Map::new());
+                }
+                copy_path(value, &mut into[*key], rest);
+            }
+        }
+        (Json::Array(items), [_, ..]) => {
+            if !into.is_array() {
+                *into = Json::Array(vec![Json::Null; items.len()]);
+            }
+            for (i, item) in items.iter().enumerate() {
+                copy_path(item, &mut into[i], path);
+            }
+        }
+        (value, []) => *into = value.clone(),
+        _ => {}
+    }
+}
+
+fn within(field: &'static str, actual: usize, max: usize) -> Result<(), PipelineError> {
+    if (1..=max).contains(&actual) { Ok(()) } else { Err(PipelineError::OutOfRange { field, min: 1, max, actual }) }
+}
+
+/// `"none"` before the first build, when every document is in the delta.
+pub(super) fn label(generation: GenerationId) -> String {
+    if generation == GenerationId(0) { "none".to_owned() } else { generation.to_string() }
+}
+
+fn micros(since: Instant) -> u64 {
+    since.elapsed().as_micros() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::project;
+
+    fn projected(names: &[&str]) -> String {
+        let stored = r#"{"title":"Nurse","location":{"city":"Bonn","lat":50.7},"experience":[{"title":"a","years":1},{"title":"b"}],"x.y":1}"#;
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        project(stored, Some(&names)).unwrap().get().to_owned()
+    }
+
+    #[test]
+    fn fields_are_picked_by_name_and_path() {
+        assert_eq!(projected(&["title"]), r#"{"title":"Nurse"}"#);
+        assert_eq!(projected(&["location.city", "none", "x.y"]), r#"{"location":{"city":"Bonn"},"x.y":1}"#);
+        assert_eq!(projected(&["experience.title"]), r#"{"experience":[{"title":"a"},{"title":"b"}]}"#);
+        assert_eq!(projected(&["experience.title", "experience.years"]), r#"{"experience":[{"title":"a","years":1},{"title":"b"}]}"#);
+        assert_eq!(projected(&[]), "{}");
+        assert_eq!(project(r#"{"a": 1}"#, None).unwrap().get(), r#"{"a": 1}"#);
+    }
+}

@@ -1,0 +1,138 @@
+//! REBUILD: all documents → a new generation, while the old one serves.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value as Json};
+
+use super::{Limits, PipelineError};
+use crate::collection::{Collection, Collections, Contents, Description, Meaning, Searcher};
+use crate::domain::{CollectionName, Document, Template};
+use crate::encoder::Encoder;
+use crate::index::BuildParams;
+use crate::telemetry::Progress;
+
+/// Texts that are embedded in one call.
+const CHUNK: usize = 256;
+
+/// Builds generations, one at a time.
+#[derive(Debug)]
+pub struct RebuildPipeline {
+    encoder: Arc<Encoder>,
+    collections: Arc<Collections>,
+    params: BuildParams,
+    limits: Limits,
+    rebuild_after_changes: usize,
+    /// Building takes all cores and twice the memory of a collection: two at once would starve the queries.
+    one_at_a_time: Mutex<()>,
+}
+
+/// What a rebuild did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RebuildReport {
+    pub n_documents: usize,
+    /// Documents that were embedded again because the model or their text changed.
+    pub n_encoded: usize,
+    pub elapsed: Duration,
+}
+
+/// How a rebuild shows its progress.
+pub type ShowProgress<'a> = &'a dyn Fn(&str, u64) -> Progress;
+
+impl RebuildPipeline {
+    pub fn new(encoder: Arc<Encoder>, collections: Arc<Collections>, params: BuildParams, limits: Limits, rebuild_after_changes: usize) -> Self {
+        Self { encoder, collections, params, limits, rebuild_after_changes, one_at_a_time: Mutex::new(()) }
+    }
+
+    /// Builds a collection anew with the loaded model and the configured definition, waiting for a rebuild under way.
+    ///
+    /// # Errors
+    /// [`PipelineError::DoesNotFit`] names a document that the new definition does not allow. The old generation goes on serving.
+    pub fn rebuild(&self, name: &CollectionName, show: ShowProgress<'_>) -> Result<RebuildReport, PipelineError> {
+        let collection = self.collections.get(name)?;
+        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        self.build(&collection, show)
+    }
+
+    /// Starts a rebuild in the background when enough has changed and none is under way.
+    pub fn start_if_due(self: &Arc<Self>, collection: &Arc<Collection>) {
+        if !self.is_due(&collection.searcher()) {
+            return;
+        }
+        let (this, collection) = (Arc::clone(self), Arc::clone(collection));
+        let work = move || {
+            let Ok(_turn) = this.one_at_a_time.try_lock() else { return };
+            // Another thread may have done it while this one started.
+            if !this.is_due(&collection.searcher()) {
+                return;
+            }
+            match this.build(&collection, &|_, _| Progress::hidden()) {
+                Ok(report) => tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt"),
+                Err(e) => tracing::error!(collection = %collection.name(), error = %e, "the rebuild failed; the old generation and the changes since go on serving"),
+            }
+        };
+        if let Err(e) = std::thread::Builder::new().name("rebuild".to_owned()).spawn(work) {
+            tracing::error!(error = %e, "could not start a thread to rebuild; the next write tries again");
+        }
+    }
+
+    /// Changes are searched one by one: they should stay few, or at least few beside the collection.
+    fn is_due(&self, searcher: &Searcher) -> bool {
+        let n_changes = searcher.n_changes();
+        n_changes >= self.rebuild_after_changes && n_changes as u64 >= searcher.n_documents() / 4
+    }
+
+    fn build(&self, collection: &Collection, show: ShowProgress<'_>) -> Result<RebuildReport, PipelineError> {
+        let started = Instant::now();
+        let pinned = collection.searcher();
+        let wanted = self.collections.describe(&self.collections.wanted_definition(collection));
+        let mut contents = pinned.contents()?;
+        let n_encoded = if contents.description == wanted { 0 } else { self.renew(collection.name(), &mut contents, wanted, show)? };
+        let progress = show(&format!("building {}", collection.name()), contents.ids.len() as u64);
+        collection.publish(&contents, &pinned, &self.params, &progress)?;
+        progress.finish();
+        Ok(RebuildReport { n_documents: contents.ids.len(), n_encoded, elapsed: started.elapsed() })
+    }
+
+    /// Makes contents what another definition or model wants them to be. Returns how many were embedded again.
+    fn renew(&self, name: &CollectionName, contents: &mut Contents, wanted: Description, show: ShowProgress<'_>) -> Result<usize, PipelineError> {
+        let old = Meaning::of(name, &contents.description.definition)?.template;
+        let new = Meaning::of(name, &wanted.definition)?;
+        let same_model = contents.description.model.fingerprint == wanted.model.fingerprint;
+        let (mut stale, mut texts) = (Vec::new(), Vec::new());
+        for (row, id) in contents.ids.iter().enumerate() {
+            let fields: Map<String, Json> =
+                serde_json::from_str(&contents.fields[row]).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+            let old_text = same_model.then(|| Template::render(&old, &fields));
+            let document = Document::from_fields(id.clone(), fields, &new.schema, &new.template, self.limits.max_text_bytes)
+                .map_err(|source| PipelineError::DoesNotFit { id: id.to_string(), source })?;
+            if old_text.as_ref() != Some(&document.text) {
+                stale.push(row);
+                texts.push(format!("{}{}", wanted.definition.document_prompt, document.text));
+            }
+            contents.attributes[row] = document.attributes;
+        }
+        self.embed(name, contents, wanted.model.dims, &stale, texts, show)?;
+        contents.description = wanted;
+        Ok(stale.len())
+    }
+
+    /// Replaces the embeddings of the stale rows. With other dims, all rows are stale.
+    fn embed(&self, name: &CollectionName, contents: &mut Contents, dims: usize, stale: &[usize], texts: Vec<String>, show: ShowProgress<'_>) -> Result<(), PipelineError> {
+        contents.vectors.resize(contents.ids.len() * dims, 0.0);
+        let progress = show(&format!("embedding {name}"), stale.len() as u64);
+        let mut rows = stale.iter();
+        let mut texts = texts.into_iter().peekable();
+        while texts.peek().is_some() {
+            let chunk: Vec<String> = texts.by_ref().take(CHUNK).collect();
+            let n = chunk.len() as u64;
+            for (embedding, row) in self.encoder.encode_blocking(chunk)?.embeddings.iter().zip(rows.by_ref()) {
+                contents.vectors[row * dims..(row + 1) * dims].copy_from_slice(embedding.as_slice());
+            }
+            progress.advance(n);
+        }
+        progress.finish();
+        Ok(())
+    }
+}
+

@@ -1,0 +1,204 @@
+//! The features: what they are called, what they measure, where they come from.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::words::{dice, words};
+use crate::domain::{Attributes, GeoPoint, Role, Schema};
+
+/// Distances beyond this count as this: two oceans are not worse than one.
+const MAX_DISTANCE_KM: f64 = 1_000.0;
+/// A posting loses half of its recency in this time.
+const RECENCY_HALF_LIFE_US: f64 = 30.0 * 86_400e6;
+
+/// One feature; the order here is the order of the terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// Full-precision dot product of query and document, -1 to 1.
+    Dot,
+    /// Words that the candidate's title shares with the wanted title, or with the query's text (Dice).
+    TitleOverlap,
+    /// Share of the wanted skills that the candidate has; of a query's text: share of its words that name a skill of the candidate.
+    SkillOverlap,
+    /// 1 for a posting of this moment, 1/2 after 30 days, 1/4 after 60.
+    Recency,
+    /// 1 if the candidate's seniority is the wanted one, else 0.
+    SameSeniority,
+    /// Kilometres between the nearest two places, at most 1,000.
+    DistanceKm,
+    /// 1 if the candidate is remote, else 0.
+    Remote,
+}
+
+impl Feature {
+    /// The name in profiles and explanations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dot => "dot",
+            Self::TitleOverlap => "title_overlap",
+            Self::SkillOverlap => "skill_overlap",
+            Self::Recency => "recency",
+            Self::SameSeniority => "same_seniority",
+            Self::DistanceKm => "distance_km",
+            Self::Remote => "remote",
+        }
+    }
+
+    /// What a value of 1 is.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Dot => "cosine",
+            Self::TitleOverlap | Self::SkillOverlap | Self::Recency => "share",
+            Self::SameSeniority | Self::Remote => "yes",
+            Self::DistanceKm => "km",
+        }
+    }
+
+    /// The value for a candidate; `None` where the candidate or the query says nothing about it.
+    pub(super) fn value(self, wanted: &Wanted, retrieval_score: f32, candidate: &Attributes, schema: &Schema) -> Option<f64> {
+        let field = |role| schema.role(role);
+        match self {
+            Self::Dot => Some(f64::from(retrieval_score)),
+            Self::TitleOverlap => {
+                let titles = candidate.words(field(Role::Title));
+                let one = |title: &String| dice(wanted.title.as_ref().unwrap_or(&wanted.text), &words(title));
+                titles.iter().map(one).reduce(f64::max)
+            }
+            Self::SkillOverlap => wanted.skill_overlap(candidate.words(field(Role::Skills))),
+            Self::Recency => {
+                let age_us = (wanted.now_us - candidate.number(field(Role::PostedAt))?).max(0.0);
+                Some((-age_us / RECENCY_HALF_LIFE_US).exp2())
+            }
+            Self::SameSeniority => {
+                let seniority = candidate.words(field(Role::Seniority)).first()?;
+                let same = wanted.seniority.as_ref()?.eq_ignore_ascii_case(seniority);
+                Some(f64::from(u8::from(same)))
+            }
+            Self::DistanceKm => {
+                let places = candidate.places(field(Role::Location));
+                let pairs = wanted.places.iter().flat_map(|a| places.iter().map(move |b| a.distance_km(*b)));
+                pairs.reduce(f64::min).map(|km| km.min(MAX_DISTANCE_KM))
+            }
+            Self::Remote => Some(f64::from(u8::from(candidate.bool(field(Role::Remote))?))),
+        }
+    }
+}
+
+/// What a query asks for, prepared once for all candidates.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Words of the query's text; empty if it brought none.
+    text: BTreeSet<String>,
+    /// Words of the asking document's title.
+    title: Option<BTreeSet<String>>,
+    /// Skills of the asking document, in lower case.
+    skills: BTreeSet<String>,
+    seniority: Option<String>,
+    places: Vec<GeoPoint>,
+    /// The time that postings are recent by, in microseconds since 1970.
+    now_us: f64,
+}
+
+impl Wanted {
+    /// What a text asks for; an empty one stands for a query that is a vector alone.
+    pub fn from_text(text: &str, now_us: f64) -> Self {
+        Self { text: words(text), now_us, ..Self::default() }
+    }
+
+    /// What a document asks for: someone or something like itself.
+    pub fn from_document(attributes: &Attributes, schema: &Schema, now_us: f64) -> Self {
+        let of = |role| attributes.words(schema.role(role));
+        Self {
+            text: BTreeSet::new(),
+            title: of(Role::Title).first().map(|title| words(title)),
+            skills: of(Role::Skills).iter().map(|skill| skill.to_lowercase()).collect(),
+            seniority: of(Role::Seniority).first().cloned(),
+            places: attributes.places(schema.role(Role::Location)).to_vec(),
+            now_us,
+        }
+    }
+
+    fn skill_overlap(&self, skills: &[String]) -> Option<f64> {
+        if skills.is_empty() {
+            return None;
+        }
+        if !self.skills.is_empty() {
+            let has: BTreeSet<String> = skills.iter().map(|skill| skill.to_lowercase()).collect();
+            return Some(self.skills.intersection(&has).count() as f64 / self.skills.len() as f64);
+        }
+        if self.text.is_empty() {
+            return None;
+        }
+        // A skill is named when the text has all of its words.
+        let named: BTreeSet<String> = skills.iter().map(|skill| words(skill)).filter(|skill| skill.is_subset(&self.text)).flatten().collect();
+        Some(named.len() as f64 / self.text.len() as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::domain::{CollectionDefinition, Document};
+    use crate::rescore::{Weights, score, terms};
+
+    fn schema() -> Schema {
+        let definition: CollectionDefinition = serde_json::from_value(json!({"template": "{title}", "fields": {
+            "title": {"type": "text"}, "skills": {"type": "keyword"}, "seniority": {"type": "keyword"}, "location": {"type": "geo"},
+            "posted_at": {"type": "time"}, "remote": {"type": "bool"},
+        }}))
+        .unwrap();
+        definition.check().unwrap().1
+    }
+
+    fn attributes(mut json: Value) -> Attributes {
+        let template = crate::domain::Template::parse("{title}").unwrap();
+        json["id"] = json!("x");
+        Document::parse(json, &schema(), &template, 1_000).unwrap().attributes
+    }
+
+    fn value(feature: Feature, wanted: &Wanted, candidate: &Attributes) -> Option<f64> {
+        feature.value(wanted, 0.5, candidate, &schema())
+    }
+
+    #[test]
+    fn features_of_a_text_query() {
+        let now = crate::domain::parse_time_us("2026-03-31").unwrap();
+        let job = attributes(json!({"title": "Night nurse", "skills": ["patient care", "SQL"], "posted_at": "2026-03-01", "remote": false, "seniority": "senior"}));
+        let wanted = Wanted::from_text("nurse with SQL", now);
+        assert_eq!(value(Feature::Dot, &wanted, &job), Some(0.5));
+        assert_eq!(value(Feature::TitleOverlap, &wanted, &job), Some(0.5));
+        assert_eq!(value(Feature::SkillOverlap, &wanted, &job), Some(0.5), "SQL is one of two words");
+        assert_eq!(value(Feature::Recency, &wanted, &job), Some(0.5), "30 days");
+        assert_eq!(value(Feature::Remote, &wanted, &job), Some(0.0));
+        assert_eq!(value(Feature::SameSeniority, &wanted, &job), None, "the text asks for none");
+        assert_eq!(value(Feature::DistanceKm, &wanted, &job), None);
+        assert_eq!(value(Feature::Recency, &Wanted::from_text("", 0.0), &job), Some(1.0), "a posting from the future is not better than one of now");
+    }
+
+    #[test]
+    fn features_of_a_member() {
+        let member = attributes(json!({"title": "Nurse", "skills": ["SQL", "triage"], "seniority": "senior", "location": {"lat": 52.52, "lon": 13.405}}));
+        let job = attributes(json!({"title": "Night nurse", "skills": ["sql"], "seniority": "Senior", "location": [{"lat": 48.8566, "lon": 2.3522}, {"lat": -33.9, "lon": 151.2}]}));
+        let wanted = Wanted::from_document(&member, &schema(), 0.0);
+        assert_eq!(value(Feature::SkillOverlap, &wanted, &job), Some(0.5));
+        assert_eq!(value(Feature::SameSeniority, &wanted, &job), Some(1.0));
+        assert!((value(Feature::DistanceKm, &wanted, &job).unwrap() - 877.5).abs() < 1.0, "to Paris, not to Sydney");
+        assert_eq!(value(Feature::Recency, &wanted, &job), None);
+    }
+
+    #[test]
+    fn an_explanation_adds_up_exactly() {
+        let weights: Weights = [(Feature::Dot, 0.9), (Feature::TitleOverlap, 0.1), (Feature::SkillOverlap, 1.0 / 3.0), (Feature::Recency, 0.07)].into();
+        let job = attributes(json!({"title": "Night nurse on call", "skills": ["SQL"], "posted_at": "2026-03-01"}));
+        let wanted = Wanted::from_text("nurse with SQL and R", crate::domain::parse_time_us("2026-04-07").unwrap());
+        let terms = terms(&weights, &wanted, 0.123_456_7, &job, &schema());
+        let as_json = serde_json::to_value(&terms).unwrap();
+        let sum = as_json.as_array().unwrap().iter().fold(0.0, |sum, term| sum + term["contribution"].as_f64().unwrap());
+        assert_eq!(terms.len(), 4);
+        assert_eq!(sum, score(&terms));
+    }
+}

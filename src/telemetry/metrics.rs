@@ -1,0 +1,56 @@
+//! The one table of metrics: names, units, what they count.
+//!
+//! | metric | unit | labels | what |
+//! |---|---|---|---|
+//! | `kindred_http_requests_total` | requests | `method`, `route`, `status` | answered requests |
+//! | `kindred_http_request_seconds` | seconds | `route` | from the request's head to the answer's |
+//! | `kindred_search_stage_seconds` | seconds | `stage` | stages of searches: tokenize, queue, encode, retrieve, rescore, total |
+//! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
+//! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
+//! | `kindred_documents` | documents | `collection` | documents that a search can find |
+//! | `kindred_changes` | documents | `collection` | changed documents that are not in the generation yet |
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+/// Bounds of the histograms, in seconds: from a memory access away to a client that gave up.
+const SECONDS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Starts collecting, once per process.
+pub fn install() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS).expect("the bounds above are not empty");
+        // A recorder that is there already keeps the metrics; then this text stays empty, and nothing fails.
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::warn!("metrics are collected by another recorder: /metrics stays empty");
+        }
+        handle
+    })
+}
+
+pub fn http_request(method: &str, route: &str, status: u16, seconds: f64) {
+    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
+    metrics::counter!("kindred_http_requests_total", &labels).increment(1);
+    metrics::histogram!("kindred_http_request_seconds", "route" => route.to_owned()).record(seconds);
+}
+
+pub fn search_stage(stage: &'static str, micros: u64) {
+    metrics::histogram!("kindred_search_stage_seconds", "stage" => stage).record(micros as f64 / 1e6);
+}
+
+pub fn documents_written(outcome: &'static str, n: usize) {
+    metrics::counter!("kindred_documents_written_total", "outcome" => outcome).increment(n as u64);
+}
+
+pub fn texts_encoded(n: usize) {
+    metrics::counter!("kindred_texts_encoded_total").increment(n as u64);
+}
+
+pub fn collection_size(collection: &str, n_documents: u64, n_changes: u64) {
+    metrics::gauge!("kindred_documents", "collection" => collection.to_owned()).set(n_documents as f64);
+    metrics::gauge!("kindred_changes", "collection" => collection.to_owned()).set(n_changes as f64);
+}

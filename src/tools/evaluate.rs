@@ -1,0 +1,207 @@
+//! `kindred evaluate`: how well a search finds what people judged relevant.
+//!
+//! A task's corpus goes the way of all documents: written, embedded, built into a graph; its queries go the way of all queries.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use super::judgments::{Task, TaskQuery};
+use super::measures::Scores;
+use super::serve::runtime;
+use crate::app::App;
+use crate::collection::Access;
+use crate::config::{CollectionSettings, Settings};
+use crate::domain::CollectionName;
+use crate::encoder::Encoder;
+use crate::pipeline::{Outcome, Query, QueryRequest};
+use crate::telemetry::Progress;
+
+/// Hits per query: enough for Recall@100.
+const DEPTH: usize = 100;
+/// Queries under way at once.
+const CONCURRENCY: usize = 4;
+
+#[derive(Debug, Args)]
+pub struct EvaluateArgs {
+    /// Folders of tasks, each with corpus.jsonl, queries.jsonl and qrels.tsv
+    #[arg(required_unless_present = "corpus", conflicts_with = "corpus")]
+    tasks: Vec<PathBuf>,
+    /// Documents: one {"_id", "title", "text"} a line
+    #[arg(long, value_name = "FILE", requires = "queries", requires = "qrels")]
+    corpus: Option<PathBuf>,
+    /// Queries: one {"_id", "text"} a line
+    #[arg(long, value_name = "FILE")]
+    queries: Option<PathBuf>,
+    /// Judgments: TREC qrels, `query 0 document relevance` a line
+    #[arg(long, value_name = "FILE")]
+    qrels: Option<PathBuf>,
+    /// The text that is embedded of a document
+    #[arg(long, default_value = "{title}\n{text}")]
+    template: String,
+    /// Put before a query's text
+    #[arg(long, default_value = "")]
+    query_prompt: String,
+    /// Put before a document's text
+    #[arg(long, default_value = "")]
+    document_prompt: String,
+    /// Compare with every document instead of walking the graph
+    #[arg(long)]
+    exact: bool,
+    /// As JSON lines, one a task
+    #[arg(long)]
+    json: bool,
+}
+
+/// One task's result.
+#[derive(Debug, Serialize)]
+struct TaskResult {
+    task: String,
+    n_documents: usize,
+    n_queries: usize,
+    #[serde(flatten)]
+    scores: Scores,
+}
+
+/// Evaluates the tasks and prints a table.
+///
+/// # Errors
+/// Files that cannot be read or do not fit together.
+pub fn run(settings: &Settings, args: &EvaluateArgs) -> Result<()> {
+    let runtime = runtime()?;
+    let encoder = Arc::new(Encoder::load(&settings.encoder)?);
+    let files = args.files()?;
+    let width = files.iter().map(|(name, _)| name.len()).max().unwrap_or_default().max("task".len());
+    if !args.json {
+        println!("{:<width$}  documents  queries  nDCG@10     MRR   R@10  R@100", "task");
+    }
+    for (name, [corpus, queries, qrels]) in files {
+        let task = Task::read(&corpus, &queries, &qrels)?;
+        warn_of_skipped(&name, &task);
+        let result = runtime.block_on(evaluate(settings, args, Arc::clone(&encoder), name, task))?;
+        if args.json {
+            println!("{}", serde_json::to_string(&result)?);
+        } else {
+            println!("{}", line(&result, width));
+        }
+    }
+    Ok(())
+}
+
+impl EvaluateArgs {
+    /// Name and files (corpus, queries, qrels) of each task.
+    fn files(&self) -> Result<Vec<(String, [PathBuf; 3])>> {
+        if let (Some(corpus), Some(queries), Some(qrels)) = (&self.corpus, &self.queries, &self.qrels) {
+            return Ok(vec![(name_of(corpus.parent().unwrap_or(corpus)), [corpus.clone(), queries.clone(), qrels.clone()])]);
+        }
+        let of = |dir: &PathBuf| (name_of(dir), ["corpus.jsonl", "queries.jsonl", "qrels.tsv"].map(|file| dir.join(file)));
+        Ok(self.tasks.iter().map(of).collect())
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map_or_else(|| "task".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn warn_of_skipped(name: &str, task: &Task) {
+    let skipped = &task.skipped;
+    if skipped.unknown_queries + skipped.unknown_documents + skipped.unjudged_queries > 0 {
+        eprintln!(
+            "{name}: {} judgments of unknown queries are left out, {} of unknown documents count as not found, {} queries without relevant documents are left out",
+            skipped.unknown_queries, skipped.unknown_documents, skipped.unjudged_queries
+        );
+    }
+}
+
+fn line(result: &TaskResult, width: usize) -> String {
+    let mut text = format!("{:<width$}  {:>9}  {:>7}", result.task, result.n_documents, result.n_queries);
+    let Scores { ndcg_at_10, mrr, recall_at_10, recall_at_100, .. } = result.scores;
+    for value in [ndcg_at_10, mrr, recall_at_10, recall_at_100] {
+        let _ = write!(text, "  {value:.4}");
+    }
+    text
+}
+
+async fn evaluate(settings: &Settings, args: &EvaluateArgs, encoder: Arc<Encoder>, name: String, task: Task) -> Result<TaskResult> {
+    let dir = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let collection = CollectionName::new("corpus").expect("a good name");
+    let app = Arc::new(App::with_encoder(&temporary(settings, args, dir.path(), &collection), Access::Serve, encoder)?);
+    let n_documents = task.documents.len();
+    fill(&app, &collection, &name, &task).await?;
+
+    let judged: Vec<&TaskQuery> = task.queries.iter().filter(|query| task.judgments.contains_key(&query.id)).collect();
+    let progress = Arc::new(Progress::new(format!("{name}: searching"), judged.len() as u64));
+    let mut workers = tokio::task::JoinSet::new();
+    for worker in 0..CONCURRENCY {
+        let queries: Vec<TaskQuery> = judged.iter().skip(worker).step_by(CONCURRENCY).map(|query| (*query).clone()).collect();
+        let (app, collection, progress, exact) = (Arc::clone(&app), collection.clone(), Arc::clone(&progress), args.exact);
+        workers.spawn(async move {
+            let mut answers = Vec::with_capacity(queries.len());
+            for query in queries {
+                answers.push((ranked(&app, &collection, query.text, exact).await?, query.id));
+                progress.advance(1);
+            }
+            anyhow::Ok(answers)
+        });
+    }
+    let mut scores = Vec::with_capacity(judged.len());
+    while let Some(answers) = workers.join_next().await {
+        scores.extend(answers??.iter().map(|(ranked, query)| Scores::of(ranked, &task.judgments[query])));
+    }
+    let n_queries = scores.len();
+    Ok(TaskResult { task: name, n_documents, n_queries, scores: Scores::mean(scores) })
+}
+
+/// Settings with one collection, in a folder that goes away.
+fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &CollectionName) -> Settings {
+    let mut settings = settings.clone();
+    settings.storage.data_dir = dir.to_owned();
+    settings.storage.rebuild_after_changes = usize::MAX;
+    settings.limits.max_batch_documents = usize::MAX;
+    settings.limits.max_limit = settings.limits.max_limit.max(DEPTH);
+    let fields = serde_json::from_value(json!({"title": {"type": "text"}, "text": {"type": "text"}})).expect("good fields");
+    let corpus = CollectionSettings {
+        template: args.template.clone(),
+        query_prompt: args.query_prompt.clone(),
+        document_prompt: args.document_prompt.clone(),
+        fields,
+        profiles: Default::default(),
+    };
+    settings.collections = [(collection.clone(), corpus)].into();
+    settings
+}
+
+async fn fill(app: &App, collection: &CollectionName, name: &str, task: &Task) -> Result<()> {
+    let documents = task.documents.iter().map(|d| Ok(json!({"id": d.id, "title": d.title, "text": d.text}))).collect();
+    let progress = Progress::new(format!("{name}: embedding"), task.documents.len() as u64);
+    let report = app.write.put(collection, documents, &progress).await?;
+    progress.finish();
+    if let Some(Outcome::Refused { id, error }) = report.outcomes.iter().find(|outcome| matches!(outcome, Outcome::Refused { .. })) {
+        bail!("document {}: {}", id.as_deref().unwrap_or("without an id"), error.message);
+    }
+    tokio::task::block_in_place(|| app.rebuild.rebuild(collection, &|_, total| Progress::new(format!("{name}: building"), total)))?;
+    Ok(())
+}
+
+/// The ids of a query's hits, best first.
+async fn ranked(app: &App, collection: &CollectionName, text: String, exact: bool) -> Result<Vec<String>> {
+    let request = QueryRequest {
+        collection: collection.clone(),
+        query: Query::Text(text),
+        filter: None,
+        limit: DEPTH,
+        candidates: None,
+        ef_search: None,
+        exact,
+        profile: None,
+        fields: Some(Vec::new()),
+        explain: false,
+    };
+    let response = app.query.search(request).await?;
+    Ok(response.hits.into_iter().map(|hit| hit.id.to_string()).collect())
+}

@@ -1,0 +1,38 @@
+//! `kindred inspect`: what a collection holds.
+
+use anyhow::Result;
+
+use crate::app::App;
+use crate::collection::Access;
+use crate::config::Settings;
+use crate::domain::CollectionName;
+
+/// Prints what a collection holds, as lines or as JSON.
+///
+/// # Errors
+/// A collection that is not there or cannot be opened: opening checks every file's checksum.
+pub fn run(settings: &Settings, collection: &CollectionName, json: bool) -> Result<()> {
+    let info = App::open(settings, Access::Read)?.catalog.get(collection)?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&info)?);
+        return Ok(());
+    }
+    println!("collection   {}", info.name);
+    println!("documents    {} ({} changes since the generation, last change {})", info.n_documents, info.n_changes, info.seqno);
+    println!("generation   {}{}", info.generation, info.generation_created_at.map(|at| format!(", built {at}")).unwrap_or_default());
+    println!("model        {}, {} dims, fingerprint {}", info.model, info.dims, info.fingerprint);
+    println!("template     {}", info.definition.template.replace('\n', " ⏎ "));
+    for (name, spec) in &info.definition.fields {
+        let field_type = serde_json::to_string(&spec.field_type)?;
+        let role = spec.role.map(|role| format!(", role {role:?}")).unwrap_or_default();
+        println!("field        {name}: {}{}{role}", field_type.trim_matches('"'), if spec.index { ", indexed" } else { "" });
+    }
+    let total: u64 = info.files.iter().map(|file| file.size_bytes).sum();
+    for file in &info.files {
+        println!("file         {} {} bytes", file.name, file.size_bytes);
+    }
+    if info.n_documents > 0 {
+        println!("on disk      {total} bytes, {} a document; all checksums match", total / info.n_documents);
+    }
+    Ok(())
+}

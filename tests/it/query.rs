@@ -1,0 +1,107 @@
+//! QUERY: text, vector or document in, hits out.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, encoder, ids, jobs, members};
+
+async fn filled() -> TestApp {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    app.put("/v1/collections/members/documents", members()).await.ok();
+    app
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_finds_what_it_means() {
+    let app = filled().await;
+    for (text, best) in [
+        ("keep patients safe in the hospital after dark", "nurse"),
+        ("join metal", "welder"),
+        ("develop server software for banks", "rust"),
+        ("work with kids", "teacher"),
+        ("make desserts", "chef"),
+    ] {
+        let answer = app.search("jobs", json!({"query": {"text": text}})).await.ok();
+        assert_eq!(ids(&answer)[0], best, "{text}");
+        assert_eq!(answer["hits"].as_array().unwrap().len(), 5, "all there are");
+    }
+    let answer = app.search("jobs", json!({"query": {"text": "make desserts"}, "limit": 1})).await.ok();
+    assert_eq!(answer["model"], "all-MiniLM-L6-v2");
+    assert_eq!(answer["generation"], "none", "nothing has been built yet");
+    assert_eq!(answer["plan"]["strategy"], "exact");
+    assert_eq!(answer["plan"]["n_matching"], 5);
+    assert!(answer["timings"]["encode_us"].as_u64().unwrap() > 0);
+    let total = answer["timings"]["total_us"].as_u64().unwrap();
+    let stages: u64 = ["tokenize_us", "queue_us", "encode_us", "retrieve_us", "rescore_us"].iter().map(|s| answer["timings"][s].as_u64().unwrap()).sum();
+    assert!(stages <= total, "{}", answer["timings"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vector_finds_what_its_text_finds() {
+    let app = filled().await;
+    let vector = encoder().encode(vec!["make desserts".to_owned()]).await.unwrap().embeddings.remove(0).into_vec();
+    let by_text = app.search("jobs", json!({"query": {"text": "make desserts"}})).await.ok();
+    let by_vector = app.search("jobs", json!({"query": {"vector": vector}})).await.ok();
+    // Any length will do: only the direction counts.
+    let longer: Vec<f32> = vector.iter().map(|x| x * 3.0).collect();
+    let by_longer = app.search("jobs", json!({"query": {"vector": longer}})).await.ok();
+    let scores = |answer: &Value| -> std::collections::BTreeMap<String, f64> {
+        answer["hits"].as_array().unwrap().iter().map(|hit| (hit["id"].to_string(), hit["retrieval_score"].as_f64().unwrap())).collect()
+    };
+    for other in [by_vector, by_longer] {
+        for (id, score) in scores(&by_text) {
+            assert!((scores(&other)[&id] - score).abs() < 1e-5, "{id}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_find_their_like_but_not_themselves() {
+    let app = filled().await;
+    let similar = app.search("jobs", json!({"query": {"id": "nurse"}, "limit": 10})).await.ok();
+    assert_eq!(similar["hits"].as_array().unwrap().len(), 4);
+    assert!(!ids(&similar).contains(&"nurse"));
+    let same = app.post("/v1/match", json!({"from": {"collection": "jobs", "id": "nurse"}, "to": "jobs"})).await.ok();
+    assert_eq!(ids(&similar), ids(&same));
+    let for_member = app.post("/v1/match", json!({"from": {"collection": "members", "id": "m-nurse"}, "to": "jobs", "explain": true})).await.ok();
+    assert_eq!(ids(&for_member)[0], "nurse");
+    let for_job = app.post("/v1/match", json!({"from": {"collection": "jobs", "id": "rust"}, "to": "members"})).await.ok();
+    assert_eq!(ids(&for_job)[0], "m-coder");
+    let terms: Vec<&str> = for_member["hits"][0]["explanation"].as_array().unwrap().iter().map(|term| term["feature"].as_str().unwrap()).collect();
+    assert_eq!(terms, ["dot", "title_overlap", "skill_overlap", "recency", "same_seniority", "distance_km", "remote"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_let_through_what_they_say() {
+    let app = filled().await;
+    for (filter, expected) in [
+        (json!({"must": [{"key": "remote", "match": {"value": true}}]}), vec!["rust"]),
+        (json!({"must": [{"key": "location.country", "match": {"any": ["FR"]}}]}), vec!["chef", "rust"]),
+        (json!({"must": [{"key": "salary.min", "range": {"gte": 40000}}]}), vec!["nurse", "rust"]),
+        (json!({"must": [{"key": "posted_at", "range": {"gt": "2026-11-10"}}]}), vec!["chef"]),
+        (json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 52.4, "lon": 13.06}, "radius": 50000}}]}), vec!["nurse"]),
+        (json!({"should": [{"key": "skills", "match": {"value": "Rust"}}, {"key": "skills", "match": {"value": "baking"}}], "must_not": [{"key": "seniority", "match": {"value": "senior"}}]}), vec!["chef"]),
+        (json!({"must": [{"key": "company", "match": {"value": "nobody"}}]}), vec![]),
+    ] {
+        let answer = app.search("jobs", json!({"query": {"text": "work"}, "filter": filter})).await.ok();
+        let mut found = ids(&answer);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{filter}");
+        assert_eq!(answer["plan"]["n_matching"], expected.len(), "{filter}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explanations_add_up_and_fields_are_picked() {
+    let app = filled().await;
+    let body = json!({"query": {"text": "nurse for patient care at night"}, "explain": true, "fields": ["title", "location.city"], "limit": 3});
+    let answer = app.search("jobs", body).await.ok();
+    let hit = &answer["hits"][0];
+    assert_eq!(hit["fields"], json!({"title": "Registered nurse, night shift", "location": {"city": "Berlin"}}));
+    let sum = hit["explanation"].as_array().unwrap().iter().fold(0.0, |sum, term| sum + term["contribution"].as_f64().unwrap());
+    assert_eq!(sum, hit["score"].as_f64().unwrap());
+    assert!(hit["score"].as_f64().unwrap() > hit["retrieval_score"].as_f64().unwrap(), "the title and the skills add to it");
+    let whole = app.search("jobs", json!({"query": {"text": "nurse"}, "limit": 1})).await.ok();
+    assert_eq!(whole["hits"][0]["fields"]["salary"], json!({"min": 42000, "max": 52000, "currency": "EUR"}), "fields come back as they were sent");
+    assert!(whole["hits"][0].get("explanation").is_none());
+}
