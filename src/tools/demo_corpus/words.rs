@@ -26,15 +26,30 @@ pub fn sentences(text: &str) -> Vec<&str> {
 /// A sentence of at most `max` words: whole, or cut where an explanation begins, or none.
 pub fn shorten(sentence: &str, max: usize) -> Option<String> {
     const CUTS: [&str; 17] = [
-        "; ", ", such as ", " such as ", ", including ", ", in order to ", " in order to ", ", based on ", ", using ", ", by ", ", for example ",
-        ", e.g. ", ", so that ", ", ensuring ", ", to ensure ", ", while ", " (", ", which ",
+        "; ",
+        ", such as ",
+        " such as ",
+        ", including ",
+        ", in order to ",
+        " in order to ",
+        ", based on ",
+        ", using ",
+        ", by ",
+        ", for example ",
+        ", e.g. ",
+        ", so that ",
+        ", ensuring ",
+        ", to ensure ",
+        ", while ",
+        " (",
+        ", which ",
     ];
     if count(sentence) <= max {
         return Some(sentence.trim().to_owned());
     }
     let cut = CUTS
         .iter()
-        .flat_map(|cut| sentence.match_indices(cut).map(|(at, _)| sentence[..at].trim()))
+        .flat_map(|cut| sentence.match_indices(cut).map(|(at, _)| sentence[..at].trim().trim_end_matches(',')))
         .filter(|start| (5..=max).contains(&count(start)) && is_whole(start))
         .max_by_key(|start| start.len())?;
     Some(cut.to_owned())
@@ -86,7 +101,19 @@ pub fn title_case(name: &str) -> String {
 
 fn is_name(word: &str) -> bool {
     const NAMES: [&str; 14] = [
-        "English", "French", "American", "Internet", "Java", "Linux", "European", "Sheriff's", "Chinese", "Asian", "African", "Braille", "Alexander",
+        "English",
+        "French",
+        "American",
+        "Internet",
+        "Java",
+        "Linux",
+        "European",
+        "Sheriff's",
+        "Chinese",
+        "Asian",
+        "African",
+        "Braille",
+        "Alexander",
         "Latin",
     ];
     NAMES.contains(&word.trim_end_matches(','))
@@ -101,7 +128,8 @@ pub fn article(next: &str) -> &'static str {
     let is_vowel = if is_spelled {
         first.starts_with(['A', 'E', 'F', 'H', 'I', 'L', 'M', 'N', 'O', 'R', 'S', 'X'])
     } else {
-        starts(&["hour", "honest", "heir"]) || (starts(&["a", "e", "i", "o", "u", "8"]) && !starts(&["uni", "use", "usa", "euro", "one", "util", "ura"]))
+        starts(&["hour", "honest", "heir"])
+            || (starts(&["a", "e", "i", "o", "u", "8"]) && !starts(&["uni", "use", "usa", "euro", "one", "util", "ura"]))
     };
     if is_vowel { "an" } else { "a" }
 }
@@ -119,7 +147,8 @@ pub fn gerund(phrase: &str) -> String {
 
 fn gerund_of(verb: &str) -> String {
     const DOUBLED: [&str; 18] = [
-        "plan", "run", "set", "cut", "stop", "fit", "dig", "put", "get", "ship", "stir", "transfer", "refer", "submit", "program", "control", "equip", "trim",
+        "plan", "run", "set", "cut", "stop", "fit", "dig", "put", "get", "ship", "stir", "transfer", "refer", "submit", "program",
+        "control", "equip", "trim",
     ];
     if let Some(stem) = verb.strip_suffix("ie") {
         format!("{stem}ying")
@@ -182,14 +211,27 @@ mod tests {
 
     #[test]
     fn articles_follow_the_sound() {
-        for (name, expected) in [("nurse", "a"), ("engineer", "an"), ("ICT manager", "an"), ("university lecturer", "a"), ("SQL expert", "an"), ("hourly worker", "an")] {
+        for (name, expected) in [
+            ("nurse", "a"),
+            ("engineer", "an"),
+            ("ICT manager", "an"),
+            ("university lecturer", "a"),
+            ("SQL expert", "an"),
+            ("hourly worker", "an"),
+        ] {
             assert_eq!(article(name), expected, "{name}");
         }
     }
 
     #[test]
     fn gerunds_and_singulars() {
-        for (verb, expected) in [("plan events", "planning events"), ("manage", "managing"), ("oversee staff", "overseeing staff"), ("set", "setting"), ("tie", "tying")] {
+        for (verb, expected) in [
+            ("plan events", "planning events"),
+            ("manage", "managing"),
+            ("oversee staff", "overseeing staff"),
+            ("set", "setting"),
+            ("tie", "tying"),
+        ] {
             assert_eq!(gerund(verb), expected);
         }
         for (plural, one) in [("Actuaries", "Actuary"), ("Coaches", "Coach"), ("Nurses", "Nurse"), ("Midwives", "Midwife")] {

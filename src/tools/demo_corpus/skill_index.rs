@@ -1,0 +1,141 @@
+//! Matches occupations with skills, and with each other, by the rare words they share.
+
+use std::collections::{HashMap, HashSet};
+
+use super::families;
+use super::occupation::{Occupation, Skill};
+use super::words;
+
+/// Skills kept for each occupation.
+const MAX_SKILLS: usize = 10;
+/// Share of a label's weight that the occupation's text must cover.
+const MIN_COVERED: f64 = 0.6;
+/// A skill this much weaker than the best one does not fit well enough.
+const MIN_OF_BEST: f64 = 0.35;
+/// How much a word in a title, and in a skill's description, counts against one in plain text, and in a label.
+const TITLE_WEIGHT: f64 = 2.0;
+const DESCRIPTION_WEIGHT: f64 = 0.25;
+
+/// Which texts hold a term, and how much the term counts there.
+#[derive(Debug, Default)]
+struct TermIndex {
+    texts_of: HashMap<String, Vec<(usize, f64)>>,
+    n_texts: usize,
+}
+
+impl TermIndex {
+    /// Adds a text as weighted terms; of a term given twice the larger weight stays.
+    fn push(&mut self, terms: impl Iterator<Item = (String, f64)>) {
+        for (term, weight) in strongest(terms) {
+            self.texts_of.entry(term).or_default().push((self.n_texts, weight));
+        }
+        self.n_texts += 1;
+    }
+
+    /// How much a term tells.
+    fn idf(&self, term: &str) -> f64 {
+        let n = self.texts_of.get(term).map_or(0, Vec::len) as f64;
+        (1.0 + self.n_texts as f64 / (1.0 + n)).ln()
+    }
+
+    /// For every text that shares terms with the query: the terms' weights, and those of terms with full weight alone.
+    fn score(&self, query: &[(String, f64)]) -> HashMap<usize, (f64, f64)> {
+        let mut scores: HashMap<usize, (f64, f64)> = HashMap::new();
+        for (term, query_weight) in query {
+            let idf = self.idf(term);
+            for &(text, weight) in self.texts_of.get(term).map_or(&[][..], Vec::as_slice) {
+                let (score, full) = scores.entry(text).or_default();
+                *score += idf * idf * query_weight * weight;
+                *full += if weight >= 1.0 { idf } else { 0.0 };
+            }
+        }
+        scores
+    }
+}
+
+/// Each term once, with its largest weight, in a fixed order: sums of floats depend on it.
+fn strongest(terms: impl Iterator<Item = (String, f64)>) -> Vec<(String, f64)> {
+    let mut weights: HashMap<String, f64> = HashMap::new();
+    for (term, weight) in terms {
+        let kept = weights.entry(term).or_insert(weight);
+        *kept = kept.max(weight);
+    }
+    let mut terms: Vec<(String, f64)> = weights.into_iter().collect();
+    terms.sort_by(|a, b| a.0.cmp(&b.0));
+    terms
+}
+
+fn occupation_terms(o: &Occupation) -> impl Iterator<Item = (String, f64)> + '_ {
+    words::terms(&o.title).map(|t| (t, TITLE_WEIGHT)).chain(words::terms(&o.text).map(|t| (t, 1.0)))
+}
+
+/// The skills, findable by an occupation's words.
+#[derive(Debug)]
+pub struct SkillIndex {
+    skills: Vec<Skill>,
+    index: TermIndex,
+    /// Per skill the summed idf of its label's terms.
+    label_idf: Vec<f64>,
+}
+
+impl SkillIndex {
+    /// Indexes labels and descriptions.
+    pub fn new(skills: Vec<Skill>) -> Self {
+        let mut index = TermIndex::default();
+        for skill in &skills {
+            let label = words::terms(&skill.label).map(|t| (t, 1.0));
+            index.push(label.chain(words::terms(&skill.text).map(|t| (t, DESCRIPTION_WEIGHT))));
+        }
+        let label_idf =
+            skills.iter().map(|s| strongest(words::terms(&s.label).map(|t| (t, 1.0))).iter().map(|(t, _)| index.idf(t)).sum()).collect();
+        Self { skills, index, label_idf }
+    }
+
+    /// Gives each occupation that lists no skills those that fit it.
+    pub fn give_skills(&self, occupations: &mut [Occupation]) {
+        for occupation in occupations.iter_mut().filter(|o| !o.lists_skills) {
+            occupation.skills = self.fitting(occupation);
+        }
+    }
+
+    fn fitting(&self, occupation: &Occupation) -> Vec<Skill> {
+        let query = strongest(occupation_terms(occupation));
+        let mut ranked: Vec<(usize, f64)> = self
+            .index
+            .score(&query)
+            .into_iter()
+            .filter(|&(skill, (_, covered))| covered >= MIN_COVERED * self.label_idf[skill])
+            .map(|(skill, (score, _))| (skill, score / (4.0 + self.label_idf[skill])))
+            .collect();
+        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let least = ranked.first().map_or(0.0, |best| best.1 * MIN_OF_BEST);
+        let mut kept: Vec<(Skill, HashSet<String>)> = Vec::new();
+        for (skill, _) in ranked.into_iter().take_while(|r| r.1 >= least) {
+            let skill = &self.skills[skill];
+            let terms: HashSet<String> = words::terms(&skill.label).collect();
+            let repeats = kept.iter().any(|(_, other)| 2 * terms.intersection(other).count() >= terms.len().max(other.len()).max(1));
+            if !repeats {
+                kept.push((skill.clone(), terms));
+            }
+            if kept.len() == MAX_SKILLS {
+                break;
+            }
+        }
+        kept.into_iter().map(|(skill, _)| skill).collect()
+    }
+}
+
+/// Gives the occupations from `n_known` on the family of the most similar one before.
+pub fn give_families(occupations: &mut [Occupation], n_known: usize) {
+    let (known, unknown) = occupations.split_at_mut(n_known);
+    let mut index = TermIndex::default();
+    known.iter().for_each(|o| index.push(occupation_terms(o)));
+    for occupation in unknown {
+        let nearest = index.score(&strongest(occupation_terms(occupation))).into_iter().max_by(|a, b| {
+            let (a_score, b_score) = (a.1.0 / known[a.0].text.len() as f64, b.1.0 / known[b.0].text.len() as f64);
+            a_score.total_cmp(&b_score).then(b.0.cmp(&a.0))
+        });
+        let by_similarity = nearest.map_or(families::DEFAULT, |(text, _)| known[text].family);
+        occupation.family = families::by_title(&occupation.title).unwrap_or(by_similarity);
+    }
+}
