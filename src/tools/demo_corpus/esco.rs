@@ -71,8 +71,7 @@ pub fn detailed_occupations(json: &str, known: &[Skill]) -> Result<Vec<Occupatio
         let mut skills: Vec<Skill> = o.skills.iter().map(|l| skill(l, true)).chain(o.knowledge.iter().map(|l| skill(l, false))).collect();
         skills.retain(|s| words::count(&s.label) <= MAX_SKILL_WORDS);
         Choice::new(&o.uri, 0).shuffle(&mut skills);
-        let plurals: HashSet<String> = o.alternatives.iter().map(|a| a.to_lowercase()).collect();
-        let mut alternatives: Vec<String> = o.alternatives.into_iter().filter(|a| is_alternative(a, &o.label, &plurals)).collect();
+        let mut alternatives: Vec<String> = o.alternatives.into_iter().filter(|a| is_alternative(a, &o.label)).collect();
         alternatives.sort();
         occupation.alternatives = alternatives.iter().map(|a| words::title_case(&words::clean(a))).collect();
         occupation.skills = skills;
@@ -83,9 +82,9 @@ pub fn detailed_occupations(json: &str, known: &[Skill]) -> Result<Vec<Occupatio
 }
 
 /// Another title in the singular, not a turn of words ("analyst of software").
-fn is_alternative(title: &str, label: &str, all: &HashSet<String>) -> bool {
+fn is_alternative(title: &str, label: &str) -> bool {
     let lower = title.to_lowercase();
-    let is_plural = lower.ends_with('s') && (all.contains(&words::singular(&lower)) || words::singular(&lower) == label.to_lowercase());
+    let is_plural = lower.ends_with('s') && !lower.ends_with("ss");
     let is_tidy = !lower.contains(" of ") && !lower.contains('/') && !lower.contains(" & ") && words::count(&lower) <= MAX_TITLE_WORDS;
     is_tidy && !is_plural && lower != label.to_lowercase()
 }
@@ -152,7 +151,8 @@ fn duty(sentence: &str, plural: &str) -> Option<Duty> {
     let verb = phrase.split([' ', ',']).next()?;
     let is_base_form = verb.starts_with(char::is_lowercase) && (!verb.ends_with('s') || verb.ends_with("ss") || verb.ends_with("us"));
     let is_verb =
-        !["in", "of", "with", "who", "and", "or", "for", "at", "the", "were", "on", "or/and", "are called", "working"].contains(&verb);
+        !["in", "of", "with", "who", "and", "or", "for", "at", "the", "were", "on", "might", "who,", "or/and", "are called", "working"]
+            .contains(&verb);
     let speaks_of_them =
         [" they ", " their ", " them ", " themselves", " those ", " these "].iter().any(|w| format!("{phrase} ").contains(w));
     let is_remark =
@@ -178,17 +178,11 @@ pub fn add_skills(skills: &mut Vec<Skill>, csv: &str) -> Result<(), DemoCorpusEr
             (tokens, at)
         })
         .collect();
-    // A verb is what starts both a label and a description ("Manage the …"); nouns start only the one or the other.
-    let first = |tokens: &[&str], at: usize| tokens.get(at).map(|t| t.to_lowercase());
-    let label_starts: HashSet<String> = split.iter().filter_map(|(t, _)| first(t, 0)).collect();
-    let mut verbs: HashMap<String, usize> = HashMap::new();
-    split.iter().filter_map(|(t, at)| first(t, *at)).filter(|w| label_starts.contains(w)).for_each(|w| *verbs.entry(w).or_default() += 1);
-    verbs.retain(|verb, n| *n >= 3 && !["the", "a", "an", "types", "process", "methods", "principles"].contains(&verb.as_str()));
-
+    let verbs = label_verbs(&split);
     let mut known: HashSet<String> = skills.iter().map(|s| s.label.to_lowercase()).collect();
     for (tokens, at) in &split {
-        let is_verb = verbs.contains_key(tokens[0]);
-        if let Some(n) = label_length(&tokens[..*at], |word| is_verb && verbs.contains_key(word)) {
+        let is_verb = verbs.contains(tokens[0]);
+        if let Some(n) = label_length(&tokens[..*at], |word| verbs.contains(word)) {
             let label = tokens[..n].join(" ");
             let description = tokens[*at..].join(" ");
             let text = words::sentences(&description).first().map(|s| (*s).to_owned()).unwrap_or_default();
@@ -200,16 +194,34 @@ pub fn add_skills(skills: &mut Vec<Skill>, csv: &str) -> Result<(), DemoCorpusEr
     Ok(())
 }
 
+/// Words that start a label and nothing else: where one comes later, the next label begins. "Support" is none: it is a noun as often.
+fn label_verbs(split: &[(Vec<&str>, usize)]) -> HashSet<String> {
+    // Per word: labels and descriptions that it starts, and labels in which it comes second, where no label begins.
+    let mut counts: HashMap<String, (usize, usize, usize)> = HashMap::new();
+    for (tokens, at) in split {
+        counts.entry(tokens[0].to_owned()).or_default().0 += 1;
+        tokens.get(*at).into_iter().for_each(|t| counts.entry(t.to_lowercase()).or_default().1 += 1);
+        tokens[..*at].get(1).into_iter().for_each(|t| counts.entry((*t).to_owned()).or_default().2 += 1);
+    }
+    counts.retain(|_, (label, description, second)| *label >= 3 && *description >= 1 && *second * 25 <= *label);
+    counts.into_keys().filter(|word| word.starts_with(char::is_lowercase) && !word.ends_with("ion") && !word.ends_with("ing")).collect()
+}
+
 /// How many words the first label has, where that is sure: the next label starts as it does, or with another verb, and ends as it does.
 fn label_length(labels: &[&str], is_verb: impl Fn(&str) -> bool) -> Option<usize> {
     const OPEN: [&str; 16] = ["and", "or", "of", "to", "the", "a", "an", "in", "for", "with", "on", "by", "at", "from", "as", "into"];
     let ends = |i: usize| (labels[i] == labels[0] || is_verb(labels[i])) && !OPEN.contains(&labels[i - 1]);
     let n = (1..labels.len()).find(|&i| ends(i)).unwrap_or(labels.len());
-    let last = words::singular(labels.get(n - 1)?);
+    let label = labels.get(..n)?;
+    let last = words::singular(label.last()?);
     let is_confirmed = n == labels.len() || labels[n..].iter().any(|w| words::singular(w) == last);
-    let is_plain = labels[..n].iter().all(|w| !w.contains([',', '(', ')', '/']));
+    let is_plain = label.iter().all(|w| !w.contains([',', '(', ')', '/']) && w.starts_with(char::is_alphabetic));
+    let mut stems: Vec<String> = words::terms(&label.join(" ")).collect();
+    stems.sort_unstable();
+    let says_nothing_twice = stems.windows(2).all(|pair| pair[0] != pair[1]);
     let min = if is_verb(labels[0]) { 2 } else { 1 };
-    ((min..=MAX_SKILL_WORDS).contains(&n) && is_confirmed && is_plain && !OPEN.contains(&labels[n - 1])).then_some(n)
+    let is_sure = is_confirmed && is_plain && says_nothing_twice && !OPEN.contains(&label[n - 1]);
+    (is_sure && (min..=MAX_SKILL_WORDS).contains(&n)).then_some(n)
 }
 
 /// The rows of a CSV file with an id and a text, without its header. Quoted fields may hold commas, quotes and line ends.

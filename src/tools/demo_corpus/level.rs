@@ -22,13 +22,13 @@ pub enum Level {
 impl Level {
     /// A level that an occupation can have.
     pub fn choose(occupation: &Occupation, choice: &mut Choice) -> Self {
-        let name = format!("{} ", occupation.name.to_lowercase());
-        let has = |words: &[&str]| words.iter().any(|w| name.contains(w));
-        if has(&["chief ", "director ", "president ", "legislator ", "rector "]) {
+        let name = occupation.name.to_lowercase();
+        let has = |words: &[&str]| name.split([' ', ',', '-']).any(|w| words.contains(&w));
+        if has(&["chief", "director", "president", "legislator", "rector"]) {
             Self::Director
-        } else if has(&["manager ", "supervisor ", "superintendent ", "head ", "administrator, ", "officer in charge"]) {
+        } else if has(&["manager", "supervisor", "superintendent", "head"]) {
             Self::Manager
-        } else if has(&["assistant ", "aide ", "helper ", "trainee "]) {
+        } else if has(&["assistant", "aide", "helper", "trainee"]) {
             *choice.pick(&[Self::Entry, Self::Entry, Self::Associate, Self::Mid])
         } else {
             *choice.pick(&[

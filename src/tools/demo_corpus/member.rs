@@ -84,7 +84,7 @@ fn summary(name: &str, years: u64, city: &str, mentioned: &[&Skill], choice: &mu
 fn notes(occupation: &Occupation, number: u64) -> Vec<String> {
     let n = occupation.duties.len();
     let duties = (0..n).map(|i| &occupation.duties[(i + number as usize) % n]).filter_map(Duty::note);
-    let texts = occupation.skills.iter().filter(|s| s.is_verb && s.text.starts_with(char::is_uppercase)).map(|s| s.text.clone());
+    let texts = occupation.skills.iter().filter(|s| s.is_verb && is_instruction(&s.text)).map(|s| s.text.clone());
     let turned: Vec<String> = texts.collect();
     let n_texts = turned.len().max(1);
     let turned = turned.iter().cycle().skip(number as usize % n_texts).take(turned.len()).cloned();
@@ -103,4 +103,11 @@ fn earlier_title(plain_title: &str, level: Level) -> String {
         Level::Manager | Level::Director => format!("Deputy {plain_title}"),
         _ => plain_title.to_owned(),
     }
+}
+
+/// Whether a skill's description says what to do ("Manage the staff"), rather than what it is ("The staff …").
+fn is_instruction(text: &str) -> bool {
+    let first = text.split(' ').next().unwrap_or_default();
+    text.starts_with(char::is_uppercase)
+        && !["The", "A", "An", "Types", "This", "These", "Process", "To", "In", "On", "With", "Being"].contains(&first)
 }

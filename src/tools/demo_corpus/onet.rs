@@ -110,7 +110,7 @@ pub fn singular_title(plural: &str) -> String {
     if let Some(craft) = title.strip_prefix("Helpers--") {
         return format!("Helper of {}", craft.replace(", and ", " and "));
     }
-    let (title, qualifier) = split_qualifier(title);
+    let (title, qualifier) = split_qualifier(title.trim_end_matches(", Hand"));
     let (head, tail) = [" of ", " for ", " in "].iter().filter_map(|p| title.find(p)).min().map_or((title, ""), |at| title.split_at(at));
     let n_words = words::count(head);
     let mut one: Vec<String> = Vec::new();
@@ -142,7 +142,10 @@ fn split_qualifier(title: &str) -> (&str, &str) {
 /// Whether a plural names persons rather than things.
 fn is_person(word: &str) -> bool {
     const ENDINGS: [&str; 12] = ["ers", "ors", "ists", "ians", "ants", "ents", "yees", "ives", "eers", "smiths", "masons", "keepers"];
-    const PERSONS: [&str; 26] = [
+    const PERSONS: [&str; 29] = [
+        "Guides",
+        "Detectives",
+        "Representatives",
         "Judges",
         "Magistrates",
         "Nurses",

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::choice::Choice;
 use super::families::{self, Family};
 use super::level::Level;
-use super::occupation::{Occupation, Skill};
+use super::occupation::{Duty, Occupation, Skill};
 use super::places::{CITIES, City};
 use super::words;
 
@@ -25,7 +25,7 @@ pub fn compose(id: &str, occupation: &Occupation, number: u64, mut choice: Choic
     let family = families::get(occupation.family);
     let level = Level::choose(occupation, &mut choice);
     let city = choice.pick(&CITIES);
-    let remote = choice.chance(family.remote_percent);
+    let remote = choice.chance(family.remote_percent) && families::can_be_remote(&occupation.title);
     let company = company(family, &mut choice);
     let plain_title = match number {
         0 => &occupation.title,
@@ -100,9 +100,7 @@ fn company(family: &Family, choice: &mut Choice) -> String {
 }
 
 /// Three or four skills to list and up to two others to mention; another posting of the occupation shares them out differently.
-pub fn share_skills<'a>(occupation: &'a Occupation, family: &Family, number: u64, choice: &mut Choice) -> (Vec<&'a str>, Vec<&'a Skill>)
-where
-{
+pub fn share_skills<'a>(occupation: &'a Occupation, family: &Family, number: u64, choice: &mut Choice) -> (Vec<&'a str>, Vec<&'a Skill>) {
     let skills = &occupation.skills;
     let n_listed = (3 + choice.below(2)).min(skills.len());
     let start = if skills.len() > 5 { number as usize * 3 % skills.len() } else { 0 };
@@ -128,30 +126,40 @@ fn describe(
 ) -> String {
     let name = if plain_title == occupation.title { occupation.name.clone() } else { words::inside_sentence(plain_title) };
     let mut sentences = vec![opening(&name, place, choice)];
-    sentences.extend(duties(occupation, place.company, number, fill_words, words::count(&sentences[0]), choice));
+    sentences.extend(duties(occupation, number, fill_words, words::count(&sentences[0]), choice));
     let n_words = |sentences: &[String]| sentences.iter().map(|s| words::count(s)).sum::<usize>();
     if let Some(wish) = wish(mentioned, choice)
         && n_words(&sentences) + words::count(&wish) <= fill_words
     {
         sentences.push(wish);
     }
-    const CLOSINGS: [&str; 10] = [
-        "Full-time position.",
-        "Full-time or part-time.",
-        "Permanent contract.",
-        "Flexible hours.",
-        "Start as soon as possible.",
-        "Paid training is included.",
-        "Shift work, with allowances.",
-        "Fixed term of two years.",
-        "Relocation support is offered.",
-        "A mentor helps you settle in.",
-    ];
-    let closing = *choice.pick(&CLOSINGS);
+    let closing = closing(place.remote, occupation.family, choice);
     if n_words(&sentences) + words::count(closing) <= fill_words {
         sentences.push(closing.to_owned());
     }
     sentences.join(" ")
+}
+
+fn closing(remote: bool, family: u8, choice: &mut Choice) -> &'static str {
+    const ANYWHERE: [&str; 7] = [
+        "Full-time position.",
+        "Full-time or part-time.",
+        "Permanent contract.",
+        "Start as soon as possible.",
+        "Paid training is included.",
+        "Fixed term of two years.",
+        "A mentor helps you settle in.",
+    ];
+    const ON_SITE: [&str; 4] = ["Shift work, with allowances.", "Work clothes are provided.", "Early and late shifts.", "Paid overtime."];
+    const AT_A_DESK: [&str; 4] =
+        ["Flexible hours.", "Relocation support is offered.", "Two days a week from home.", "Thirty days of leave."];
+    let is_desk = (11..=27).contains(&family) || family == 43;
+    let closings: &[&str] = match choice.below(3) {
+        0 if is_desk && !remote => &AT_A_DESK,
+        0 if !is_desk => &ON_SITE,
+        _ => &ANYWHERE,
+    };
+    closings[choice.below(closings.len())]
 }
 
 fn opening(name: &str, place: &Place<'_>, choice: &mut Choice) -> String {
@@ -177,7 +185,7 @@ fn opening(name: &str, place: &Place<'_>, choice: &mut Choice) -> String {
 }
 
 /// One or two sentences on what is to be done. Later postings begin with later duties.
-fn duties(occupation: &Occupation, company: &str, number: u64, fill_words: usize, used: usize, choice: &mut Choice) -> Vec<String> {
+fn duties(occupation: &Occupation, number: u64, fill_words: usize, used: usize, choice: &mut Choice) -> Vec<String> {
     let n = occupation.duties.len();
     let turned = (0..n).map(|i| &occupation.duties[(i + number as usize) % n]);
     let mut found: Vec<String> = Vec::new();
@@ -188,8 +196,8 @@ fn duties(occupation: &Occupation, company: &str, number: u64, fill_words: usize
         let limit = if found.is_empty() { DUTY_WORDS + 12 } else { fill_words.saturating_sub(n_words + 2) };
         let whole = words::shorten(&duty.phrase, DUTY_WORDS.min(limit)).or_else(|| words::shorten(&duty.phrase, limit));
         let Some(phrase) = whole.filter(|phrase| words::count(phrase) >= 3) else { continue };
-        let duty = super::occupation::Duty { phrase, speaks_of_them: duty.speaks_of_them };
-        let Some(sentence) = say(&duty, occupation.plural.as_deref(), company, frame, found.is_empty()) else { continue };
+        let duty = Duty { phrase, speaks_of_them: duty.speaks_of_them };
+        let Some(sentence) = say(&duty, occupation.plural.as_deref(), frame, found.is_empty()) else { continue };
         n_words += words::count(&sentence);
         found.push(sentence);
         if found.len() == 2 {
@@ -199,10 +207,10 @@ fn duties(occupation: &Occupation, company: &str, number: u64, fill_words: usize
     found
 }
 
-fn say(duty: &super::occupation::Duty, plural: Option<&str>, company: &str, frame: usize, is_first: bool) -> Option<String> {
+fn say(duty: &Duty, plural: Option<&str>, frame: usize, is_first: bool) -> Option<String> {
     if let Some(plural) = plural.filter(|_| frame < 2 || duty.speaks_of_them) {
         return Some(match (is_first, frame) {
-            (true, 0) => format!("At {company}, {plural} {}.", duty.phrase),
+            (true, 0) => format!("Here, {plural} {}.", duty.phrase),
             (true, _) => format!("Our {plural} {}.", duty.phrase),
             (false, _) => format!("They {}.", duty.phrase),
         });

@@ -8,13 +8,25 @@ use super::words;
 
 /// Skills kept for each occupation.
 const MAX_SKILLS: usize = 10;
-/// Share of a label's weight that the occupation's text must cover.
-const MIN_COVERED: f64 = 0.6;
+/// Share of a label's weight that the occupation's text must cover; less is enough where the descriptions share much.
+const MIN_COVERED: f64 = 0.8;
+const MIN_COVERED_IF_SIMILAR: f64 = 0.5;
+/// Words that similar texts share.
+const MIN_SHARED: usize = 4;
 /// A skill this much weaker than the best one does not fit well enough.
 const MIN_OF_BEST: f64 = 0.35;
 /// How much a word in a title, and in a skill's description, counts against one in plain text, and in a label.
 const TITLE_WEIGHT: f64 = 2.0;
 const DESCRIPTION_WEIGHT: f64 = 0.25;
+
+/// What a text shares with a query.
+#[derive(Debug, Default)]
+struct Match {
+    score: f64,
+    /// Summed idf of the shared terms that have their full weight in the text.
+    covered: f64,
+    n_shared: usize,
+}
 
 /// Which texts hold a term, and how much the term counts there.
 #[derive(Debug, Default)]
@@ -38,15 +50,16 @@ impl TermIndex {
         (1.0 + self.n_texts as f64 / (1.0 + n)).ln()
     }
 
-    /// For every text that shares terms with the query: the terms' weights, and those of terms with full weight alone.
-    fn score(&self, query: &[(String, f64)]) -> HashMap<usize, (f64, f64)> {
-        let mut scores: HashMap<usize, (f64, f64)> = HashMap::new();
+    /// Every text that shares terms with the query.
+    fn score(&self, query: &[(String, f64)]) -> HashMap<usize, Match> {
+        let mut scores: HashMap<usize, Match> = HashMap::new();
         for (term, query_weight) in query {
             let idf = self.idf(term);
             for &(text, weight) in self.texts_of.get(term).map_or(&[][..], Vec::as_slice) {
-                let (score, full) = scores.entry(text).or_default();
-                *score += idf * idf * query_weight * weight;
-                *full += if weight >= 1.0 { idf } else { 0.0 };
+                let found = scores.entry(text).or_default();
+                found.score += idf * idf * query_weight * weight;
+                found.covered += if weight >= 1.0 { idf } else { 0.0 };
+                found.n_shared += 1;
             }
         }
         scores
@@ -104,8 +117,11 @@ impl SkillIndex {
             .index
             .score(&query)
             .into_iter()
-            .filter(|&(skill, (_, covered))| covered >= MIN_COVERED * self.label_idf[skill])
-            .map(|(skill, (score, _))| (skill, score / (4.0 + self.label_idf[skill])))
+            .filter(|(skill, found)| {
+                let least = if found.n_shared >= MIN_SHARED { MIN_COVERED_IF_SIMILAR } else { MIN_COVERED };
+                found.covered > 0.0 && found.covered >= least * self.label_idf[*skill]
+            })
+            .map(|(skill, found)| (skill, found.score / (4.0 + self.label_idf[skill])))
             .collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         let least = ranked.first().map_or(0.0, |best| best.1 * MIN_OF_BEST);
@@ -132,7 +148,7 @@ pub fn give_families(occupations: &mut [Occupation], n_known: usize) {
     known.iter().for_each(|o| index.push(occupation_terms(o)));
     for occupation in unknown {
         let nearest = index.score(&strongest(occupation_terms(occupation))).into_iter().max_by(|a, b| {
-            let (a_score, b_score) = (a.1.0 / known[a.0].text.len() as f64, b.1.0 / known[b.0].text.len() as f64);
+            let (a_score, b_score) = (a.1.score / known[a.0].text.len() as f64, b.1.score / known[b.0].text.len() as f64);
             a_score.total_cmp(&b_score).then(b.0.cmp(&a.0))
         });
         let by_similarity = nearest.map_or(families::DEFAULT, |(text, _)| known[text].family);

@@ -23,7 +23,8 @@ fn sources() -> Sources {
     let skills = "id,description\n\
         http://x/skill/1,\"cook pastry cook pastries bake pastry Cook pastry products.\"\n\
         http://x/skill/2,\"cook vegetables prepare vegetables Cook vegetables to order.\"\n\
-        http://x/skill/3,\"cook sauces cook sauce Cook sauces.\"\n";
+        http://x/skill/3,\"cook sauces cook sauce Cook sauces.\"\n\
+        http://x/skill/4,\"cook foods cook food Cook a variety of foods.\"\n";
     Sources::from_texts(&Texts {
         onet: onet.to_owned(),
         esco_detailed: detailed.to_owned(),

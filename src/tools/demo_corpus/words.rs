@@ -68,7 +68,7 @@ pub fn count(text: &str) -> usize {
 
 /// Whether a word is written in capitals on purpose: `ICT`, `3D`, `e-Learning`.
 pub fn is_acronym(word: &str) -> bool {
-    word.chars().skip(1).any(char::is_uppercase)
+    word.split('-').any(|part| part.chars().skip(1).any(char::is_uppercase))
         || word.chars().any(|c| c.is_ascii_digit())
         || (word.len() == 1 && word != "A" && word.chars().all(char::is_uppercase))
 }
@@ -90,7 +90,8 @@ pub fn upper_first(text: &str) -> String {
 
 /// Every word small but acronyms and names: a title inside a sentence.
 pub fn inside_sentence(title: &str) -> String {
-    title.split(' ').map(lower_first).collect::<Vec<_>>().join(" ")
+    let lower = |word: &str| word.split('-').map(lower_first).collect::<Vec<_>>().join("-");
+    title.split(' ').map(lower).collect::<Vec<_>>().join(" ")
 }
 
 /// Every word with a capital but the small ones: a name as a title.
@@ -187,7 +188,13 @@ pub fn terms(text: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 fn stem(word: &str) -> String {
+    const WHOLE: [&str; 14] = [
+        "officer", "order", "paper", "water", "matter", "power", "letter", "layer", "number", "master", "border", "motor", "floor", "color",
+    ];
     let mut stem = singular(word);
+    if WHOLE.contains(&stem.as_str()) {
+        return stem;
+    }
     for ending in ["ing", "ed", "er", "or", "ion", "ment"] {
         if let Some(shorter) = stem.strip_suffix(ending).filter(|s| s.len() >= 4) {
             stem = shorter.to_owned();
@@ -201,7 +208,7 @@ fn is_stop_word(word: &str) -> bool {
     const STOP: &str = " the and or of to in for with on at by from as an is are be that this these those their they them it its which who will can may \
         such other others all any each into within using use used work works worker workers related not including include includes according also \
         ensure make more different various provide perform specific responsible activities new either both than between when where through per \
-        able has have used based order appropriate type types kind well them up out over listed separately job jobs task tasks duties ";
+        able has have tender tenders setter setters operate operator operators used based order appropriate type types kind well them up out over listed separately job jobs task tasks duties ";
     STOP.contains(&format!(" {word} "))
 }
 
