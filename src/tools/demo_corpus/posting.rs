@@ -17,6 +17,9 @@ const FILL_WORDS: usize = 58;
 pub const MAX_WORDS: usize = 80;
 /// Words of a duty.
 const DUTY_WORDS: usize = 24;
+const LONG_DUTY_WORDS: usize = 40;
+/// Words of an occupation's name that sentences may repeat.
+pub const MAX_NAME_WORDS: usize = 6;
 /// Postings are at most this many days old.
 const MAX_AGE_DAYS: usize = 75;
 
@@ -51,45 +54,43 @@ struct Place<'a> {
     remote: bool,
 }
 
-/// Invented: two words of landscape or craft, and a kind of business.
+/// Invented: a coined word, one of landscape or craft, and a kind of business.
 fn company(family: &Family, choice: &mut Choice) -> String {
-    const FIRST: [&str; 36] = [
-        "Harbour",
-        "Alder",
-        "Quill",
-        "Tern",
-        "Bracken",
-        "Lantern",
-        "Copperleaf",
-        "Millstone",
-        "Fenwick",
-        "Larkspur",
-        "Thistle",
-        "Juniper",
-        "Saltmarsh",
-        "Ember",
-        "Foxglove",
-        "Wren",
-        "Hollow Oak",
-        "Marlstone",
-        "Osprey",
-        "Pebble",
-        "Rowan",
-        "Sandpiper",
-        "Teasel",
-        "Umber",
-        "Whinberry",
-        "Yarrow",
-        "Birchway",
-        "Cinder",
-        "Dunlin",
-        "Eiderdown",
-        "Flint",
-        "Gorse",
-        "Heron",
-        "Ivybridge",
-        "Kestrel",
-        "Linden",
+    const FIRST: [&str; 34] = [
+        "Harbourlea",
+        "Aldermoss",
+        "Quillbrook",
+        "Ternwick",
+        "Brackendell",
+        "Lanternby",
+        "Copperfen",
+        "Millhallow",
+        "Larksedge",
+        "Thistlecombe",
+        "Saltrush",
+        "Embercote",
+        "Foxhollin",
+        "Wrenfold",
+        "Marlstead",
+        "Ospreyby",
+        "Pebblemoor",
+        "Rowanfell",
+        "Sandpiperley",
+        "Teaselby",
+        "Umbergate",
+        "Whinstead",
+        "Yarrowmere",
+        "Birchwaite",
+        "Cinderholt",
+        "Dunlinshaw",
+        "Eiderbrow",
+        "Flintlow",
+        "Gorsewick",
+        "Heronsby",
+        "Ivyhallow",
+        "Kestrelow",
+        "Lindenrigg",
+        "Junipercote",
     ];
     const SECOND: [&str; 28] = [
         "Vale", "Quay", "Ridge", "Mill", "Ferry", "Orchard", "Hollow", "Weir", "Meadow", "Gate", "Bridge", "Wharf", "Field", "Moor",
@@ -172,32 +173,39 @@ fn opening(name: &str, place: &Place<'_>, choice: &mut Choice) -> String {
             _ => format!("Remote role with {company}, based in {city}."),
         };
     }
-    match choice.below(8) {
-        0 => format!("{company} is hiring {a_name} in {city}."),
-        1 => format!("Join {company} in {city}."),
-        2 => format!("{company} in {city} has an opening for {a_name}."),
-        3 => format!("Our team in {city} is growing."),
-        4 => format!("We are looking for {a_name} to join us in {city}."),
-        5 => format!("{company} seeks {a_name} for its {city} site."),
-        6 => format!("Come and work with us in {city}."),
+    // A name as long as a sentence is read once, in the title.
+    let n_openings = if words::count(name) > MAX_NAME_WORDS { 3 } else { 8 };
+    match choice.below(n_openings) {
+        3 => format!("{company} is hiring {a_name} in {city}."),
+        0 => format!("Join {company} in {city}."),
+        4 => format!("{company} in {city} has an opening for {a_name}."),
+        1 => format!("Our team in {city} is growing."),
+        5 => format!("We are looking for {a_name} to join us in {city}."),
+        6 => format!("{company} seeks {a_name} for its {city} site."),
+        2 => format!("Come and work with us in {city}."),
         _ => format!("{} is needed at {company} in {city}.", words::upper_first(&a_name)),
     }
 }
 
-/// One or two sentences on what is to be done. Later postings begin with later duties.
+/// One or two sentences on what is to be done, in one voice. Later postings begin with later duties.
 fn duties(occupation: &Occupation, number: u64, fill_words: usize, used: usize, choice: &mut Choice) -> Vec<String> {
     let n = occupation.duties.len();
-    let turned = (0..n).map(|i| &occupation.duties[(i + number as usize) % n]);
+    let turned: Vec<&Duty> = (0..n).map(|i| &occupation.duties[(i + number as usize) % n]).collect();
+    let frame = choice.below(5);
+    let plural = occupation.plural.as_deref().filter(|_| frame < 2 || turned[0].speaks_of_them);
     let mut found: Vec<String> = Vec::new();
     let mut n_words = used;
-    let frame = choice.below(5);
     for duty in turned {
         // Only the first sentence has to be there, even when it is long.
-        let limit = if found.is_empty() { DUTY_WORDS + 12 } else { fill_words.saturating_sub(n_words + 2) };
+        let limit = if found.is_empty() { LONG_DUTY_WORDS } else { fill_words.saturating_sub(n_words + 2) };
         let whole = words::shorten(&duty.phrase, DUTY_WORDS.min(limit)).or_else(|| words::shorten(&duty.phrase, limit));
         let Some(phrase) = whole.filter(|phrase| words::count(phrase) >= 3) else { continue };
         let duty = Duty { phrase, speaks_of_them: duty.speaks_of_them };
-        let Some(sentence) = say(&duty, occupation.plural.as_deref(), frame, found.is_empty()) else { continue };
+        let said = match plural {
+            Some(plural) => Some(say_of_team(&duty, plural, frame, found.is_empty())),
+            None => say_to_you(&duty, frame, found.is_empty()),
+        };
+        let Some(sentence) = said else { continue };
         n_words += words::count(&sentence);
         found.push(sentence);
         if found.len() == 2 {
@@ -207,14 +215,15 @@ fn duties(occupation: &Occupation, number: u64, fill_words: usize, used: usize, 
     found
 }
 
-fn say(duty: &Duty, plural: Option<&str>, frame: usize, is_first: bool) -> Option<String> {
-    if let Some(plural) = plural.filter(|_| frame < 2 || duty.speaks_of_them) {
-        return Some(match (is_first, frame) {
-            (true, 0) => format!("Here, {plural} {}.", duty.phrase),
-            (true, _) => format!("Our {plural} {}.", duty.phrase),
-            (false, _) => format!("They {}.", duty.phrase),
-        });
+fn say_of_team(duty: &Duty, plural: &str, frame: usize, is_first: bool) -> String {
+    match (is_first, frame) {
+        (true, 0) => format!("Here, {plural} {}.", duty.phrase),
+        (true, _) => format!("Our {plural} {}.", duty.phrase),
+        (false, _) => format!("They {}.", duty.phrase),
     }
+}
+
+fn say_to_you(duty: &Duty, frame: usize, is_first: bool) -> Option<String> {
     let infinitive = duty.infinitive().filter(|_| is_first);
     Some(match (frame, infinitive) {
         (2, Some(phrase)) => format!("Your task is to {phrase}."),

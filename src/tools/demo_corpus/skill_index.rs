@@ -11,6 +11,8 @@ const MAX_SKILLS: usize = 10;
 /// Share of a label's weight that the occupation's text must cover; less is enough where the descriptions share much.
 const MIN_COVERED: f64 = 0.8;
 const MIN_COVERED_IF_SIMILAR: f64 = 0.5;
+/// Summed idf of what is covered: a common word alone is no likeness.
+const MIN_COVERED_IDF: f64 = 5.0;
 /// Words that similar texts share.
 const MIN_SHARED: usize = 4;
 /// A skill this much weaker than the best one does not fit well enough.
@@ -111,6 +113,11 @@ impl SkillIndex {
         }
     }
 
+    /// Of a term that one skill alone has; small collections have no rarer words.
+    fn max_idf(&self) -> f64 {
+        (1.0 + self.skills.len() as f64 / 2.0).ln()
+    }
+
     fn fitting(&self, occupation: &Occupation) -> Vec<Skill> {
         let query = strongest(occupation_terms(occupation));
         let mut ranked: Vec<(usize, f64)> = self
@@ -119,7 +126,7 @@ impl SkillIndex {
             .into_iter()
             .filter(|(skill, found)| {
                 let least = if found.n_shared >= MIN_SHARED { MIN_COVERED_IF_SIMILAR } else { MIN_COVERED };
-                found.covered > 0.0 && found.covered >= least * self.label_idf[*skill]
+                found.covered >= MIN_COVERED_IDF.min(self.max_idf()) && found.covered >= least * self.label_idf[*skill]
             })
             .map(|(skill, found)| (skill, found.score / (4.0 + self.label_idf[skill])))
             .collect();
@@ -152,6 +159,8 @@ pub fn give_families(occupations: &mut [Occupation], n_known: usize) {
             a_score.total_cmp(&b_score).then(b.0.cmp(&a.0))
         });
         let by_similarity = nearest.map_or(families::DEFAULT, |(text, _)| known[text].family);
+        // Those that list their skills are about computers, or about stages and studios.
+        let by_similarity = if occupation.lists_skills && by_similarity != families::ARTS { families::COMPUTERS } else { by_similarity };
         occupation.family = families::by_title(&occupation.title).unwrap_or(by_similarity);
     }
 }

@@ -1,7 +1,5 @@
 //! The composition on small sources of the real layout.
 
-use std::collections::HashSet;
-
 use jiff::civil::date;
 use serde_json::Value;
 
@@ -81,28 +79,16 @@ fn check(documents: &[Value], fields: &[&str], place: &[&str]) {
 
 #[test]
 fn texts_to_embed_are_short_and_differ() {
-    let corpus = corpus();
+    check_texts(&corpus());
+}
+
+fn check_texts(corpus: &Corpus) {
     let mut texts = HashSet::new();
     for document in corpus.jobs.iter().chain(&corpus.members) {
         let text = embedded_text(document);
         assert!(words::count(&text) <= posting::MAX_WORDS, "{text}");
         assert!(texts.insert(text.clone()), "twice: {text}");
     }
-}
-
-/// All words of the fields that the demo's templates name.
-pub fn embedded_text(document: &Value) -> String {
-    fn walk(value: &Value, text: &mut Vec<String>) {
-        match value {
-            Value::String(s) => text.push(s.clone()),
-            Value::Array(items) => items.iter().for_each(|item| walk(item, text)),
-            Value::Object(map) => map.values().for_each(|item| walk(item, text)),
-            _ => {}
-        }
-    }
-    let mut text = Vec::new();
-    ["title", "headline", "skills", "summary", "experience", "description"].iter().for_each(|field| walk(&document[field], &mut text));
-    text.join(" ")
 }
 
 #[test]
@@ -131,6 +117,8 @@ fn write_for_reading() {
     let begun = std::time::Instant::now();
     let corpus = compose(&Sources::read(std::env::var("DEMO_WHEELS").unwrap().as_ref()).unwrap(), date(2026, 3, 31));
     println!("{} jobs in {:?}", corpus.jobs.len(), begun.elapsed());
+    check_texts(&corpus);
+    assert!(corpus.jobs.len() >= 4_000 && corpus.members.len() == corpus.jobs.len());
     for (name, documents) in [("jobs.jsonl", &corpus.jobs), ("members.jsonl", &corpus.members)] {
         let lines: Vec<String> = documents.iter().map(Value::to_string).collect();
         std::fs::write(out.join(name), lines.join("\n")).unwrap();

@@ -1,5 +1,8 @@
 //! Small English: sentences, articles, singulars, gerunds and the terms that texts are compared by.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 /// Straightens white space and the spaces around punctuation.
 pub fn clean(text: &str) -> String {
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -205,12 +208,15 @@ fn stem(word: &str) -> String {
 }
 
 fn is_stop_word(word: &str) -> bool {
-    const STOP: &str = " the and or of to in for with on at by from as an is are be that this these those their they them it its which who will can may \
-        such other others all any each into within using use used work works worker workers related not including include includes according also \
-        ensure make more different various provide perform specific responsible activities new either both than between when where through per \
-        able has have tender tenders setter setters operate operator operators used based order appropriate type types kind well them up out over listed separately job jobs task tasks duties ";
-    STOP.contains(&format!(" {word} "))
+    static STOP: LazyLock<HashSet<&str>> = LazyLock::new(|| STOP_WORDS.split_whitespace().collect());
+    STOP.contains(word)
 }
+
+/// What every occupation's and skill's text says.
+const STOP_WORDS: &str = "the and or of to in for with on at by from as an is are be that this these those their they them it its which who will can may \
+    such other others all any each into within using use used work works worker workers related not including include includes according also \
+    ensure make more different various provide perform specific responsible activities new either both than between when where through per \
+    able has have tender tenders setter setters operate operator operators used based order appropriate type types kind well them up out over listed separately job jobs task tasks duties";
 
 #[cfg(test)]
 mod tests {
