@@ -181,4 +181,31 @@ mod tests {
         close(Scores::mean([perfect, Scores::default()]).map, 0.5);
         assert_eq!(Scores::mean([]), Scores::default());
     }
+
+    /// Values of PyPI's ir-measures 0.4.3 (trec_eval underneath) on random judgments and rankings.
+    #[test]
+    fn as_trec_eval() {
+        for (judgments, ranking, expected) in [
+            (
+                &[("k", 0), ("e", 1), ("m", 3), ("b", 0), ("c", 3), ("n", 1), ("i", 0)][..],
+                "cnsthbigajod",
+                [0.6234997966086261, 0.5, 1.0, 0.5, 0.2, 1.0],
+            ),
+            (
+                &[("s", 1), ("b", 1), ("m", 2), ("t", 1), ("h", 3), ("a", 0), ("i", 3)][..],
+                "jrfdgsbilnta",
+                [0.23150487156769547, 0.198502886002886, 0.16666666666666666, 0.5, 0.3, 0.0],
+            ),
+            (
+                &[("t", 2), ("g", 1), ("p", 1), ("n", 1), ("k", 1), ("h", 1), ("j", 0)][..],
+                "sjqpklhetbri",
+                [0.4072145354289294, 0.2538359788359788, 0.25, 0.6666666666666666, 0.4, 0.0],
+            ),
+        ] {
+            let ranked: Vec<String> = ranking.chars().map(String::from).collect();
+            let scores = Scores::of(&ranked, &judged(judgments));
+            let actual = [scores.ndcg_at_10, scores.map, scores.mrr, scores.recall_at_10, scores.precision_at_10, scores.hit_at_1];
+            actual.into_iter().zip(expected).for_each(|(a, e)| close(a, e));
+        }
+    }
 }
