@@ -212,7 +212,10 @@ fn label_verbs(split: &[(Vec<&str>, usize)]) -> HashSet<String> {
 
 /// How many words the first label has, where that is sure: the next label starts as it does, or with another verb, and ends as it does.
 fn label_length(labels: &[&str], is_verb: impl Fn(&str) -> bool) -> Option<usize> {
-    const OPEN: [&str; 16] = ["and", "or", "of", "to", "the", "a", "an", "in", "for", "with", "on", "by", "at", "from", "as", "into"];
+    const OPEN: [&str; 25] = [
+        "and", "or", "of", "to", "the", "a", "an", "in", "for", "with", "on", "by", "at", "from", "as", "into", "using", "via", "about",
+        "during", "under", "between", "through", "their", "how",
+    ];
     let ends = |i: usize| (labels[i] == labels[0] || is_verb(labels[i])) && !OPEN.contains(&labels[i - 1]);
     let n = (1..labels.len()).find(|&i| ends(i)).unwrap_or(labels.len());
     let label = labels.get(..n)?;
@@ -227,8 +230,10 @@ fn label_length(labels: &[&str], is_verb: impl Fn(&str) -> bool) -> Option<usize
     let end = label[n - 1];
     // "install heat | pump …": where the same word follows every time, it belongs to the label.
     let follows = labels.windows(2).skip(n).filter(|pair| words::singular(pair[0]) == last).map(|pair| pair[1]);
-    let is_cut_short =
-        n < labels.len() && follows.chain(labels.last().filter(|w| words::singular(w) == last).map(|_| "")).all(|next| next == labels[n]);
+    let is_cut_short = n < labels.len()
+        && follows
+            .chain(labels.last().filter(|w| words::singular(w) == last).map(|_| ""))
+            .all(|next| words::singular(next) == words::singular(labels[n]));
     let is_telling = label.len() > 1 || end.len() >= MIN_LONE_WORD;
     let is_sure = is_telling && !is_cut_short && is_confirmed && is_plain && says_nothing_twice && !OPEN.contains(&end);
     (is_sure && (min..=MAX_SKILL_WORDS).contains(&n)).then_some(n)

@@ -90,7 +90,7 @@ pub fn occupations(table: &str) -> Result<Vec<Occupation>, DemoCorpusError> {
 /// The duty a sentence tells, if it tells one.
 fn duty(sentence: &str) -> Option<Duty> {
     let first = sentence.split([' ', ',']).next()?;
-    let is_noun_work = ["Work may", "Work is", "Work includes", "Work involves"].iter().any(|s| sentence.starts_with(s));
+    let is_noun_work = ["Work may", "Work is", "Work includes", "Work involves", "Work requires"].iter().any(|s| sentence.starts_with(s));
     let is_about_persons = [" he or she ", "employed by", "this occupation", "O*NET"].iter().any(|s| sentence.contains(s));
     if NO_DUTY.contains(&first) || is_noun_work || is_about_persons || words::count(sentence) < 4 {
         return None;

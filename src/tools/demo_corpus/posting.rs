@@ -11,10 +11,9 @@ use super::occupation::{Duty, Occupation, Skill};
 use super::places::{CITIES, City};
 use super::words;
 
-/// Words of title, skills and description: what optional sentences may fill, and what a posting must not exceed.
+/// Words of title, skills and description that optional sentences may fill.
 /// A word is about 1.35 tokens; thousands of postings are embedded while somebody waits.
 const FILL_WORDS: usize = 58;
-pub const MAX_WORDS: usize = 80;
 /// Words of a duty.
 const DUTY_WORDS: usize = 24;
 const LONG_DUTY_WORDS: usize = 40;
@@ -154,7 +153,7 @@ fn closing(remote: bool, family: u8, choice: &mut Choice) -> &'static str {
     const ON_SITE: [&str; 4] = ["Shift work, with allowances.", "Work clothes are provided.", "Early and late shifts.", "Paid overtime."];
     const AT_A_DESK: [&str; 4] =
         ["Flexible hours.", "Relocation support is offered.", "Two days a week from home.", "Thirty days of leave."];
-    let is_desk = (11..=27).contains(&family) || family == 43;
+    let is_desk = (11..=27).contains(&family) || [41, 43].contains(&family);
     let closings: &[&str] = match choice.below(3) {
         0 if is_desk && !remote => &AT_A_DESK,
         0 if !is_desk => &ON_SITE,

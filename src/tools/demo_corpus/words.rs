@@ -187,7 +187,14 @@ pub fn singular(word: &str) -> String {
 
 /// The terms of a text: small, without endings, without the words that say nothing.
 pub fn terms(text: &str) -> impl Iterator<Item = String> + '_ {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|w| w.len() > 1).map(str::to_lowercase).filter(|w| !is_stop_word(w)).map(|w| stem(&w))
+    text.split(|c: char| !c.is_alphanumeric()).filter(|w| w.len() > 1).filter_map(term)
+}
+
+fn term(word: &str) -> Option<String> {
+    let lower = word.to_lowercase();
+    // Abbreviations have no endings: VATS is no vat.
+    let is_abbreviation = word.chars().all(char::is_uppercase);
+    (!is_stop_word(&lower)).then(|| if is_abbreviation { lower } else { stem(&lower) })
 }
 
 fn stem(word: &str) -> String {
