@@ -171,11 +171,11 @@ fn duty(sentence: &str, plural: &str) -> Option<Duty> {
 /// [`DemoCorpusError::Layout`] when the two columns are not there.
 pub fn add_skills(skills: &mut Vec<Skill>, csv: &str) -> Result<(), DemoCorpusError> {
     let rows = two_columns(csv, SKILLS_FILE)?;
-    let texts: Vec<String> = rows.iter().map(|(_, text)| words::clean(text)).collect();
-    let split: Vec<(Vec<&str>, usize)> = texts
+    let split: Vec<(Vec<&str>, usize)> = rows
         .iter()
-        .map(|text| {
-            let tokens: Vec<&str> = text.split(' ').collect();
+        .filter(|(_, text)| !text.trim().is_empty())
+        .map(|(_, text)| {
+            let tokens: Vec<&str> = text.split_whitespace().collect();
             let description = (1..tokens.len()).find(|&i| tokens[i].starts_with(char::is_uppercase) && !words::is_acronym(tokens[i]));
             let at = description.unwrap_or(tokens.len());
             (tokens, at)
@@ -187,9 +187,9 @@ pub fn add_skills(skills: &mut Vec<Skill>, csv: &str) -> Result<(), DemoCorpusEr
         let is_verb = verbs.contains(tokens[0]);
         if let Some(n) = label_length(&tokens[..*at], |word| verbs.contains(word)) {
             let label = tokens[..n].join(" ");
-            let description = tokens[*at..].join(" ");
-            let text = words::sentences(&description).first().map(|s| (*s).to_owned()).unwrap_or_default();
             if known.insert(label.to_lowercase()) {
+                let description = words::clean(&tokens[*at..].join(" "));
+                let text = words::sentences(&description).first().map(|s| (*s).to_owned()).unwrap_or_default();
                 skills.push(Skill { label, text, is_verb });
             }
         }
@@ -243,27 +243,19 @@ fn label_length(labels: &[&str], is_verb: impl Fn(&str) -> bool) -> Option<usize
 fn two_columns(csv: &str, file: &'static str) -> Result<Vec<(String, String)>, DemoCorpusError> {
     let layout = |reason: String| DemoCorpusError::Layout { file, reason };
     let mut rows: Vec<Vec<String>> = Vec::new();
-    let (mut row, mut field, mut in_quotes) = (Vec::new(), String::new(), false);
-    let mut chars = csv.trim_start_matches('\u{feff}').chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if in_quotes && chars.peek() == Some(&'"') => field.extend(chars.next()),
-            '"' => in_quotes = !in_quotes,
-            ',' if !in_quotes => row.push(std::mem::take(&mut field)),
-            '\n' if !in_quotes => {
-                row.push(std::mem::take(&mut field));
-                rows.push(std::mem::take(&mut row));
-            }
-            '\r' if !in_quotes => {}
-            _ => field.push(c),
-        }
-    }
-    if !field.is_empty() || !row.is_empty() {
+    let mut row: Vec<String> = Vec::new();
+    let mut rest = csv.trim_start_matches('\u{feff}');
+    while !rest.is_empty() {
+        let (field, after) =
+            csv_field(rest).ok_or_else(|| layout(format!("the quoted field in record {} does not end", rows.len() + 1)))?;
         row.push(field);
-        rows.push(row);
+        rest = after.strip_prefix(',').unwrap_or_else(|| {
+            rows.push(std::mem::take(&mut row));
+            after.strip_prefix("\r\n").or_else(|| after.strip_prefix('\n')).unwrap_or(after)
+        });
     }
-    if in_quotes {
-        return Err(layout("a quoted field does not end".to_owned()));
+    if !row.is_empty() {
+        rows.push(row);
     }
     if rows.first().is_none_or(|header| header != &["id", "description"]) {
         return Err(layout(format!("the header is {:?}", rows.first().map(|h| h.join(",")).unwrap_or_default())));
@@ -276,4 +268,25 @@ fn two_columns(csv: &str, file: &'static str) -> Result<Vec<(String, String)>, D
             Err(row) => Err(layout(format!("record {} has {} columns, not 2", n + 1, row.len()))),
         })
         .collect()
+}
+
+/// The first field, and what follows it: a comma, a line end, or nothing. None when its quotes do not end.
+fn csv_field(csv: &str) -> Option<(String, &str)> {
+    let Some(mut rest) = csv.strip_prefix('"') else {
+        let line_end = csv.find('\n').map_or(csv.len(), |at| if csv[..at].ends_with('\r') { at - 1 } else { at });
+        let end = csv[..line_end].find(',').unwrap_or(line_end);
+        return Some((csv[..end].to_owned(), &csv[end..]));
+    };
+    let mut field = String::new();
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        field.push_str(part);
+        match after.strip_prefix('"') {
+            Some(more) => {
+                field.push('"');
+                rest = more;
+            }
+            None => return Some((field, after)),
+        }
+    }
 }

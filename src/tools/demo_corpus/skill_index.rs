@@ -22,7 +22,7 @@ const TITLE_WEIGHT: f64 = 2.0;
 const DESCRIPTION_WEIGHT: f64 = 0.25;
 
 /// What a text shares with a query.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Match {
     score: f64,
     /// Summed idf of the shared terms that have their full weight in the text.
@@ -52,19 +52,19 @@ impl TermIndex {
         (1.0 + self.n_texts as f64 / (1.0 + n)).ln()
     }
 
-    /// Every text that shares terms with the query.
-    fn score(&self, query: &[(String, f64)]) -> HashMap<usize, Match> {
-        let mut scores: HashMap<usize, Match> = HashMap::new();
+    /// Every text that shares terms with the query, by its number.
+    fn score(&self, query: &[(String, f64)]) -> impl Iterator<Item = (usize, Match)> {
+        let mut found = vec![Match::default(); self.n_texts];
         for (term, query_weight) in query {
             let idf = self.idf(term);
             for &(text, weight) in self.texts_of.get(term).map_or(&[][..], Vec::as_slice) {
-                let found = scores.entry(text).or_default();
+                let found = &mut found[text];
                 found.score += idf * idf * query_weight * weight;
                 found.covered += if weight >= 1.0 { idf } else { 0.0 };
                 found.n_shared += 1;
             }
         }
-        scores
+        found.into_iter().enumerate().filter(|(_, found)| found.n_shared > 0)
     }
 }
 
@@ -123,7 +123,6 @@ impl SkillIndex {
         let mut ranked: Vec<(usize, f64)> = self
             .index
             .score(&query)
-            .into_iter()
             .filter(|(skill, found)| {
                 let least = if found.n_shared >= MIN_SHARED { MIN_COVERED_IF_SIMILAR } else { MIN_COVERED };
                 found.covered >= MIN_COVERED_IDF.min(self.max_idf()) && found.covered >= least * self.label_idf[*skill]
@@ -154,7 +153,7 @@ pub fn give_families(occupations: &mut [Occupation], n_known: usize) {
     let mut index = TermIndex::default();
     known.iter().for_each(|o| index.push(occupation_terms(o)));
     for occupation in unknown {
-        let nearest = index.score(&strongest(occupation_terms(occupation))).into_iter().max_by(|a, b| {
+        let nearest = index.score(&strongest(occupation_terms(occupation))).max_by(|a, b| {
             let (a_score, b_score) = (a.1.score / known[a.0].text.len() as f64, b.1.score / known[b.0].text.len() as f64);
             a_score.total_cmp(&b_score).then(b.0.cmp(&a.0))
         });
