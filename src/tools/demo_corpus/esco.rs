@@ -160,7 +160,7 @@ fn duty(sentence: &str, plural: &str) -> Option<Duty> {
     let is_remark =
         ["might also", "do not", "don't", "not ", "are sometimes", "are also called", "are not"].iter().any(|r| phrase.starts_with(r));
     let has_list = phrase.contains(':') || phrase.contains("- ");
-    let points_back = [" this ", " these "].iter().any(|w| phrase.contains(w));
+    let points_back = [" this ", " these ", " his/her ", " he/she "].iter().any(|w| phrase.contains(w));
     (is_base_form && is_verb && !is_remark && !points_back && !has_list && words::count(phrase) >= 4)
         .then(|| Duty { phrase: phrase.to_owned(), speaks_of_them })
 }

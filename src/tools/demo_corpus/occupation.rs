@@ -47,6 +47,12 @@ pub struct Skill {
 }
 
 impl Duty {
+    /// As it reads with nothing before it: `"also plan tours"` → `"plan tours"`.
+    pub fn as_first(self) -> Self {
+        let starts_with_also = self.phrase.starts_with("also ") || self.phrase.split(' ').nth(1) == Some("also");
+        if starts_with_also { Self { phrase: self.phrase.replacen("also ", "", 1), ..self } } else { self }
+    }
+
     /// `"You will plan tours"`; none when the phrase speaks of several people.
     pub fn for_you(&self) -> Option<String> {
         if self.speaks_of_them {
@@ -109,6 +115,7 @@ mod tests {
         assert_eq!(being.note().unwrap(), "Responsible for tours");
         assert_eq!(duty("may also drive", false).for_you().unwrap(), "You may also drive");
         assert_eq!(duty("may also drive", false).note().unwrap(), "Drive");
+        assert_eq!(duty("may also drive", false).as_first().phrase, "may drive");
         assert_eq!(duty("use their eyes", true).for_you(), None);
     }
 }

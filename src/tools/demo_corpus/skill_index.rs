@@ -1,6 +1,6 @@
 //! Matches occupations with skills, and with each other, by the rare words they share.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::families;
 use super::occupation::{Occupation, Skill};
@@ -17,6 +17,8 @@ const MIN_COVERED_IDF: f64 = 5.0;
 const MIN_SHARED: usize = 4;
 /// A skill this much weaker than the best one does not fit well enough.
 const MIN_OF_BEST: f64 = 0.35;
+/// Occupations that are asked for the family of a similar one.
+const VOTERS: usize = 4;
 /// How much a word in a title, and in a skill's description, counts against one in plain text, and in a label.
 const TITLE_WEIGHT: f64 = 2.0;
 const DESCRIPTION_WEIGHT: f64 = 0.25;
@@ -147,17 +149,20 @@ impl SkillIndex {
     }
 }
 
-/// Gives the occupations from `n_known` on the family of the most similar one before.
+/// Gives the occupations from `n_known` on the family that the most similar ones before them have.
 pub fn give_families(occupations: &mut [Occupation], n_known: usize) {
     let (known, unknown) = occupations.split_at_mut(n_known);
     let mut index = TermIndex::default();
     known.iter().for_each(|o| index.push(occupation_terms(o)));
     for occupation in unknown {
-        let nearest = index.score(&strongest(occupation_terms(occupation))).max_by(|a, b| {
-            let (a_score, b_score) = (a.1.score / known[a.0].text.len() as f64, b.1.score / known[b.0].text.len() as f64);
-            a_score.total_cmp(&b_score).then(b.0.cmp(&a.0))
-        });
-        let by_similarity = nearest.map_or(families::DEFAULT, |(text, _)| known[text].family);
+        let mut similar: Vec<(usize, f64)> = index
+            .score(&strongest(occupation_terms(occupation)))
+            .map(|(text, found)| (text, found.score / (known[text].text.len() as f64).sqrt()))
+            .collect();
+        similar.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        let mut votes: BTreeMap<u8, f64> = BTreeMap::new();
+        similar.iter().take(VOTERS).for_each(|(text, score)| *votes.entry(known[*text].family).or_default() += score);
+        let by_similarity = votes.into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).map_or(families::DEFAULT, |(family, _)| family);
         // Those that list their skills are about computers, or about stages and studios.
         let by_similarity = if occupation.lists_skills && by_similarity != families::ARTS { families::COMPUTERS } else { by_similarity };
         occupation.family = families::by_title(&occupation.title).unwrap_or(by_similarity);

@@ -11,7 +11,7 @@ pub fn clean(text: &str) -> String {
 
 /// The sentences of a text, without their full stops.
 pub fn sentences(text: &str) -> Vec<&str> {
-    const ABBREVIATIONS: [&str; 8] = ["e.g", "i.e", "etc", "U.S", "vs", "incl", "approx", "no"];
+    const ABBREVIATIONS: [&str; 7] = ["e.g", "i.e", "U.S", "vs", "incl", "approx", "no"];
     let (mut found, mut start) = (Vec::new(), 0);
     for (at, _) in text.match_indices(". ") {
         let starts_upper = text[at + 2..].chars().next().is_some_and(char::is_uppercase);
