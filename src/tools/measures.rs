@@ -3,7 +3,7 @@
 //! *Shape*: a ranking is a list of distinct ids, best first; [`Judged`] holds one query's judgments, id → relevance.
 //! Relevance above 0 is relevant; ids without a judgment count as not relevant. A query without relevant ids scores 0 everywhere.
 //!
-//! *Source*: Järvelin & Kekäläinen 2002 for DCG; trec_eval 9 (`ndcg_cut`, `recip_rank`, `map`, `recall`, `P`, `success`) for the details:
+//! *Source*: Järvelin & Kekäläinen 2002 for DCG; trec_eval 9 (`ndcg_cut`, `recip_rank`, `map`, `recall`, `P`, `success`) for details:
 //! the gain is the relevance itself, the discount log2(rank + 1), the ideal ranking holds all judged ids.
 
 use std::collections::HashMap;

@@ -91,7 +91,8 @@ fn is_alternative(title: &str, label: &str) -> bool {
     is_tidy && !is_plural && lower != label.to_lowercase()
 }
 
-/// Occupations whose label can be told from the text that follows it, in an order of their own so that any number of the first is a fair choice.
+/// Occupations whose label can be told from the text that follows it.
+/// They come in an order of their own, so that any number of the first is a fair choice.
 ///
 /// # Errors
 /// [`DemoCorpusError::Layout`] when the two columns are not there.

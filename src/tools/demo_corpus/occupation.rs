@@ -48,7 +48,7 @@ pub struct Skill {
 
 impl Duty {
     /// As it reads with nothing before it: `"also plan tours"` → `"plan tours"`.
-    pub fn as_first(self) -> Self {
+    pub fn standing_first(self) -> Self {
         let starts_with_also = self.phrase.starts_with("also ") || self.phrase.split(' ').nth(1) == Some("also");
         if starts_with_also { Self { phrase: self.phrase.replacen("also ", "", 1), ..self } } else { self }
     }
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(being.note().unwrap(), "Responsible for tours");
         assert_eq!(duty("may also drive", false).for_you().unwrap(), "You may also drive");
         assert_eq!(duty("may also drive", false).note().unwrap(), "Drive");
-        assert_eq!(duty("may also drive", false).as_first().phrase, "may drive");
+        assert_eq!(duty("may also drive", false).standing_first().phrase, "may drive");
         assert_eq!(duty("use their eyes", true).for_you(), None);
     }
 }

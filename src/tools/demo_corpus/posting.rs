@@ -200,7 +200,7 @@ fn duties(occupation: &Occupation, number: u64, fill_words: usize, used: usize, 
         let whole = words::shorten(&duty.phrase, DUTY_WORDS.min(limit)).or_else(|| words::shorten(&duty.phrase, limit));
         let Some(phrase) = whole.filter(|phrase| words::count(phrase) >= 3) else { continue };
         let duty = Duty { phrase, speaks_of_them: duty.speaks_of_them };
-        let duty = if found.is_empty() { duty.as_first() } else { duty };
+        let duty = if found.is_empty() { duty.standing_first() } else { duty };
         let said = match plural {
             Some(plural) => Some(say_of_team(&duty, plural, frame, found.is_empty())),
             None => say_to_you(&duty, frame, found.is_empty()),

@@ -220,10 +220,12 @@ fn is_stop_word(word: &str) -> bool {
 }
 
 /// What every occupation's and skill's text says.
-const STOP_WORDS: &str = "the and or of to in for with on at by from as an is are be that this these those their they them it its which who will can may \
-    such other others all any each into within using use used work works worker workers related not including include includes according also \
-    ensure make more different various provide perform specific responsible activities new either both than between when where through per \
-    able has have tender tenders setter setters operate operator operators used based order appropriate type types kind well them up out over listed separately job jobs task tasks duties";
+const STOP_WORDS: &str = "\
+    the and or of to in for with on at by from as an is are be that this these those their they them it its which who will \
+    can may such other others all any each into within using use used work works worker workers related not including \
+    include includes according also ensure make more different various provide perform specific responsible activities new \
+    either both than between when where through per able has have tender tenders setter setters operate operator operators \
+    used based order appropriate type types kind well them up out over listed separately job jobs task tasks duties";
 
 #[cfg(test)]
 mod tests {
