@@ -58,10 +58,25 @@ pub fn shorten(sentence: &str, max: usize) -> Option<String> {
     Some(cut.to_owned())
 }
 
-/// Whether a cut left no bracket open and no list without its last item.
+/// Whether a cut left no bracket open, no list without its last item, and no word that says nothing without its examples.
 fn is_whole(start: &str) -> bool {
+    const EMPTY: [&str; 12] = [
+        "topics",
+        "areas",
+        "fields",
+        "factors",
+        "things",
+        "matters",
+        "subjects",
+        "environments",
+        "aspects",
+        "settings",
+        "issues",
+        "purposes",
+    ];
     let list_is_open = start.matches(", ").count() >= 1 && !start.contains(" and ") && !start.contains(" or ");
-    start.matches('(').count() == start.matches(')').count() && !list_is_open
+    let says_nothing = start.split(' ').next_back().is_some_and(|last| EMPTY.contains(&last));
+    start.matches('(').count() == start.matches(')').count() && !list_is_open && !says_nothing
 }
 
 /// The number of words.
