@@ -7,6 +7,7 @@
 //! | `occupation.rs` | what both come to: a title, duties as verb phrases, skills, a family |
 //! | `skill_index.rs` | which skills fit an occupation that does not list its own |
 //! | `families.rs`, `places.rs` | pay, companies and habits by occupation family; cities and their pay levels |
+//! | `level.rs` | seniority: titles, years, pay |
 //! | `posting.rs`, `member.rs` | compose one job, one member |
 //! | `choice.rs`, `words.rs` | deterministic choice; small English |
 //!
