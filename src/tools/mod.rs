@@ -1,6 +1,21 @@
-//! tools
+//! What people run besides a server.
+//!
+//! | module | duty |
+//! |---|---|
+//! | `serve` | from settings to a listening server and its graceful end |
+//! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
+//! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
+//! | `search` | a search as a table people can read |
+//! | `inspect` | what a collection holds |
+//! | `evaluate` | how well a search finds what people judged relevant |
+//! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
+//! | `measures` | nDCG, MRR, MAP, recall, precision and hits of a ranking |
+
 pub mod demo;
 pub mod demo_corpus;
+pub mod evaluate;
 pub mod inspect;
+pub mod judgments;
+pub mod measures;
 pub mod search;
 pub mod serve;
