@@ -52,8 +52,9 @@ use workers::{EncodeBatch, Finished, Workers};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
 const MAX_DEFAULT_THREADS: usize = 8;
-/// Most tokens of a batch with its padding on a CPU: larger ones leave the core's cache and gain nothing.
-const CPU_BATCH_TOKENS: usize = 512;
+/// Most tokens of a batch with its padding on a CPU: short texts together share each read of the weights, which doubles their rate; from
+/// about 80 tokens on a text alone is as fast, without padding, and lets a waiting query in sooner.
+const CPU_BATCH_TOKENS: usize = 128;
 /// The same on a GPU, which needs large batches to be busy.
 const CUDA_BATCH_TOKENS: usize = 16_384;
 /// Texts of up to so many bytes are tokenised (in well under a millisecond) on the caller's own thread even in async code.

@@ -12,6 +12,8 @@ pub type Tokens = Vec<u32>;
 
 /// Bytes of a text that are tokenised at first, per token that the model takes: an English token has four to five.
 const BYTES_PER_TOKEN: usize = 16;
+/// Bytes that are never exceeded, per token that the model takes: a text that does not fill the model with so many is no language.
+const MAX_BYTES_PER_TOKEN: usize = 256;
 
 /// The model's own tokenizer with our truncation; padding is the batch's business.
 pub struct Tokenizer {
@@ -50,6 +52,7 @@ impl Tokenizer {
     ///
     /// Tokens never reach over white space, so those of a beginning that ends before white space begin the whole text's.
     fn tokenize_one(&self, text: &str) -> Result<Tokens, Box<dyn Error + Send + Sync>> {
+        let text = &text[..text.floor_char_boundary(self.max_tokens * MAX_BYTES_PER_TOKEN)];
         let mut n_bytes = self.max_tokens * BYTES_PER_TOKEN;
         loop {
             let beginning = beginning(text, n_bytes);
