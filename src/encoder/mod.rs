@@ -2,7 +2,8 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `mod.rs` | the handle: settings, loading, `encode`, fingerprints |
+//! | `mod.rs` | the handle: loading, `encode`, fingerprints |
+//! | `settings.rs`, `error.rs` | what is configured, what can fail |
 //! | `model_folder.rs` | what a model folder holds |
 //! | `tokenizer.rs` | text to token ids |
 //! | `batcher.rs` | which texts run through the model together |
@@ -10,7 +11,7 @@
 //! | `workers.rs` | the threads that run the model |
 //! | `session.rs` | ONNX Runtime: library, providers, one run of the model |
 //! | `pooling.rs` | token vectors to one unit vector |
-//! | `assets.rs` | fetches ONNX Runtime and the default model through pip |
+//! | `assets/` | fetches ONNX Runtime and the default model through pip |
 //! | `import/` | sentence-transformers folder to model folder |
 //!
 //! *Shape*: texts, prompts applied → `[texts × dims] f32`, unit length, in the order of the texts.
@@ -19,33 +20,33 @@
 
 pub mod assets;
 mod batcher;
+mod error;
 mod import;
 mod model_folder;
 mod pooling;
 mod queue;
 mod session;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
 mod workers;
 
-use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use error::EncoderError;
 pub use import::{ImportError, Imported, import};
 pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError};
 pub use pooling::Pooling;
+pub use settings::{Device, DeviceError, EncoderSettings};
 
 use crate::domain::Embedding;
-use crate::error::ErrorKind;
 use session::{Provider, Session, SessionSettings};
 use tokenizer::{Tokenizer, Tokens};
 use workers::{EncodeBatch, Finished, Workers};
@@ -59,119 +60,6 @@ const CPU_BATCH_TOKENS: usize = 128;
 const CUDA_BATCH_TOKENS: usize = 16_384;
 /// Texts of up to so many bytes are tokenised (in well under a millisecond) on the caller's own thread even in async code.
 const INLINE_BYTES: usize = 8 * 1024;
-
-/// Why a text has no embedding.
-#[derive(Debug, thiserror::Error)]
-pub enum EncoderError {
-    #[error(transparent)]
-    Folder(#[from] ModelFolderError),
-    #[error("encoder.max_tokens is {asked}, but the model takes 3 to {max_tokens}: choose a number in between, or 0 for the model's own")]
-    MaxTokens { asked: usize, max_tokens: usize },
-    #[error("there is no ONNX Runtime library at {}. Run `kindred fetch`, or set encoder.ort_library or ORT_DYLIB_PATH to the one you have", path.display())]
-    LibraryMissing { path: PathBuf },
-    #[error("{} cannot be loaded as ONNX Runtime 1.24 or newer", path.display())]
-    Library { path: PathBuf, source: Box<dyn Error + Send + Sync> },
-    #[error(
-        "encoder.device is {device}, but CUDA cannot be had here: see models/README.md for what it needs, or set it to \"cpu\" or \"auto\""
-    )]
-    Device { device: Device, source: Box<dyn Error + Send + Sync> },
-    #[error("{} cannot be used as an encoder", path.display())]
-    Model { path: PathBuf, source: Box<dyn Error + Send + Sync> },
-    #[error("{} cannot be used as a tokenizer", path.display())]
-    Tokenizer { path: PathBuf, source: Box<dyn Error + Send + Sync> },
-    #[error("text {position} of the call cannot be tokenised")]
-    Tokenize { position: usize, source: Box<dyn Error + Send + Sync> },
-    #[error("the model failed on a batch")]
-    Run { source: Box<dyn Error + Send + Sync> },
-    #[error("{waiting} texts wait for the encoder already (encoder.max_queue is {max_queue}): try again shortly")]
-    Overloaded { waiting: usize, max_queue: usize },
-    #[error("an encoder thread ended before it had answered")]
-    Stopped,
-    #[error("cannot start an encoder thread")]
-    Thread { source: std::io::Error },
-}
-
-impl EncoderError {
-    /// What the caller should do.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Folder(e) => e.kind(),
-            Self::MaxTokens { .. } | Self::Tokenize { .. } => ErrorKind::Invalid,
-            Self::LibraryMissing { .. } | Self::Library { .. } | Self::Device { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
-            Self::Model { .. } | Self::Tokenizer { .. } => ErrorKind::Unavailable,
-            Self::Overloaded { .. } => ErrorKind::Overloaded,
-            Self::Run { .. } | Self::Stopped => ErrorKind::Internal,
-        }
-    }
-}
-
-/// Where the model should run: `cpu`, `cuda:N` or `auto`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Device {
-    Cpu,
-    /// The GPU of this number, or an error at start.
-    Cuda(u32),
-    /// The first GPU if it can be had, else the CPU.
-    Auto,
-}
-
-/// A device that is none.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no device: write cpu, cuda:0 (or another number) or auto")]
-pub struct DeviceError(String);
-
-impl FromStr for Device {
-    type Err = DeviceError;
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
-        match (text, text.strip_prefix("cuda:").map(str::parse)) {
-            ("cpu", _) => Ok(Self::Cpu),
-            ("auto", _) => Ok(Self::Auto),
-            (_, Some(Ok(id))) => Ok(Self::Cuda(id)),
-            _ => Err(DeviceError(text.to_owned())),
-        }
-    }
-}
-
-impl TryFrom<String> for Device {
-    type Error = DeviceError;
-    fn try_from(text: String) -> Result<Self, DeviceError> {
-        text.parse()
-    }
-}
-
-impl From<Device> for String {
-    fn from(device: Device) -> Self {
-        device.to_string()
-    }
-}
-
-impl fmt::Display for Device {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(id) => write!(f, "cuda:{id}"),
-            Self::Auto => f.write_str("auto"),
-        }
-    }
-}
-
-/// The `encoder` part of the settings.
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct EncoderSettings {
-    /// The model folder.
-    pub model_dir: PathBuf,
-    pub device: Device,
-    /// Threads that run the model, each with its own copy; 0: one per core, at most 8 (on a GPU: one).
-    pub threads: usize,
-    /// Longer texts are cut to so many tokens; 0: the model's own limit.
-    pub max_tokens: usize,
-    /// ONNX Runtime's library; empty: `ORT_DYLIB_PATH`, else `onnxruntime/` beside the model folder.
-    pub ort_library: PathBuf,
-    /// Most texts that may wait for a thread; one more is answered "overloaded".
-    pub max_queue: usize,
-}
 
 /// What a loaded encoder is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -156,7 +156,11 @@ impl Session {
             let refused = |source| EncoderError::Device { device: Device::Cuda(id), source };
             builder = with_cuda(builder, id).map_err(refused)?;
         }
-        let inner = builder.commit_from_file(&settings.model).map_err(unusable)?;
+        let inner = builder.commit_from_file(&settings.model).map_err(|e| match provider {
+            Provider::Cpu => unusable(e),
+            // A driver or memory that is missing shows only here. If it is the file, the CPU will say so.
+            Provider::Cuda(id) => EncoderError::Device { device: Device::Cuda(id), source: e.into() },
+        })?;
         Self::check(inner, settings)
     }
 

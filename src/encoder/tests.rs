@@ -1,9 +1,12 @@
 //! The encoder on the real model, held against sentence-transformers.
 
+use std::error::Error;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use super::*;
+use crate::error::ErrorKind;
 
 static ASSETS: LazyLock<assets::Assets> =
     LazyLock::new(|| assets::ensure(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models")).expect("the model can be fetched"));
