@@ -1,0 +1,53 @@
+//! Why a text has no embedding.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use super::Device;
+use super::model_folder::ModelFolderError;
+use crate::error::ErrorKind;
+
+/// Why a text has no embedding.
+#[derive(Debug, thiserror::Error)]
+pub enum EncoderError {
+    #[error(transparent)]
+    Folder(#[from] ModelFolderError),
+    #[error("encoder.max_tokens is {asked}, but the model takes 3 to {max_tokens}: choose a number in between, or 0 for the model's own")]
+    MaxTokens { asked: usize, max_tokens: usize },
+    #[error("there is no ONNX Runtime library at {}. Run `kindred fetch`, or set encoder.ort_library or ORT_DYLIB_PATH to the one you have", path.display())]
+    LibraryMissing { path: PathBuf },
+    #[error("{} cannot be loaded as ONNX Runtime 1.24 or newer", path.display())]
+    Library { path: PathBuf, source: Box<dyn Error + Send + Sync> },
+    #[error(
+        "encoder.device is {device}, but CUDA cannot be had here: see models/README.md for what it needs, or set it to \"cpu\" or \"auto\""
+    )]
+    Device { device: Device, source: Box<dyn Error + Send + Sync> },
+    #[error("{} cannot be used as an encoder", path.display())]
+    Model { path: PathBuf, source: Box<dyn Error + Send + Sync> },
+    #[error("{} cannot be used as a tokenizer", path.display())]
+    Tokenizer { path: PathBuf, source: Box<dyn Error + Send + Sync> },
+    #[error("text {position} of the call cannot be tokenised")]
+    Tokenize { position: usize, source: Box<dyn Error + Send + Sync> },
+    #[error("the model failed on a batch")]
+    Run { source: Box<dyn Error + Send + Sync> },
+    #[error("{waiting} texts wait for the encoder already (encoder.max_queue is {max_queue}): try again shortly")]
+    Overloaded { waiting: usize, max_queue: usize },
+    #[error("an encoder thread ended before it had answered")]
+    Stopped,
+    #[error("cannot start an encoder thread")]
+    Thread { source: std::io::Error },
+}
+
+impl EncoderError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Folder(e) => e.kind(),
+            Self::MaxTokens { .. } | Self::Tokenize { .. } => ErrorKind::Invalid,
+            Self::LibraryMissing { .. } | Self::Library { .. } | Self::Device { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
+            Self::Model { .. } | Self::Tokenizer { .. } => ErrorKind::Unavailable,
+            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::Run { .. } | Self::Stopped => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Named tensors of a `model.safetensors`, checked for shape and widened to f32.
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use super::ImportError;
+
+/// The weights of a BERT encoder, whatever its tensors' names begin with.
+pub struct Weights<'a> {
+    tensors: SafeTensors<'a>,
+    prefix: String,
+}
+
+impl<'a> Weights<'a> {
+    /// Reads the table of tensors.
+    ///
+    /// # Errors
+    /// [`ImportError::Weights`] when the bytes are no safetensors file or hold no BERT encoder.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, ImportError> {
+        const ANCHOR: &str = "embeddings.word_embeddings.weight";
+        let tensors = SafeTensors::deserialize(bytes).map_err(|e| ImportError::Weights { reason: e.to_string() })?;
+        // Saved alone the names begin with "embeddings."; saved as part of a larger model with "bert." or the like.
+        let prefix = tensors.names().into_iter().find_map(|name| name.strip_suffix(ANCHOR).map(str::to_owned));
+        let prefix = prefix.ok_or_else(|| ImportError::Weights { reason: format!("the tensor {ANCHOR} is missing") })?;
+        Ok(Self { tensors, prefix })
+    }
+
+    /// The numbers of one tensor, row-major.
+    ///
+    /// # Errors
+    /// [`ImportError::Weights`] when it is missing, of another shape or of a type that is not a float.
+    pub fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ImportError> {
+        let name = format!("{}{name}", self.prefix);
+        let missing = |_| ImportError::Weights { reason: format!("the tensor {name} is missing") };
+        let view = self.tensors.tensor(&name).map_err(missing)?;
+        if view.shape() != shape {
+            let reason = format!("the tensor {name} has shape {:?}, but config.json asks for {shape:?}", view.shape());
+            return Err(ImportError::Weights { reason });
+        }
+        widen(&view).ok_or_else(|| ImportError::Weights { reason: format!("the tensor {name} holds {:?}, not floats", view.dtype()) })
+    }
+}
+
+fn widen(view: &TensorView<'_>) -> Option<Vec<f32>> {
+    let halves = || view.data().as_chunks().0.iter().map(|&b: &[u8; 2]| u16::from_le_bytes(b));
+    match view.dtype() {
+        Dtype::F32 => Some(view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
+        Dtype::F16 => Some(halves().map(f16_to_f32).collect()),
+        Dtype::BF16 => Some(halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect()),
+        _ => None,
+    }
+}
+
+fn f16_to_f32(half: u16) -> f32 {
+    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let exponent = i32::from(half >> 10 & 0x1f);
+    let fraction = f32::from(half & 0x3ff) / 1024.0;
+    match exponent {
+        0 => sign * fraction * 2f32.powi(-14),
+        31 if fraction == 0.0 => sign * f32::INFINITY,
+        31 => f32::NAN,
+        _ => sign * (1.0 + fraction) * 2f32.powi(exponent - 15),
+    }
+}
+
+/// Turns `[rows × columns]` into `[columns × rows]`: PyTorch keeps a layer's weights as out × in, ONNX multiplies by in × out.
+pub fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    assert_eq!(values.len(), rows * columns, "a matrix of {rows} × {columns}");
+    let mut turned = Vec::with_capacity(values.len());
+    for column in 0..columns {
+        turned.extend(values[column..].iter().step_by(columns));
+    }
+    turned
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_widen_exactly() {
+        let cases = [(0x0000, 0.0), (0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65504.0), (0x0001, 5.960_464_5e-8), (0x3555, 0.333_251_95)];
+        for (bits, value) in cases {
+            assert_eq!(f16_to_f32(bits), value, "{bits:#x}");
+        }
+        assert!(f16_to_f32(0x7c00).is_infinite() && f16_to_f32(0x7e00).is_nan());
+    }
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        assert_eq!(transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_tensor_is_named() {
+        let numbers: Vec<u8> = [1f32, 2.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![1, 2], &numbers).unwrap();
+        let bytes = safetensors::serialize([("bert.embeddings.word_embeddings.weight", view)], None).unwrap();
+        let weights = Weights::new(&bytes).unwrap();
+        assert_eq!(weights.floats("embeddings.word_embeddings.weight", &[1, 2]).unwrap(), [1.0, 2.0]);
+        let shape = weights.floats("embeddings.word_embeddings.weight", &[2, 2]).unwrap_err().to_string();
+        assert!(shape.contains("[1, 2]") && shape.contains("[2, 2]"), "{shape}");
+        let missing = weights.floats("pooler.dense.weight", &[2]).unwrap_err().to_string();
+        assert!(missing.contains("bert.pooler.dense.weight"), "{missing}");
+        assert!(Weights::new(b"garbage").is_err());
+    }
+}

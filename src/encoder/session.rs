@@ -1,0 +1,248 @@
+//! ONNX Runtime: its library, its execution providers and one model per thread (the only file that names `ort`).
+//!
+//! *Concurrency*: the library is loaded once per process; a [`Session`] belongs to one thread and computes on that thread alone,
+//! because several single-threaded sessions finish more texts than one session with several threads.
+
+use std::env;
+use std::error::Error;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use ort::environment::Environment;
+use ort::session::SessionInputValue;
+use ort::session::builder::SessionBuilder;
+use ort::value::{Tensor, TensorElementType, ValueType};
+
+use super::batcher::Row;
+use super::pooling::Pooling;
+use super::{Device, EncoderError};
+use crate::domain::Embedding;
+
+/// What runs the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    Cpu,
+    Cuda(u32),
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("CPU"),
+            Self::Cuda(id) => write!(f, "CUDA:{id}"),
+        }
+    }
+}
+
+/// The library in this process. It is never unloaded: sessions on other threads may outlive any owner.
+static LIBRARY: Mutex<Option<(PathBuf, Environment)>> = Mutex::new(None);
+
+/// Finds ONNX Runtime's library: the configured path, else `ORT_DYLIB_PATH`, else `onnxruntime/` beside the model folder.
+///
+/// # Errors
+/// [`EncoderError::LibraryMissing`] when there is no file.
+pub fn find_library(configured: &Path, model_dir: &Path) -> Result<PathBuf, EncoderError> {
+    let named =
+        if configured.as_os_str().is_empty() { env::var_os("ORT_DYLIB_PATH").unwrap_or_default().into() } else { configured.to_owned() };
+    let path = if named.as_os_str().is_empty() {
+        // Made absolute first: a relative "my-model" has no parent to look into.
+        let beside = std::path::absolute(model_dir).unwrap_or_else(|_| model_dir.to_owned()).with_file_name("onnxruntime");
+        library_in(&beside).ok_or(EncoderError::LibraryMissing { path: beside })?
+    } else if named.is_dir() {
+        library_in(&named).ok_or_else(|| EncoderError::LibraryMissing { path: named.clone() })?
+    } else {
+        named
+    };
+    match path.is_file().then(|| std::path::absolute(&path)) {
+        Some(Ok(absolute)) => Ok(absolute),
+        _ => Err(EncoderError::LibraryMissing { path }),
+    }
+}
+
+/// The library in a folder, whatever version ends its name.
+pub fn library_in(folder: &Path) -> Option<PathBuf> {
+    let is_library = |name: &str| {
+        name == "onnxruntime.dll"
+            || name.starts_with("libonnxruntime.so")
+            || (name.starts_with("libonnxruntime.") && name.ends_with(".dylib"))
+    };
+    let entries = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    entries.filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_library)).max()
+}
+
+/// Loads the library, or takes the one that this process has loaded.
+fn environment(library: &Path) -> Result<Environment, EncoderError> {
+    let mut loaded = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((path, environment)) = &*loaded {
+        if path != library {
+            tracing::warn!(used = %path.display(), asked = %library.display(), "ONNX Runtime is loaded once per process; the first library stays");
+        }
+        return Ok(environment.clone());
+    }
+    let refused = |source: Box<dyn Error + Send + Sync>| EncoderError::Library { path: library.to_owned(), source };
+    // Always an explicit absolute path: the lazy way of finding it panics when it is not there.
+    let builder = ort::init_from(library).map_err(|e| refused(e.to_string().into()))?;
+    let environment = builder.with_name("kindred").with_telemetry(false).build().map_err(|e| refused(e.into()))?;
+    *loaded = Some((library.to_owned(), environment.clone()));
+    Ok(environment)
+}
+
+/// Lets the session run on a GPU, or fail.
+#[cfg(feature = "cuda")]
+fn with_cuda(builder: SessionBuilder, id: u32) -> Result<SessionBuilder, Box<dyn Error + Send + Sync>> {
+    // Without error_on_failure the session would run on the CPU and not say so.
+    let cuda = ort::ep::CUDA::default().with_device_id(i32::try_from(id)?).build().error_on_failure();
+    Ok(builder.with_execution_providers([cuda]).map_err(ort::Error::<()>::from)?)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn with_cuda(_: SessionBuilder, _: u32) -> Result<SessionBuilder, Box<dyn Error + Send + Sync>> {
+    Err("this kindred was built without CUDA: build it with `--features cuda`".into())
+}
+
+/// What a session is made from.
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    pub library: PathBuf,
+    pub model: PathBuf,
+    pub dims: usize,
+    pub pooling: Pooling,
+}
+
+/// One copy of the model, for one thread.
+pub struct Session {
+    inner: ort::session::Session,
+    model: PathBuf,
+    output: String,
+    takes_token_types: bool,
+    dims: usize,
+    pooling: Pooling,
+}
+
+impl Session {
+    /// Opens the model on the device asked for and says what runs it.
+    ///
+    /// # Errors
+    /// [`EncoderError::Device`] when CUDA was asked for and cannot be had; otherwise as [`Session::open`].
+    pub fn open_on(settings: &SessionSettings, device: Device) -> Result<(Self, Provider), EncoderError> {
+        let provider = match device {
+            Device::Cpu => Provider::Cpu,
+            Device::Cuda(id) => Provider::Cuda(id),
+            Device::Auto => match Self::open(settings, Provider::Cuda(0)) {
+                Ok(session) => return Ok((session, Provider::Cuda(0))),
+                Err(EncoderError::Device { source, .. }) => {
+                    tracing::info!(reason = %source, "encoder.device is auto: CUDA cannot be had, using the CPU");
+                    Provider::Cpu
+                }
+                Err(other) => return Err(other),
+            },
+        };
+        Ok((Self::open(settings, provider)?, provider))
+    }
+
+    /// Opens the model.
+    ///
+    /// # Errors
+    /// [`EncoderError::Library`], [`EncoderError::Device`] or [`EncoderError::Model`], by what failed.
+    pub fn open(settings: &SessionSettings, provider: Provider) -> Result<Self, EncoderError> {
+        let environment = environment(&settings.library)?;
+        let unusable = |e: ort::Error| EncoderError::Model { path: settings.model.clone(), source: e.into() };
+        let builder = || -> Result<SessionBuilder, ort::Error> {
+            Ok(ort::session::Session::builder(&environment)?.with_intra_threads(1)?.with_inter_threads(1)?.with_intra_op_spinning(false)?)
+        };
+        let mut builder = builder().map_err(unusable)?;
+        if let Provider::Cuda(id) = provider {
+            let refused = |source| EncoderError::Device { device: Device::Cuda(id), source };
+            builder = with_cuda(builder, id).map_err(refused)?;
+        }
+        let inner = builder.commit_from_file(&settings.model).map_err(|e| match provider {
+            Provider::Cpu => unusable(e),
+            // A driver or memory that is missing shows only here. If it is the file, the CPU will say so.
+            Provider::Cuda(id) => EncoderError::Device { device: Device::Cuda(id), source: e.into() },
+        })?;
+        Self::check(inner, settings)
+    }
+
+    /// Checks that the graph takes and gives what an encoder must.
+    fn check(inner: ort::session::Session, settings: &SessionSettings) -> Result<Self, EncoderError> {
+        let refuse = |reason: String| Err(EncoderError::Model { path: settings.model.clone(), source: reason.into() });
+        let mut takes_token_types = false;
+        for input in inner.inputs() {
+            match input.name() {
+                "input_ids" | "attention_mask" => {}
+                "token_type_ids" => takes_token_types = true,
+                other => {
+                    return refuse(format!("it has an input {other:?}; an encoder takes input_ids, attention_mask and token_type_ids"));
+                }
+            }
+            if !matches!(input.dtype(), ValueType::Tensor { ty: TensorElementType::Int64, .. }) {
+                return refuse(format!("its input {:?} is {}, not 64-bit integers", input.name(), input.dtype()));
+            }
+        }
+        for name in ["input_ids", "attention_mask"] {
+            if !inner.inputs().iter().any(|input| input.name() == name) {
+                return refuse(format!("it has no input {name:?}"));
+            }
+        }
+        let hidden = |shape: &[i64]| shape.len() == 3 && (shape[2] == settings.dims as i64 || shape[2] < 0);
+        let output = inner.outputs().iter().find(|output| match output.dtype() {
+            ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => hidden(shape),
+            _ => false,
+        });
+        let Some(output) = output.map(|output| output.name().to_owned()) else {
+            return refuse(format!("it has no output [batch × sequence × {}] of 32-bit floats", settings.dims));
+        };
+        Ok(Self { inner, model: settings.model.clone(), output, takes_token_types, dims: settings.dims, pooling: settings.pooling })
+    }
+
+    /// Runs a batch, padded to its longest text: one embedding per row.
+    ///
+    /// # Errors
+    /// [`EncoderError::Run`] when ONNX Runtime fails or gives numbers that are no direction.
+    pub fn encode(&mut self, rows: &[Row]) -> Result<Vec<Embedding>, EncoderError> {
+        let failed = |e: ort::Error| EncoderError::Run { source: e.into() };
+        let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
+        let sequence = lengths.iter().copied().max().unwrap_or(0);
+        if sequence == 0 {
+            return Ok(Vec::new());
+        }
+        let (mut ids, mut mask) = (vec![0i64; rows.len() * sequence], vec![0i64; rows.len() * sequence]);
+        for (row, (ids, mask)) in rows.iter().zip(ids.chunks_exact_mut(sequence).zip(mask.chunks_exact_mut(sequence))) {
+            ids.iter_mut().zip(&row.tokens).for_each(|(id, &token)| *id = i64::from(token));
+            mask[..row.tokens.len()].fill(1);
+        }
+        let tensor = |values: Vec<i64>| Tensor::from_array(([rows.len(), sequence], values)).map(SessionInputValue::from).map_err(failed);
+        let types = self.takes_token_types.then(|| tensor(vec![0; ids.len()])).transpose()?;
+        let inputs = [("input_ids", tensor(ids)?), ("attention_mask", tensor(mask)?)].into_iter();
+        let inputs: Vec<_> = inputs.chain(types.map(|types| ("token_type_ids", types))).collect();
+        let outputs = self.inner.run(inputs).map_err(failed)?;
+        let (shape, hidden) = outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(failed)?;
+        let expected = [rows.len() as i64, sequence as i64, self.dims as i64];
+        if shape[..] != expected {
+            let source = format!("the output has shape {:?}, not {expected:?}", &shape[..]).into();
+            return Err(EncoderError::Model { path: self.model.clone(), source });
+        }
+        self.pooling.pool(hidden, &lengths, self.dims).map_err(|e| EncoderError::Run { source: e.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_is_found_by_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("onnxruntime");
+        std::fs::create_dir(&folder).unwrap();
+        assert!(library_in(&folder).is_none());
+        for name in ["LICENSE", "libonnxruntime_providers_shared.so", "libonnxruntime.so.1.31.1"] {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        assert_eq!(library_in(&folder).unwrap(), folder.join("libonnxruntime.so.1.31.1"));
+        assert_eq!(find_library(&folder, Path::new("m")).unwrap(), folder.join("libonnxruntime.so.1.31.1"));
+        let missing = find_library(&dir.path().join("none.so"), Path::new("m")).unwrap_err().to_string();
+        assert!(missing.contains("none.so") && missing.contains("kindred fetch"), "{missing}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The encoder on the real model, held against sentence-transformers.
+
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use super::*;
+use crate::error::ErrorKind;
+
+static ASSETS: LazyLock<assets::Assets> =
+    LazyLock::new(|| assets::ensure(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models")).expect("the model can be fetched"));
+static ENCODER: LazyLock<Encoder> = LazyLock::new(|| Encoder::load(&settings()).expect("the default model loads"));
+
+fn settings() -> EncoderSettings {
+    let assets = ASSETS.clone();
+    EncoderSettings {
+        model_dir: assets.model_dir,
+        device: Device::Cpu,
+        threads: 2,
+        max_tokens: 0,
+        ort_library: assets.ort_library,
+        max_queue: 1000,
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
+/// `[120]` texts and `[120 × 384]` embeddings by sentence-transformers.
+fn reference() -> (Vec<String>, Vec<Vec<f32>>) {
+    let texts: Vec<String> = serde_json::from_str(include_str!("../../tests/fixtures/encoder/texts.json")).unwrap();
+    let bytes = include_bytes!("../../tests/fixtures/encoder/embeddings.f32");
+    let numbers: Vec<f32> = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+    (texts, numbers.chunks_exact(384).map(<[f32]>::to_vec).collect())
+}
+
+#[test]
+fn embeddings_agree_with_sentence_transformers_in_any_batch() {
+    let (texts, expected) = reference();
+    assert_eq!((texts.len(), expected.len()), (120, 120));
+    for batch in [1, 32, 120] {
+        let mut worst = 1.0f64;
+        for (texts, expected) in texts.chunks(batch).zip(expected.chunks(batch)) {
+            let encoded = ENCODER.encode_blocking(texts.to_vec()).unwrap();
+            for (actual, expected) in encoded.embeddings.iter().zip(expected) {
+                worst = worst.min(cosine(actual.as_slice(), expected));
+            }
+        }
+        assert!(worst >= 0.9999, "worst cosine in batches of {batch}: {worst}");
+    }
+}
+
+#[tokio::test]
+async fn many_callers_at_once_get_their_own() {
+    let (texts, expected) = reference();
+    let encoder: &'static Encoder = &ENCODER;
+    let calls: Vec<_> = (0..40).map(|i| tokio::spawn(encoder.encode(vec![texts[i].clone(), texts[i + 40].clone()]))).collect();
+    for (i, call) in calls.into_iter().enumerate() {
+        let encoded = call.await.unwrap().unwrap();
+        for (position, of) in [i, i + 40].into_iter().enumerate() {
+            assert!(cosine(encoded.embeddings[position].as_slice(), &expected[of]) > 0.9999, "caller {i}");
+        }
+    }
+    let encoded = encoder.encode(vec!["night nurse".to_owned()]).await.unwrap();
+    assert_eq!(encoded.timings.n_tokens, 4);
+    assert!(encoded.timings.encode_us > 0);
+}
+
+#[tokio::test]
+async fn nothing_in_nothing_out() {
+    assert_eq!(ENCODER.encode(vec![]).await.unwrap().embeddings, []);
+    assert_eq!(ENCODER.encode(vec![String::new()]).await.unwrap().timings.n_tokens, 2);
+}
+
+#[tokio::test]
+async fn a_long_text_is_cut_at_the_models_limit() {
+    let words: String = (0..200_000).map(|i| ["nurse ", "night ", "ward\n", "café "][i % 4]).collect();
+    assert!(words.len() > 1_000_000);
+    let whole = ENCODER.encode(vec![words.clone()]).await.unwrap();
+    let cut = ENCODER.encode(vec![words[..8000].to_owned()]).await.unwrap();
+    assert_eq!(whole.timings.n_tokens, 256);
+    assert_eq!(whole.embeddings, cut.embeddings);
+    // Neither white space nor one endless word is a way around it.
+    for odd in [" ".repeat(1_000_000), "x".repeat(1_000_000), "職".repeat(300_000)] {
+        assert!(ENCODER.encode(vec![odd]).await.unwrap().timings.n_tokens <= 256);
+    }
+}
+
+#[test]
+fn a_shorter_limit_is_ours_to_set() {
+    let encoder = Encoder::load(&EncoderSettings { max_tokens: 16, threads: 1, ..settings() }).unwrap();
+    assert_eq!(encoder.encode_blocking(vec!["word ".repeat(100)]).unwrap().timings.n_tokens, 16);
+    assert_ne!(encoder.info().model_fingerprint, ENCODER.info().model_fingerprint);
+    for max_tokens in [2, 257] {
+        let error = Encoder::load(&EncoderSettings { max_tokens, ..settings() }).unwrap_err();
+        assert!(error.to_string().contains("encoder.max_tokens") && error.kind() == ErrorKind::Invalid, "{error}");
+    }
+}
+
+#[test]
+fn the_fingerprint_tells_prompts_apart() {
+    let info = ENCODER.info();
+    assert_eq!((info.name.as_str(), info.dims, info.max_tokens, info.provider.as_str()), ("all-MiniLM-L6-v2", 384, 256, "CPU"));
+    let fingerprint = ENCODER.fingerprint("query: ", "");
+    assert_eq!(fingerprint.len(), 64);
+    assert_eq!(fingerprint, ENCODER.fingerprint("query: ", ""));
+    assert_ne!(fingerprint, ENCODER.fingerprint("", "query: "));
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_said_at_start() {
+    let cuda = Encoder::load(&EncoderSettings { device: Device::Cuda(0), threads: 1, ..settings() });
+    // On a machine with CUDA and a library that can use it this is no error.
+    if let Err(error) = cuda {
+        assert!(error.to_string().contains("cuda:0") && error.kind() == ErrorKind::Unavailable, "{error}");
+    } else {
+        assert_eq!(cuda.unwrap().info().provider, "CUDA:0");
+    }
+    let auto = Encoder::load(&EncoderSettings { device: Device::Auto, threads: 1, ..settings() }).unwrap();
+    assert!(["CPU", "CUDA:0"].contains(&auto.info().provider.as_str()));
+}
+
+#[test]
+fn files_that_are_not_what_they_should_be_are_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = |replaced: &str, bytes: &[u8]| {
+        for name in ["model.onnx", "tokenizer.json", "kindred-model.toml"] {
+            let (from, to) = (settings().model_dir.join(name), dir.path().join(name));
+            if name == replaced { fs::write(to, bytes).unwrap() } else { fs::copy(from, to).map(drop).unwrap() }
+        }
+        Encoder::load(&EncoderSettings { model_dir: dir.path().to_owned(), threads: 1, ..settings() }).unwrap_err()
+    };
+    for (name, bytes) in [("model.onnx", &b"garbage"[..]), ("model.onnx", b""), ("tokenizer.json", b"{}"), ("tokenizer.json", b"\xff")] {
+        let error = broken(name, bytes);
+        assert!(error.to_string().contains(name) && error.source().is_some(), "{error}");
+    }
+    let half = fs::read(settings().model_dir.join("model.onnx")).unwrap();
+    assert!(matches!(broken("model.onnx", &half[..half.len() / 2]), EncoderError::Model { .. }));
+    let dims = fs::read_to_string(settings().model_dir.join("kindred-model.toml")).unwrap().replace("384", "768");
+    let error = broken("kindred-model.toml", dims.as_bytes());
+    assert!(error.source().unwrap().to_string().contains("768"), "{error:?}");
+}
+
+#[test]
+fn a_library_that_is_not_there_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = EncoderSettings { ort_library: dir.path().join("libnone.so"), ..settings() };
+    let error = Encoder::load(&missing).unwrap_err().to_string();
+    assert!(error.contains("libnone.so") && error.contains("kindred fetch"), "{error}");
+    let empty = EncoderSettings { model_dir: dir.path().to_owned(), ..settings() };
+    let error = Encoder::load(&empty).unwrap_err().to_string();
+    assert!(error.contains("kindred-model.toml") && error.contains("kindred fetch"), "{error}");
+}
+
+#[test]
+fn devices_are_read_and_written() {
+    for text in ["cpu", "auto", "cuda:3"] {
+        assert_eq!(text.parse::<Device>().unwrap().to_string(), text);
+    }
+    for text in ["gpu", "cuda", "cuda:", "cuda:-1", "CPU"] {
+        assert!(text.parse::<Device>().is_err(), "{text}");
+    }
+    assert_eq!(serde_json::from_str::<Device>("\"cuda:0\"").unwrap(), Device::Cuda(0));
+}
