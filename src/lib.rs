@@ -2,5 +2,6 @@
 #![deny(unsafe_code)]
 pub mod domain;
 pub mod error;
+pub mod index;
 pub mod storage;
 pub mod telemetry;
