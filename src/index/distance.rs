@@ -40,9 +40,8 @@ fn lanes<const N: usize, const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
             sums[i] = if FUSED { x[i].mul_add(y[i], sums[i]) } else { sums[i] + x[i] * y[i] };
         }
     }
-    for (sum, (x, y)) in sums.iter_mut().zip(rest_a.iter().zip(rest_b)) {
-        *sum += x * y;
-    }
+    // Beside the lanes, which would have to leave their registers to be indexed by what is left over.
+    let rest: f32 = rest_a.iter().zip(rest_b).map(|(x, y)| x * y).sum();
     // By halves, which stays vectorised down to the last few.
     let mut half = N / 2;
     while half > 0 {
@@ -51,7 +50,7 @@ fn lanes<const N: usize, const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
         }
         half /= 2;
     }
-    sums[0]
+    sums[0] + rest
 }
 
 #[cfg(target_arch = "x86_64")]
