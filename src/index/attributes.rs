@@ -1,0 +1,238 @@
+//! The values of indexed fields as columns: which rows have a word, which rows lie in a range, read in place.
+//!
+//! *On disk*: `attributes.bin`, kind `ATTR`, version 1. All starts count items of their section.
+//!
+//! | section | holds |
+//! |---|---|
+//! | 0 | `[columns × 8]` u64: name start and length (section 4), shape, items, start in section 1, in 2, in 3, rows of several words |
+//! | 1 | f64: numbers in ascending order; latitudes in ascending order, then their longitudes |
+//! | 2 | u32: the rows of those numbers or places; rows with several different words in ascending order, then how many each has |
+//! | 3 | u64: limits of the words and then of the bitmaps in section 4, absolute |
+//! | 4 | bytes: names, words in ascending order, a roaring bitmap of rows for each word and then one of all rows with a word |
+//!
+//! Shapes: 1 words (keywords; `true` and `false`), 2 numbers (and times), 3 places. What a list says is checked where it is
+//! used: a start or a row that does not exist is [`StorageError::Corrupt`].
+
+use std::path::Path;
+
+use roaring::RoaringBitmap;
+
+use super::columns::{Pools, RECORD};
+use super::{IndexError, bytes_of};
+use crate::domain::{Attributes, FieldId, FieldType, Schema};
+use crate::storage::{SectionFile, SectionWriter, StorageError};
+
+const FILE_NAME: &str = "attributes.bin";
+const KIND: [u8; 4] = *b"ATTR";
+const VERSION: u32 = 1;
+
+/// How the values of a column are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Words = 1,
+    Numbers = 2,
+    Places = 3,
+}
+
+impl Shape {
+    /// The shape of a type's column; none for text, which is never indexed.
+    pub fn of(field_type: FieldType) -> Option<Self> {
+        match field_type {
+            FieldType::Text => None,
+            FieldType::Keyword | FieldType::Bool => Some(Self::Words),
+            FieldType::Number | FieldType::Time => Some(Self::Numbers),
+            FieldType::Geo => Some(Self::Places),
+        }
+    }
+}
+
+/// Writes the columns of all indexed fields into a folder, durably; `attributes` are those of rows 0, 1, …
+pub(super) fn write(dir: &Path, attributes: &[Attributes], schema: &Schema) -> Result<(), StorageError> {
+    let mut pools = Pools::default();
+    for (field, name, spec) in schema.fields().filter(|(_, _, spec)| spec.index) {
+        if let Some(shape) = Shape::of(spec.field_type) {
+            pools.add(field, name, shape, attributes);
+        }
+    }
+    let mut file = SectionWriter::create(&dir.join(FILE_NAME), KIND, VERSION)?;
+    file.section(bytes_of(&pools.records))?;
+    file.section(bytes_of(&pools.numbers))?;
+    file.section(bytes_of(&pools.rows))?;
+    file.section(bytes_of(&pools.limits))?;
+    file.section(&pools.bytes)?;
+    file.finish()?;
+    Ok(())
+}
+
+/// Mapped columns.
+#[derive(Debug)]
+pub(super) struct AttributeFile {
+    file: SectionFile,
+    n_rows: u32,
+    /// By field.
+    columns: Vec<(FieldId, Column)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    shape: Shape,
+    n_items: usize,
+    numbers: usize,
+    rows: usize,
+    limits: usize,
+    n_several: usize,
+}
+
+impl AttributeFile {
+    /// Maps the columns in a folder; every indexed field of the schema must have one.
+    ///
+    /// # Errors
+    /// [`IndexError::Column`] when the schema has come to index other fields; [`IndexError::Storage`].
+    pub fn open(dir: &Path, n_rows: u32, schema: &Schema) -> Result<Self, IndexError> {
+        let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, 5)?;
+        let (records, rest) = file.numbers::<u64>(0)?.as_chunks::<RECORD>();
+        if !rest.is_empty() {
+            return Err(file.corrupt("its list of columns is cut short").into());
+        }
+        let mut columns = Vec::new();
+        for (field, name, spec) in schema.fields().filter(|(_, _, spec)| spec.index) {
+            let Some(shape) = Shape::of(spec.field_type) else { continue };
+            let of_name = |record: &&[u64; RECORD]| {
+                let start = record[0] as usize;
+                file.bytes(4).get(start..start.saturating_add(record[1] as usize)) == Some(name.as_bytes())
+            };
+            let record = records.iter().find(of_name).filter(|record| record[2] == shape as u64);
+            let record = record.ok_or_else(|| IndexError::Column { field: name.to_owned() })?;
+            let [_, _, _, n_items, numbers, rows, limits, n_several] = record.map(|x| x as usize);
+            columns.push((field, Column { shape, n_items, numbers, rows, limits, n_several }));
+        }
+        Ok(Self { file, n_rows, columns })
+    }
+
+    /// The words of a field; none if it holds something else.
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`], [`IndexError::Storage`]; so for the two below.
+    pub fn words(&self, field: FieldId) -> Result<Option<Words<'_>>, IndexError> {
+        let Some(column) = self.column(field, Shape::Words)? else { return Ok(None) };
+        let limits = self.slice(3, column.limits, column.n_items.saturating_mul(2).saturating_add(3))?;
+        let (words, bitmaps) = limits.split_at(column.n_items + 1);
+        let several = self.slice(2, column.rows, column.n_several)?;
+        let n_words = self.slice(2, column.rows.saturating_add(column.n_several), column.n_several)?;
+        Ok(Some(Words { attributes: self, words, bitmaps, several, n_words }))
+    }
+
+    /// The numbers of a field.
+    pub fn numbers(&self, field: FieldId) -> Result<Option<Numbers<'_>>, IndexError> {
+        let Some(column) = self.column(field, Shape::Numbers)? else { return Ok(None) };
+        let (numbers, rows) = (self.slice(1, column.numbers, column.n_items)?, self.slice(2, column.rows, column.n_items)?);
+        Ok(Some(Numbers { numbers, rows }))
+    }
+
+    /// The places of a field.
+    pub fn places(&self, field: FieldId) -> Result<Option<Places<'_>>, IndexError> {
+        let Some(column) = self.column(field, Shape::Places)? else { return Ok(None) };
+        let lats = self.slice(1, column.numbers, column.n_items)?;
+        let lons = self.slice(1, column.numbers.saturating_add(column.n_items), column.n_items)?;
+        let rows = self.slice(2, column.rows, column.n_items)?;
+        Ok(Some(Places { lats, lons, rows }))
+    }
+
+    pub fn n_rows(&self) -> u32 {
+        self.n_rows
+    }
+
+    pub fn size_bytes(&self) -> u64 {
+        self.file.size_bytes()
+    }
+
+    /// Refuses rows that do not exist.
+    pub fn check_rows(&self, rows: RoaringBitmap) -> Result<RoaringBitmap, IndexError> {
+        match rows.max() {
+            Some(row) if row >= self.n_rows => Err(self.corrupt(&format!("row {row}"))),
+            _ => Ok(rows),
+        }
+    }
+
+    fn column(&self, field: FieldId, shape: Shape) -> Result<Option<Column>, IndexError> {
+        let at = self.columns.binary_search_by_key(&field, |(f, _)| *f).map_err(|_| IndexError::NotIndexed { field })?;
+        Ok(Some(self.columns[at].1).filter(|column| column.shape == shape))
+    }
+
+    fn slice<T: bytemuck::AnyBitPattern>(&self, section: usize, start: usize, len: usize) -> Result<&[T], IndexError> {
+        let all = self.file.numbers::<T>(section)?;
+        all.get(start..start.saturating_add(len))
+            .ok_or_else(|| self.corrupt(&format!("items {start} to {start} + {len} of section {section}")))
+    }
+
+    fn bytes(&self, limits: &[u64], item: usize) -> Result<&[u8], IndexError> {
+        let range = limits[item] as usize..limits[item + 1] as usize;
+        self.file.bytes(4).get(range.clone()).ok_or_else(|| self.corrupt(&format!("bytes {range:?}")))
+    }
+
+    fn corrupt(&self, what: &str) -> IndexError {
+        self.file.corrupt(format!("it names {what}, which it does not have")).into()
+    }
+}
+
+/// The numbers of one field in ascending order, and the row of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Numbers<'a> {
+    pub numbers: &'a [f64],
+    pub rows: &'a [u32],
+}
+
+/// The places of one field in ascending order of latitude, and the row of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places<'a> {
+    pub lats: &'a [f64],
+    pub lons: &'a [f64],
+    pub rows: &'a [u32],
+}
+
+/// The words of one field.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Words<'a> {
+    attributes: &'a AttributeFile,
+    /// `[words + 1]`.
+    words: &'a [u64],
+    /// `[words + 2]`.
+    bitmaps: &'a [u64],
+    /// Rows with several different words, ascending.
+    several: &'a [u32],
+    /// How many words each of those has.
+    n_words: &'a [u32],
+}
+
+impl Words<'_> {
+    /// The position of a word.
+    pub fn position(&self, word: &str) -> Result<Option<usize>, IndexError> {
+        let (mut low, mut high) = (0, self.words.len() - 1);
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.attributes.bytes(self.words, middle)?.cmp(word.as_bytes()) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return Ok(Some(middle)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The rows that have the word at a position.
+    pub fn rows(&self, position: usize) -> Result<RoaringBitmap, IndexError> {
+        let bytes = self.attributes.bytes(self.bitmaps, position)?;
+        let rows = RoaringBitmap::deserialize_from(bytes).map_err(|e| self.attributes.file.corrupt(format!("a bitmap in it: {e}")))?;
+        self.attributes.check_rows(rows)
+    }
+
+    /// The rows that have any word.
+    pub fn all_rows(&self) -> Result<RoaringBitmap, IndexError> {
+        self.rows(self.words.len() - 1)
+    }
+
+    /// How many different words a row has that has at least one.
+    pub fn n_words(&self, row: u32) -> u32 {
+        self.several.binary_search(&row).map_or(1, |at| self.n_words[at])
+    }
+}

@@ -1,0 +1,178 @@
+//! Builds the graph with `hnsw_rs`, all cores at work, and exports its links; the only file that names the crate.
+//!
+//! What is checked before a call keeps the crate's panics out of reach: equal lengths, finite unit vectors, distances that are
+//! never negative, connections below the 256 at which it ends the process.
+
+use std::path::Path;
+
+use hnsw_rs::prelude::{Distance, Hnsw};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::distance::dot;
+use super::graph_file::{Header, Links, NO_LINK};
+use super::{IndexError, attributes, check_row_count, connect, graph_file, vectors};
+use crate::domain::{Attributes, Schema};
+use crate::telemetry::Progress;
+
+/// Levels that the crate can make.
+const MAX_LAYERS: usize = 16;
+/// Rows inserted one after the other, so that those inserted at once have something to link to.
+const SERIAL_ROWS: usize = 256;
+/// How far from 1 a squared length may be.
+const UNIT_TOLERANCE: f32 = 1e-3;
+
+/// How to build the graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildParams {
+    /// Links per row on the upper levels (M); level 0 has twice as many.
+    pub max_connections: usize,
+    /// Width of the beam that looks for a new row's neighbours.
+    pub ef_construction: usize,
+    /// Threads that build; 0 means one per core.
+    pub threads: usize,
+}
+
+impl Default for BuildParams {
+    fn default() -> Self {
+        Self { max_connections: 16, ef_construction: 200, threads: 0 }
+    }
+}
+
+impl BuildParams {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`IndexError::Parameter`] names the one at fault.
+    pub fn check(&self) -> Result<(), IndexError> {
+        let checks = [
+            ("max_connections", self.max_connections, 2, 128),
+            ("ef_construction", self.ef_construction, 1, 10_000),
+            ("threads", self.threads, 0, 1_024),
+        ];
+        match checks.into_iter().find(|(_, value, min, max)| value < min || value > max) {
+            Some((name, value, min, max)) => Err(IndexError::Parameter { name, value, min, max }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What to build from: rows 0, 1, … of one segment.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildInput<'a> {
+    pub dims: usize,
+    /// `[rows × dims]`, row-major, unit length.
+    pub vectors: &'a [f32],
+    /// `[rows]`.
+    pub attributes: &'a [Attributes],
+    pub schema: &'a Schema,
+}
+
+/// Builds an index and writes its files into an existing folder, durably. `progress` counts rows.
+///
+/// # Errors
+/// [`IndexError::Parameter`], [`IndexError::Dims`], [`IndexError::Count`], [`IndexError::TooManyRows`] and
+/// [`IndexError::NotUnit`] before anything is written; [`IndexError::Threads`]; [`IndexError::Storage`].
+pub fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
+    params.check()?;
+    let n_rows = check_input(&input)?;
+    vectors::write(dir, n_rows, input.dims, input.vectors)?;
+    attributes::write(dir, input.attributes, input.schema)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads).thread_name(|i| format!("build-{i}")).build()?;
+    let links = pool.install(|| link(&input, n_rows, params, progress));
+    graph_file::write(dir, &links.graph())?;
+    Ok(())
+}
+
+fn check_input(input: &BuildInput<'_>) -> Result<u32, IndexError> {
+    let n_rows = check_row_count(input.attributes.len())?;
+    if input.dims == 0 {
+        return Err(IndexError::Dims { expected: 1, actual: 0 });
+    }
+    let expected = input.attributes.len().saturating_mul(input.dims);
+    if input.vectors.len() != expected {
+        return Err(IndexError::Count { what: "numbers in all vectors", expected, actual: input.vectors.len() });
+    }
+    // A length that is not finite is in no range.
+    let is_unit = |vector: &[f32]| (dot(vector, vector) - 1.0).abs() <= UNIT_TOLERANCE;
+    match input.vectors.chunks_exact(input.dims).position(|vector| !is_unit(vector)) {
+        Some(row) => Err(IndexError::NotUnit { row }),
+        None => Ok(n_rows),
+    }
+}
+
+/// One minus the dot product. Rounding can make it negative, which the crate does not allow.
+struct DotDistance;
+
+impl Distance<f32> for DotDistance {
+    fn eval(&self, a: &[f32], b: &[f32]) -> f32 {
+        (1.0 - dot(a, b)).max(0.0)
+    }
+}
+
+/// Builds the graph on the threads of the pool that this runs in.
+fn link(input: &BuildInput<'_>, n_rows: u32, params: &BuildParams, progress: &Progress) -> Links {
+    // Pruned neighbours are not kept (the crate's default): filling the lists with them closes groups of near-equal vectors off
+    // from the rest. Measured on 6,000 rows, 90 % of them in such groups: recall@10 0.68 with, 0.98 without, at ef 64.
+    let hnsw = Hnsw::new(params.max_connections, n_rows as usize, MAX_LAYERS, params.ef_construction, DotDistance);
+    let insert = |row: u32| {
+        let start = row as usize * input.dims;
+        hnsw.insert_slice((&input.vectors[start..start + input.dims], row as usize));
+        progress.advance(1);
+    };
+    let twins = connect::twins(input.vectors, input.dims);
+    let distinct: Vec<u32> = (0..n_rows).filter(|&row| !twins.contains_key(&row)).collect();
+    progress.advance(twins.len() as u64);
+    let (first, rest) = distinct.split_at(distinct.len().min(SERIAL_ROWS));
+    first.iter().copied().for_each(insert);
+    rest.par_iter().copied().for_each(insert);
+    let mut links = export(&hnsw, input.dims, n_rows, params);
+    drop(hnsw);
+    connect::attach_twins(&mut links, &twins);
+    connect::attach_orphans(&mut links, input.vectors);
+    links
+}
+
+fn export(hnsw: &Hnsw<'_, f32, DotDistance>, dims: usize, n_rows: u32, params: &BuildParams) -> Links {
+    let (m, degree) = (params.max_connections, 2 * params.max_connections);
+    let points = hnsw.get_point_indexation();
+    let max_level = if n_rows == 0 { 0 } else { usize::from(hnsw.get_max_level_observed()) };
+    let mut levels = vec![0u32; n_rows as usize];
+    for level in 1..=max_level {
+        points.get_layer_iterator(level).for_each(|point| levels[point.get_origin_id()] = level as u32);
+    }
+    let mut upper_starts = vec![0u32];
+    upper_starts.extend(levels.iter().scan(0, |end, level| {
+        *end += level;
+        Some(*end)
+    }));
+    let n_blocks = upper_starts[n_rows as usize] as usize;
+    let mut level0 = vec![NO_LINK; n_rows as usize * degree];
+    let mut upper = vec![NO_LINK; n_blocks * m];
+    // Which point of the top level the search begins at does not matter: any reaches the others.
+    let entry = if n_rows == 0 { None } else { points.get_layer_iterator(max_level).next() };
+    for level in 0..=max_level {
+        for point in points.get_layer_iterator(level) {
+            let row = point.get_origin_id();
+            for (at, links) in point.get_neighborhood_id().iter().enumerate().take(level + 1) {
+                let list = match at {
+                    0 => &mut level0[row * degree..][..degree],
+                    _ => &mut upper[(upper_starts[row] as usize + at - 1) * m..][..m],
+                };
+                // The crate notes points of lower levels beside a level's own; and no row needs a link to itself.
+                let real = links.iter().map(|link| link.d_id).filter(|&to| to != row && levels[to] >= at as u32);
+                list.iter_mut().zip(real).for_each(|(slot, to)| *slot = to as u32);
+            }
+        }
+    }
+    let header = Header {
+        n_rows,
+        dims: dims as u32,
+        max_connections: m as u32,
+        degree: degree as u32,
+        entry: entry.map_or(0, |point| point.get_origin_id() as u32),
+        max_level: max_level as u32,
+    };
+    Links { header, level0, upper_starts, upper }
+}

@@ -1,0 +1,45 @@
+//! What can go wrong in an index.
+
+use crate::domain::FieldId;
+use crate::error::ErrorKind;
+use crate::storage::StorageError;
+
+/// An index that cannot be built, opened or searched.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error("the vector has {actual} dimensions, but the index has {expected}")]
+    Dims { expected: usize, actual: usize },
+    #[error("{what}: {actual} were given, {expected} are needed")]
+    Count { what: &'static str, expected: usize, actual: usize },
+    #[error("{n_rows} rows are too many for one index: it holds fewer than 2^32")]
+    TooManyRows { n_rows: usize },
+    #[error("the vector of row {row} is not finite or not of unit length")]
+    NotUnit { row: usize },
+    #[error("the id {id:?} occurs twice")]
+    DuplicateId { id: String },
+    #[error("{name} is {value}: choose {min} to {max}")]
+    Parameter { name: &'static str, value: usize, min: usize, max: usize },
+    #[error("the index was built when field {field:?} was not indexed or had another type: rebuild the collection")]
+    Column { field: String },
+    #[error("the filter names field number {}, which the index does not hold", .field.0)]
+    NotIndexed { field: FieldId },
+    #[error("cannot start threads to build the index")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl IndexError {
+    /// What the caller should do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Dims { .. } | Self::Parameter { .. } => ErrorKind::Invalid,
+            Self::TooManyRows { .. } => ErrorKind::TooLarge,
+            Self::Column { .. } => ErrorKind::Conflict,
+            Self::Threads(_) => ErrorKind::Unavailable,
+            Self::Storage(error) => error.kind(),
+            // Documents and filters were checked before they came here.
+            Self::Count { .. } | Self::NotUnit { .. } | Self::DuplicateId { .. } | Self::NotIndexed { .. } => ErrorKind::Internal,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Filters as bitmaps of rows: exactly the rows whose documents [`Filter::matches`].
+
+use std::collections::HashMap;
+use std::iter;
+use std::ops::Range;
+
+use roaring::RoaringBitmap;
+
+use super::IndexError;
+use super::attributes::{AttributeFile, Numbers, Places, Words};
+use super::columns::bool_word;
+use crate::domain::{Condition, FieldId, Filter, GeoPoint};
+
+/// The rows that a search may return.
+#[derive(Debug)]
+pub(super) enum Allowed<'a> {
+    /// All below the number of rows but these.
+    Except(&'a RoaringBitmap, u32),
+    Only(RoaringBitmap),
+}
+
+impl<'a> Allowed<'a> {
+    /// What a filter and deletions leave.
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
+    pub fn new(attributes: &AttributeFile, filter: Option<&Filter>, deleted: &'a RoaringBitmap) -> Result<Self, IndexError> {
+        match filter {
+            None => Ok(Self::Except(deleted, attributes.n_rows())),
+            Some(filter) => Ok(Self::Only(rows(attributes, filter)? - deleted)),
+        }
+    }
+
+    #[inline]
+    pub fn contains(&self, row: u32) -> bool {
+        match self {
+            Self::Except(deleted, n_rows) => row < *n_rows && (deleted.is_empty() || !deleted.contains(row)),
+            Self::Only(rows) => rows.contains(row),
+        }
+    }
+
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Except(deleted, n_rows) => u64::from(*n_rows) - deleted.range_cardinality(..*n_rows),
+            Self::Only(rows) => rows.len(),
+        }
+    }
+
+    /// In ascending order.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match self {
+            Self::Except(deleted, n_rows) if deleted.is_empty() => Box::new(0..*n_rows),
+            Self::Except(deleted, n_rows) => Box::new((0..*n_rows).filter(|&row| !deleted.contains(row))),
+            Self::Only(rows) => Box::new(rows.iter()),
+        }
+    }
+
+    pub fn into_bitmap(self) -> RoaringBitmap {
+        match self {
+            Self::Except(deleted, n_rows) => all_rows(n_rows) - deleted,
+            Self::Only(rows) => rows,
+        }
+    }
+}
+
+fn all_rows(n_rows: u32) -> RoaringBitmap {
+    let mut rows = RoaringBitmap::new();
+    rows.insert_range(..n_rows);
+    rows
+}
+
+/// The rows that pass a filter.
+fn rows(attributes: &AttributeFile, filter: &Filter) -> Result<RoaringBitmap, IndexError> {
+    let mut passing: Option<RoaringBitmap> = None;
+    if !filter.should.is_empty() {
+        let mut any = RoaringBitmap::new();
+        for condition in &filter.should {
+            any |= satisfying(attributes, condition)?;
+        }
+        passing = Some(any);
+    }
+    for condition in &filter.must {
+        let rows = satisfying(attributes, condition)?;
+        passing = Some(match passing {
+            Some(passing) => passing & rows,
+            None => rows,
+        });
+    }
+    let mut passing = passing.unwrap_or_else(|| all_rows(attributes.n_rows()));
+    for condition in &filter.must_not {
+        passing -= satisfying(attributes, condition)?;
+    }
+    Ok(passing)
+}
+
+/// The rows that satisfy a condition; none if the field holds values of another type.
+fn satisfying(attributes: &AttributeFile, condition: &Condition) -> Result<RoaringBitmap, IndexError> {
+    match condition {
+        Condition::Words { field, any } => with_words(attributes, *field, any.iter().map(String::as_str)),
+        Condition::WordsExcept { field, except } => match attributes.words(*field)? {
+            Some(words) => with_other_words(words, except),
+            None => Ok(RoaringBitmap::new()),
+        },
+        Condition::Bool { field, value } => with_words(attributes, *field, iter::once(bool_word(*value))),
+        Condition::Numbers { field, any } => {
+            let ranges = |numbers: &[f64]| any.iter().map(|&x| span(numbers, |y| y < x, |y| y <= x)).collect();
+            in_ranges(attributes, *field, ranges)
+        }
+        Condition::Range { field, range } => {
+            let is_below = |x: f64| !(range.gt.is_none_or(|b| x > b) && range.gte.is_none_or(|b| x >= b));
+            let is_not_above = |x: f64| range.lt.is_none_or(|b| x < b) && range.lte.is_none_or(|b| x <= b);
+            in_ranges(attributes, *field, |numbers| vec![span(numbers, is_below, is_not_above)])
+        }
+        Condition::GeoRadius { field, center, radius_km } => within(attributes, *field, *center, *radius_km),
+        Condition::Nested(filter) => rows(attributes, filter),
+    }
+}
+
+fn with_words<'w>(attributes: &AttributeFile, field: FieldId, any: impl Iterator<Item = &'w str>) -> Result<RoaringBitmap, IndexError> {
+    let mut found = RoaringBitmap::new();
+    if let Some(words) = attributes.words(field)? {
+        for word in any {
+            if let Some(position) = words.position(word)? {
+                found |= words.rows(position)?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Rows that have a word beside those excepted. The many other words need not be looked at: a row with fewer excepted words than
+/// it has words has another.
+fn with_other_words(words: Words<'_>, except: &[String]) -> Result<RoaringBitmap, IndexError> {
+    let mut positions = Vec::new();
+    for word in except {
+        positions.extend(words.position(word)?);
+    }
+    positions.sort_unstable();
+    positions.dedup();
+    let mut found = words.all_rows()?;
+    let mut n_excepted: HashMap<u32, u32> = HashMap::new();
+    for &position in &positions {
+        let rows = words.rows(position)?;
+        for row in rows.iter().filter(|&row| words.n_words(row) > 1) {
+            *n_excepted.entry(row).or_default() += 1;
+        }
+        found -= rows;
+    }
+    found.extend(n_excepted.into_iter().filter(|&(row, n)| n < words.n_words(row)).map(|(row, _)| row));
+    Ok(found)
+}
+
+/// Positions from the first number that is not below to the last that is not above.
+fn span(numbers: &[f64], is_below: impl Fn(f64) -> bool, is_not_above: impl Fn(f64) -> bool) -> Range<usize> {
+    numbers.partition_point(|&x| is_below(x))..numbers.partition_point(|&x| is_not_above(x))
+}
+
+fn in_ranges(
+    attributes: &AttributeFile,
+    field: FieldId,
+    ranges: impl FnOnce(&[f64]) -> Vec<Range<usize>>,
+) -> Result<RoaringBitmap, IndexError> {
+    let Some(Numbers { numbers, rows }) = attributes.numbers(field)? else { return Ok(RoaringBitmap::new()) };
+    // A range that ends before it begins holds nothing.
+    let spans: Vec<&[u32]> = ranges(numbers).into_iter().filter_map(|range| rows.get(range)).collect();
+    let n_rows = spans.iter().map(|span| span.len()).sum();
+    bitmap(attributes, spans.into_iter().flatten().copied(), n_rows)
+}
+
+/// Only places of a fitting latitude are measured.
+fn within(attributes: &AttributeFile, field: FieldId, center: GeoPoint, radius_km: f64) -> Result<RoaringBitmap, IndexError> {
+    let Some(Places { lats, lons, rows }) = attributes.places(field)? else { return Ok(RoaringBitmap::new()) };
+    let latitudes = center.latitudes_within(radius_km);
+    let span = span(lats, |lat| lat < *latitudes.start(), |lat| lat <= *latitudes.end());
+    let near = span.filter(|&i| GeoPoint { lat: lats[i], lon: lons[i] }.distance_km(center) <= radius_km).map(|i| rows[i]);
+    let near: Vec<u32> = near.collect();
+    let n_rows = near.len();
+    bitmap(attributes, near.into_iter(), n_rows)
+}
+
+/// A bitmap of about `n` rows in any order. Many rows are collected as plain bits, which is far quicker than inserting them.
+fn bitmap(attributes: &AttributeFile, rows: impl Iterator<Item = u32>, n: usize) -> Result<RoaringBitmap, IndexError> {
+    let n_rows = attributes.n_rows();
+    if n < n_rows as usize / 64 {
+        return attributes.check_rows(rows.collect());
+    }
+    let mut bits = vec![0u8; n_rows.div_ceil(8) as usize];
+    for row in rows {
+        match bits.get_mut(row as usize / 8) {
+            Some(byte) => *byte |= 1 << (row % 8),
+            None => return attributes.check_rows(RoaringBitmap::from_iter([row])),
+        }
+    }
+    attributes.check_rows(RoaringBitmap::from_lsb0_bytes(0, &bits))
+}

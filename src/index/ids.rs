@@ -1,0 +1,158 @@
+//! The ids that users gave the documents of a segment, both ways, in place.
+//!
+//! *On disk*: `ids.bin`, kind `IDS_`, version 1:
+//!
+//! | section | holds |
+//! |---|---|
+//! | 0 | `[rows + 1]` u64: where a row's id begins in section 1 and that of the row before ends |
+//! | 1 | the ids' UTF-8 bytes, row after row |
+//! | 2 | `[rows]` u32: the rows in the order of their ids' bytes |
+
+use std::path::Path;
+
+use super::{IndexError, bytes_of, check_row_count};
+use crate::domain::DocumentId;
+use crate::storage::{SectionFile, SectionWriter};
+
+const FILE_NAME: &str = "ids.bin";
+const KIND: [u8; 4] = *b"IDS_";
+const VERSION: u32 = 1;
+
+/// A mapped table of ids.
+#[derive(Debug)]
+pub struct IdTable {
+    file: SectionFile,
+    n_rows: usize,
+}
+
+impl IdTable {
+    /// Writes the table of the ids of rows 0, 1, … into a folder, durably.
+    ///
+    /// # Errors
+    /// [`IndexError::DuplicateId`], [`IndexError::TooManyRows`], [`IndexError::Storage`].
+    pub fn write(dir: &Path, ids: &[DocumentId]) -> Result<(), IndexError> {
+        let n_rows = check_row_count(ids.len())?;
+        let mut by_id: Vec<u32> = (0..n_rows).collect();
+        by_id.sort_unstable_by_key(|&row| ids[row as usize].as_str());
+        if let Some(pair) = by_id.windows(2).find(|pair| ids[pair[0] as usize] == ids[pair[1] as usize]) {
+            return Err(IndexError::DuplicateId { id: ids[pair[0] as usize].to_string() });
+        }
+        let mut offsets = vec![0u64];
+        offsets.extend(ids.iter().scan(0, |end, id| {
+            *end += id.as_str().len() as u64;
+            Some(*end)
+        }));
+        let mut file = SectionWriter::create(&dir.join(FILE_NAME), KIND, VERSION)?;
+        file.section(bytes_of(&offsets))?;
+        file.begin()?;
+        for id in ids {
+            file.write(id.as_str().as_bytes())?;
+        }
+        file.section(bytes_of(&by_id))?;
+        file.finish()?;
+        Ok(())
+    }
+
+    /// Maps the table in a folder.
+    ///
+    /// # Errors
+    /// [`IndexError::Storage`] names the file and what is wrong with it.
+    pub fn open(dir: &Path, n_rows: usize) -> Result<Self, IndexError> {
+        let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, 3)?;
+        let (n_offsets, n_sorted) = (file.numbers::<u64>(0)?.len(), file.numbers::<u32>(2)?.len());
+        if n_offsets != n_rows + 1 || n_sorted != n_rows {
+            return Err(file.corrupt(format!("it holds {n_sorted} ids with {n_offsets} limits instead of {n_rows} ids")).into());
+        }
+        Ok(Self { file, n_rows })
+    }
+
+    /// The row of an id.
+    pub fn row(&self, id: &str) -> Option<u32> {
+        let by_id = self.numbers::<u32>(2);
+        // A row that does not exist or has no sound id sorts first and equals nothing.
+        let bytes = |row: u32| self.bytes(row).unwrap_or_default();
+        let at = by_id.partition_point(|&row| bytes(row) < id.as_bytes());
+        by_id.get(at).copied().filter(|&row| !id.is_empty() && bytes(row) == id.as_bytes())
+    }
+
+    /// The id of a row.
+    ///
+    /// # Errors
+    /// [`IndexError::Storage`] when the row does not exist or what is stored for it is no id.
+    pub fn id(&self, row: u32) -> Result<DocumentId, IndexError> {
+        let text = self.bytes(row).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let id = text.and_then(|text| DocumentId::new(text).ok());
+        id.ok_or_else(|| self.file.corrupt(format!("it holds no valid id for row {row} of {}", self.n_rows)).into())
+    }
+
+    /// Number of ids.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Length of the file in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.file.size_bytes()
+    }
+
+    fn bytes(&self, row: u32) -> Option<&[u8]> {
+        let offsets = self.numbers::<u64>(0);
+        let (start, end) = (*offsets.get(row as usize)?, *offsets.get(row as usize + 1)?);
+        self.file.bytes(1).get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
+    }
+
+    fn numbers<T: bytemuck::AnyBitPattern>(&self, section: usize) -> &[T] {
+        self.file.numbers(section).expect("open has read the section as these numbers")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(texts: &[&str]) -> Vec<DocumentId> {
+        texts.iter().map(|text| DocumentId::new(*text).unwrap()).collect()
+    }
+
+    #[test]
+    fn both_ways() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts = ["m7", "żółw", "a", "aa", "10", "9"];
+        IdTable::write(dir.path(), &ids(&texts)).unwrap();
+        let table = IdTable::open(dir.path(), texts.len()).unwrap();
+        for (row, text) in texts.iter().enumerate() {
+            assert_eq!(table.row(text), Some(row as u32));
+            assert_eq!(table.id(row as u32).unwrap().as_str(), *text);
+        }
+        for none in ["", "b", "m", "m77", "zzz", "~"] {
+            assert_eq!(table.row(none), None, "{none:?}");
+        }
+        assert!(table.id(6).is_err() && table.id(u32::MAX).is_err());
+        assert!(IdTable::open(dir.path(), 5).unwrap_err().to_string().contains("ids.bin"));
+    }
+
+    #[test]
+    fn none_and_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(IdTable::write(dir.path(), &ids(&["a", "b", "a"])), Err(IndexError::DuplicateId { id }) if id == "a"));
+        IdTable::write(dir.path(), &[]).unwrap();
+        assert_eq!(IdTable::open(dir.path(), 0).unwrap().row("a"), None);
+    }
+
+    #[test]
+    fn insane_contents_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = SectionWriter::create(&dir.path().join(FILE_NAME), KIND, VERSION).unwrap();
+        file.section(bytes_of(&[2u64, u64::MAX, 1, 2, 3])).unwrap();
+        file.section(b"a\xff\n").unwrap();
+        file.section(bytes_of(&[u32::MAX, 3, 2, 7])).unwrap();
+        file.finish().unwrap();
+        let table = IdTable::open(dir.path(), 4).unwrap();
+        for row in 0..6 {
+            assert!(table.id(row).is_err(), "row {row}");
+        }
+        for id in ["", "a", "\n", "z"] {
+            let _ = table.row(id);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Finds the nearest rows of a segment: a mapped graph, exact search beside it, filters, and the table of ids.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | [`Index`]: open, search, count |
+//! | `build.rs` | builds the graph (only file naming `hnsw_rs`) and writes an index's files |
+//! | `connect.rs` | makes every row of a new graph reachable: equal vectors, orphans |
+//! | `graph_file.rs` | the graph's layout on disk, read in place |
+//! | `vectors.rs` | the full-precision vectors, read in place |
+//! | `beam.rs` | walks the graph |
+//! | `flat.rs` | exact search: compares every allowed row |
+//! | `distance.rs` | dot products by the machine's widest instructions |
+//! | `planner.rs` | chooses graph or scan, falls back from one to the other |
+//! | `filter.rs` | filters to exact bitmaps of rows |
+//! | `attributes.rs` | the columns that filters read, in place |
+//! | `columns.rs` | makes those columns from documents' values |
+//! | `ids.rs` | ids of documents to rows and back, in place |
+//! | `error.rs` | [`IndexError`] |
+//!
+//! *Shape*: vectors are `[rows × dims]` f32, row-major, of unit length, so the dot product is the cosine: the score.
+//!
+//! *Concurrency*: an index never changes; any number of threads search it without locks. Each keeps its own working memory.
+//!
+//! *Source*: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
+//! World graphs", 2018.
+
+mod attributes;
+mod beam;
+mod build;
+mod columns;
+mod connect;
+mod distance;
+mod error;
+mod filter;
+mod flat;
+mod graph_file;
+mod ids;
+mod planner;
+#[cfg(test)]
+mod tests;
+mod vectors;
+
+use std::path::Path;
+
+use roaring::RoaringBitmap;
+
+pub use build::{BuildInput, BuildParams, build};
+pub use distance::dot;
+pub use error::IndexError;
+pub use flat::TopK;
+pub use ids::IdTable;
+pub use planner::StrategyChoice;
+
+use self::attributes::AttributeFile;
+use self::filter::Allowed;
+use self::graph_file::GraphFile;
+use self::planner::Search;
+use self::vectors::VectorFile;
+use crate::domain::{Candidate, Embedding, Filter, Plan, Schema};
+
+/// The nearest rows to look for.
+#[derive(Debug, Clone, Copy)]
+pub struct SearchRequest<'a> {
+    /// Candidates wanted.
+    pub k: usize,
+    /// Width of the graph's beam; never less than `k` is used.
+    pub ef_search: usize,
+    pub strategy: StrategyChoice,
+    pub filter: Option<&'a Filter>,
+    /// Rows that are not to be found.
+    pub deleted: &'a RoaringBitmap,
+}
+
+/// What a search found, and how.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// As many as were wanted or, if fewer match, all that match; best first, ties by row.
+    pub candidates: Vec<Candidate>,
+    pub plan: Plan,
+}
+
+/// An opened index: mapped files, nothing in memory per row.
+#[derive(Debug)]
+pub struct Index {
+    dims: usize,
+    n_rows: u32,
+    graph: GraphFile,
+    vectors: VectorFile,
+    attributes: AttributeFile,
+}
+
+impl Index {
+    /// Maps the files that [`build`] wrote into a folder.
+    ///
+    /// # Errors
+    /// [`IndexError::Storage`] names the file and what is wrong with it; [`IndexError::Column`] when the schema indexes other
+    /// fields than the index was built with.
+    pub fn open(dir: &Path, dims: usize, n_rows: usize, schema: &Schema) -> Result<Self, IndexError> {
+        let n = check_row_count(n_rows)?;
+        Ok(Self {
+            dims,
+            n_rows: n,
+            graph: GraphFile::open(dir, dims, n_rows)?,
+            vectors: VectorFile::open(dir, dims, n_rows)?,
+            attributes: AttributeFile::open(dir, n, schema)?,
+        })
+    }
+
+    /// Finds the rows nearest to a query: always `min(k, matching rows)` of them.
+    ///
+    /// # Errors
+    /// [`IndexError::Dims`] when the query is of another model, [`IndexError::NotIndexed`], [`IndexError::Storage`].
+    pub fn search(&self, query: &Embedding, request: &SearchRequest<'_>) -> Result<Found, IndexError> {
+        let query = query.as_slice();
+        if query.len() != self.dims {
+            return Err(IndexError::Dims { expected: self.dims, actual: query.len() });
+        }
+        let search = Search {
+            graph: self.graph.view(),
+            vectors: self.vectors.all(),
+            query,
+            allowed: Allowed::new(&self.attributes, request.filter, request.deleted)?,
+            k: request.k,
+            ef: request.ef_search.max(request.k),
+        };
+        let (candidates, plan) = search.run(request.strategy, self.n_documents(request.deleted));
+        Ok(Found { candidates, plan })
+    }
+
+    /// The rows that pass a filter and are not deleted.
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
+    pub fn matching(&self, filter: Option<&Filter>, deleted: &RoaringBitmap) -> Result<RoaringBitmap, IndexError> {
+        Ok(Allowed::new(&self.attributes, filter, deleted)?.into_bitmap())
+    }
+
+    /// The vector of a row, `[dims]`, unit length.
+    ///
+    /// # Panics
+    /// When there is no such row.
+    pub fn vector(&self, row: u32) -> &[f32] {
+        &self.vectors.all()[row as usize * self.dims..][..self.dims]
+    }
+
+    /// Number of rows, deleted or not.
+    pub fn n_rows(&self) -> u32 {
+        self.n_rows
+    }
+
+    /// Numbers per vector.
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// Length of all files in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.graph.size_bytes() + self.vectors.size_bytes() + self.attributes.size_bytes()
+    }
+
+    fn n_documents(&self, deleted: &RoaringBitmap) -> u64 {
+        u64::from(self.n_rows) - deleted.range_cardinality(..self.n_rows)
+    }
+}
+
+/// Rows are u32; the last number stands for no row.
+fn check_row_count(n_rows: usize) -> Result<u32, IndexError> {
+    u32::try_from(n_rows).ok().filter(|&n| n < u32::MAX).ok_or(IndexError::TooManyRows { n_rows })
+}
+
+/// Numbers as the bytes of a file.
+fn bytes_of<T: bytemuck::NoUninit>(numbers: &[T]) -> &[u8] {
+    bytemuck::cast_slice(numbers)
+}

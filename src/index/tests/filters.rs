@@ -1,0 +1,96 @@
+//! Filters against [`Filter::matches`], document by document.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn index_of(documents: Vec<Json>) -> (Sample, tempfile::TempDir, Index) {
+    let vectors = documents.iter().flat_map(|_| [1.0, 0.0]).collect();
+    let sample = Sample { attributes: documents.into_iter().map(attributes).collect(), ..Sample::plain(2, vectors) };
+    let (dir, index) = sample.index();
+    (sample, dir, index)
+}
+
+pub(super) fn random_condition(random: &mut Random, depth: usize) -> Json {
+    let words = |random: &mut Random| -> Json {
+        (0..random.below(4)).map(|_| if random.chance(5) { json!("none") } else { json!(WORDS[random.below(WORDS.len())]) }).collect()
+    };
+    match random.below(if depth == 0 { 8 } else { 10 }) {
+        0 => json!({"key": "skills", "match": {"value": WORDS[random.below(WORDS.len())]}}),
+        1 => json!({"key": "skills", "match": {"any": words(random)}}),
+        2 => json!({"key": "skills", "match": {"except": words(random)}}),
+        3 => json!({"key": "remote", "match": {"value": random.chance(2)}}),
+        4 => json!({"key": "salary", "match": {"any": [NUMBERS[random.below(NUMBERS.len())], NUMBERS[random.below(NUMBERS.len())]]}}),
+        5 => json!({"key": "salary", "range": random_range(random, |r| json!(NUMBERS[r.below(NUMBERS.len())]))}),
+        6 => json!({"key": "posted_at", "range": random_range(random, |r| json!(format!("2026-01-{:02}", 1 + r.below(28))))}),
+        7 => {
+            let radius_m = [0.0, 1_000.0, 12_000.0, 2e6, 2e7, 1e9][random.below(6)];
+            let center = json!({"lat": LATS[random.below(LATS.len())], "lon": LONS[random.below(LONS.len())]});
+            json!({"key": "location", "geo_radius": {"center": center, "radius": radius_m}})
+        }
+        _ => random_filter(random, depth - 1),
+    }
+}
+
+pub(super) fn random_filter(random: &mut Random, depth: usize) -> Json {
+    let mut filter = json!({});
+    for clause in ["must", "should", "must_not"] {
+        if random.chance(2) {
+            filter[clause] = (0..random.below(3)).map(|_| random_condition(random, depth)).collect();
+        }
+    }
+    filter
+}
+
+fn random_range(random: &mut Random, bound: impl Fn(&mut Random) -> Json) -> Json {
+    let mut range = json!({"gte": null});
+    for name in ["gt", "gte", "lt", "lte"] {
+        if random.chance(3) {
+            range[name] = bound(random);
+        }
+    }
+    range
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn bitmaps_hold_the_rows_that_match(seed in any::<u64>(), n_rows in 0usize..150) {
+        let mut random = Random(seed);
+        let (sample, _dir, index) = index_of((0..n_rows).map(|_| random_fields(&mut random)).collect());
+        let none = RoaringBitmap::new();
+        for _ in 0..40 {
+            let json = random_filter(&mut random, 3);
+            let filter = Filter::parse(&json, &sample.schema).unwrap();
+            let expected: RoaringBitmap = (0..n_rows as u32).filter(|&row| filter.matches(&sample.attributes[row as usize])).collect();
+            prop_assert_eq!(index.matching(Some(&filter), &none).unwrap(), expected, "{}", json);
+        }
+    }
+}
+
+#[test]
+fn deleted_rows_do_not_match() {
+    let (sample, _dir, index) = index_of(vec![json!({"remote": true}), json!({"remote": true}), json!({"remote": false}), json!({})]);
+    let deleted = RoaringBitmap::from_iter([1, 3, 99]);
+    let filter = Filter::parse(&json!({"must": [{"key": "remote", "match": {"value": true}}]}), &sample.schema).unwrap();
+    assert_eq!(index.matching(Some(&filter), &deleted).unwrap(), RoaringBitmap::from_iter([0]));
+    assert_eq!(index.matching(None, &deleted).unwrap(), RoaringBitmap::from_iter([0, 2]));
+    let found = index.search(&Embedding::new(vec![1.0, 0.0], 2).unwrap(), &request(&deleted)).unwrap();
+    assert_eq!((found.plan.n_matching, found.plan.n_documents), (2, 2));
+}
+
+#[test]
+fn a_schema_that_indexes_more_needs_a_rebuild() {
+    let sample = Sample::random(1, 3, 2);
+    let (dir, _index) = sample.index();
+    let reopen = |fields: Json| {
+        let schema = Schema::new(&serde_json::from_value(fields).unwrap()).unwrap();
+        Index::open(dir.path(), 2, 3, &schema).map(|_| ()).map_err(|e| e.to_string())
+    };
+    // Other positions of the same fields, and fewer of them.
+    assert_eq!(reopen(json!({"a": {"type": "bool"}, "skills": {"type": "keyword", "index": true}})), Ok(()));
+    for (name, field_type) in [("company", "keyword"), ("skills", "number")] {
+        let error = reopen(json!({name: {"type": field_type, "index": true}})).unwrap_err();
+        assert!(error.contains(name) && error.contains("rebuild"), "{error}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Tests of the whole index against a brute-force oracle, with what they share.
+
+mod damage;
+mod filters;
+mod search;
+
+use std::path::Path;
+
+use roaring::RoaringBitmap;
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::domain::{Attributes, CollectionDefinition, Document, Template};
+use crate::telemetry::Progress;
+
+/// Pseudo-random numbers that are the same in every run (splitmix64).
+pub(super) struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn chance(&mut self, one_in: usize) -> bool {
+        self.below(one_in) == 0
+    }
+
+    /// -1 to 1.
+    fn number(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
+    }
+
+    /// Roughly normal around a centre, scaled to unit length.
+    fn unit_vector(&mut self, center: &[f32], spread: f32) -> Vec<f32> {
+        let around = center.iter().map(|c| c + spread * (self.number() + self.number() + self.number())).collect();
+        Embedding::new(around, center.len()).unwrap().as_slice().to_vec()
+    }
+
+    /// `[n × dims]` unit vectors in clusters, as embeddings of real text are.
+    fn clustered(&mut self, n: usize, dims: usize, n_clusters: usize) -> Vec<f32> {
+        let centers: Vec<Vec<f32>> = (0..n_clusters).map(|_| self.unit_vector(&vec![0.0; dims], 1.0)).collect();
+        (0..n)
+            .flat_map(|_| {
+                let center = self.below(n_clusters);
+                self.unit_vector(&centers[center], 0.15)
+            })
+            .collect()
+    }
+}
+
+pub(super) fn definition() -> (Template, Schema) {
+    let definition = json!({"template": "{title}", "fields": {
+        "title": {"type": "text"}, "skills": {"type": "keyword", "index": true}, "salary": {"type": "number", "index": true},
+        "posted_at": {"type": "time", "index": true}, "location": {"type": "geo", "index": true},
+        "remote": {"type": "bool", "index": true},
+    }});
+    serde_json::from_value::<CollectionDefinition>(definition).unwrap().check().unwrap()
+}
+
+pub(super) fn attributes(fields: Json) -> Attributes {
+    let (template, schema) = definition();
+    let mut fields = fields;
+    fields["id"] = json!("x");
+    fields["title"] = json!("x");
+    Document::parse(fields, &schema, &template, 100).unwrap().attributes
+}
+
+/// Fields as documents have them: often missing, sometimes several values.
+pub(super) fn random_fields(random: &mut Random) -> Json {
+    let mut fields = json!({});
+    let several = |random: &mut Random, one: &mut dyn FnMut(&mut Random) -> Json| match random.below(4) {
+        0 => Json::Null,
+        1 | 2 => one(random),
+        _ => (0..random.below(4)).map(|_| one(random)).collect(),
+    };
+    fields["skills"] = several(random, &mut |r| json!(WORDS[r.below(WORDS.len())]));
+    fields["salary"] = several(random, &mut |r| json!(NUMBERS[r.below(NUMBERS.len())]));
+    fields["posted_at"] = several(random, &mut |r| json!(format!("2026-01-{:02}", 1 + r.below(28))));
+    fields["location"] = several(random, &mut |r| json!({"lat": LATS[r.below(LATS.len())], "lon": LONS[r.below(LONS.len())]}));
+    fields["remote"] = several(random, &mut |r| json!(r.chance(2)));
+    fields
+}
+
+pub(super) const WORDS: [&str; 7] = ["rust", "sql", "go", "", "żółw", "true", "rust "];
+pub(super) const NUMBERS: [f64; 8] = [0.0, -0.0, 1.0, -1.5, 50_000.0, 1e300, -1e300, 0.1];
+const LATS: [f64; 6] = [-90.0, -0.1, 0.0, 52.52, 52.6, 90.0];
+const LONS: [f64; 5] = [-180.0, -0.1, 13.4, 179.9, 180.0];
+
+pub(super) struct Sample {
+    pub dims: usize,
+    pub vectors: Vec<f32>,
+    pub attributes: Vec<Attributes>,
+    pub schema: Schema,
+}
+
+impl Sample {
+    pub fn plain(dims: usize, vectors: Vec<f32>) -> Self {
+        let n_rows = vectors.len() / dims;
+        Self { dims, vectors, attributes: vec![Attributes::default(); n_rows], schema: definition().1 }
+    }
+
+    pub fn random(seed: u64, n_rows: usize, dims: usize) -> Self {
+        let mut random = Random(seed);
+        let vectors = random.clustered(n_rows, dims, 12);
+        let attributes = (0..n_rows).map(|_| attributes(random_fields(&mut random))).collect();
+        Self { attributes, ..Self::plain(dims, vectors) }
+    }
+
+    pub fn n_rows(&self) -> usize {
+        self.attributes.len()
+    }
+
+    pub fn build(&self, dir: &Path, params: &BuildParams) -> Result<(), IndexError> {
+        let input = BuildInput { dims: self.dims, vectors: &self.vectors, attributes: &self.attributes, schema: &self.schema };
+        build(dir, input, params, &Progress::hidden())
+    }
+
+    /// Built with little effort, and opened.
+    pub fn index(&self) -> (tempfile::TempDir, Index) {
+        self.index_with(&BuildParams { max_connections: 8, ef_construction: 40, threads: 2 })
+    }
+
+    pub fn index_with(&self, params: &BuildParams) -> (tempfile::TempDir, Index) {
+        let dir = tempfile::tempdir().unwrap();
+        self.build(dir.path(), params).unwrap();
+        let index = Index::open(dir.path(), self.dims, self.n_rows(), &self.schema).unwrap();
+        (dir, index)
+    }
+
+    pub fn row(&self, row: u32) -> &[f32] {
+        &self.vectors[row as usize * self.dims..][..self.dims]
+    }
+
+    /// Every row compared, without any code of the index but the dot product.
+    pub fn oracle(&self, query: &Embedding, filter: Option<&Filter>, deleted: &RoaringBitmap) -> Vec<Candidate> {
+        let matching = (0..self.n_rows() as u32)
+            .filter(|&row| !deleted.contains(row) && filter.is_none_or(|f| f.matches(&self.attributes[row as usize])));
+        let mut all: Vec<_> = matching.map(|row| Candidate { row, score: dot(query.as_slice(), self.row(row)) }).collect();
+        all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row)));
+        all
+    }
+}
+
+pub(super) fn request(deleted: &RoaringBitmap) -> SearchRequest<'_> {
+    SearchRequest { k: 10, ef_search: 64, strategy: StrategyChoice::Auto, filter: None, deleted }
+}

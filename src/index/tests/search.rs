@@ -1,0 +1,144 @@
+//! Searches against the oracle.
+
+use proptest::prelude::*;
+
+use super::filters::random_filter;
+use super::*;
+use crate::domain::Strategy;
+
+const STRATEGIES: [StrategyChoice; 3] = [StrategyChoice::Auto, StrategyChoice::Graph, StrategyChoice::Exact];
+
+/// The promises that hold for every search.
+fn check(sample: &Sample, index: &Index, query: &Embedding, request: &SearchRequest<'_>, what: &str) {
+    let found = index.search(query, request).unwrap();
+    let oracle = sample.oracle(query, request.filter, request.deleted);
+    let rows = |candidates: &[Candidate]| candidates.iter().map(|c| c.row).collect::<Vec<_>>();
+    assert_eq!(found.candidates.len(), request.k.min(oracle.len()), "{what}: {:?}", found.plan);
+    assert_eq!(found.plan.n_matching, oracle.len() as u64, "{what}");
+    assert!(found.candidates.is_sorted_by(|a, b| flat::best_first(a, b).is_lt()), "{what}: best first, none twice");
+    assert!(found.candidates.iter().all(|c| oracle.contains(c)), "{what}: allowed rows, their true scores");
+    if found.plan.strategy != Strategy::Graph {
+        assert_eq!(rows(&found.candidates), rows(&oracle[..found.candidates.len()]), "{what}: exact");
+    }
+    if request.strategy == StrategyChoice::Exact {
+        assert_eq!(found.plan.strategy, Strategy::Exact, "{what}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+    #[test]
+    fn finds_as_many_as_there_are(seed in any::<u64>(), n_rows in 0usize..250, dims in 1usize..20) {
+        let sample = Sample::random(seed, n_rows, dims);
+        let (_dir, index) = sample.index();
+        let mut random = Random(!seed);
+        for _ in 0..15 {
+            let query = Embedding::new(random.unit_vector(&vec![0.0; dims], 1.0), dims).unwrap();
+            let json = random_filter(&mut random, 2);
+            let filter = Filter::parse(&json, &sample.schema).unwrap();
+            let keep_one_in = 1 + random.below(4);
+            let deleted: RoaringBitmap = (0..n_rows as u32).filter(|_| !random.chance(keep_one_in)).collect();
+            for strategy in STRATEGIES {
+                let k = [0, 1, 10, n_rows, n_rows + 5][random.below(5)];
+                let filter = Some(&filter).filter(|_| random.chance(2));
+                let request = SearchRequest { k, ef_search: 1 + random.below(50), strategy, filter, deleted: &deleted };
+                check(&sample, &index, &query, &request, &json.to_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn few_rows_and_equal_vectors() {
+    let none = RoaringBitmap::new();
+    for (n_rows, dims) in [(0, 3), (1, 1), (1, 8), (2, 3), (300, 4)] {
+        let equal = Sample::plain(dims, [&[1.0][..], &vec![0.0; dims - 1]].concat().repeat(n_rows));
+        let (_dir, index) = equal.index();
+        let query = Embedding::new(vec![0.5; dims], dims).unwrap();
+        for strategy in STRATEGIES {
+            for k in [1, 10, usize::MAX] {
+                check(&equal, &index, &query, &SearchRequest { k, strategy, ..request(&none) }, "equal vectors");
+            }
+        }
+    }
+}
+
+/// Rows among the oracle's first ten that the graph finds, of 100 queries near random rows: per mille.
+fn recall(sample: &Sample, index: &Index, ef_search: usize) -> usize {
+    let (mut random, none) = (Random(8), RoaringBitmap::new());
+    let found_of_one = |_| {
+        let near = sample.row(random.below(sample.n_rows()) as u32);
+        let query = Embedding::new(random.unit_vector(near, 0.1), sample.dims).unwrap();
+        let request = SearchRequest { ef_search, strategy: StrategyChoice::Graph, ..request(&none) };
+        let found = index.search(&query, &request).unwrap();
+        assert_eq!(found.plan.strategy, Strategy::Graph);
+        assert!(found.plan.n_distances < sample.n_rows() as u64, "{:?}", found.plan);
+        let nearest = &sample.oracle(&query, None, &none)[..10];
+        nearest.iter().filter(|c| found.candidates.contains(c)).count()
+    };
+    (0..100).map(found_of_one).sum()
+}
+
+#[test]
+fn the_graph_finds_nearly_all_of_the_nearest() {
+    let sample = Sample::plain(32, Random(7).clustered(2_500, 32, 50));
+    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 100, ..BuildParams::default() });
+    let recall = recall(&sample, &index, 200);
+    assert!(recall >= 990, "recall@10 is {recall} per mille");
+}
+
+#[test]
+fn groups_of_near_equal_rows_do_not_hide_each_other() {
+    // Twenty groups of a hundred: more than a row has links.
+    let mut random = Random(9);
+    let centers = random.clustered(20, 24, 4);
+    let rows = (0..2_000).flat_map(|i| random.unit_vector(&centers[i % 20 * 24..][..24], 0.01));
+    let sample = Sample::plain(24, rows.collect());
+    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 100, ..BuildParams::default() });
+    let recall = recall(&sample, &index, 200);
+    assert!(recall >= 950, "recall@10 is {recall} per mille");
+}
+
+#[test]
+fn duplicates_do_not_hide_other_rows() {
+    // Fifty rows of each of sixty vectors: more than a row has links.
+    let mut random = Random(5);
+    let distinct: Vec<Vec<f32>> = (0..60).map(|_| random.unit_vector(&[0.0; 16], 1.0)).collect();
+    let sample = Sample::plain(16, (0..3_000).flat_map(|i| distinct[i % 60].clone()).collect());
+    let (_dir, index) = sample.index();
+    let none = RoaringBitmap::new();
+    for vector in &distinct {
+        let query = Embedding::new(vector.clone(), 16).unwrap();
+        let found = index.search(&query, &SearchRequest { strategy: StrategyChoice::Graph, ..request(&none) }).unwrap();
+        assert!(found.candidates.iter().all(|c| c.score > 0.999), "{found:?}");
+    }
+}
+
+#[test]
+fn filters_that_contradict_the_query_are_scanned() {
+    let mut sample = Sample::plain(8, Random(3).clustered(3_000, 8, 3));
+    let query = Embedding::new(sample.row(0).to_vec(), 8).unwrap();
+    // Remote are all rows but the nearest half.
+    let order = sample.oracle(&query, None, &RoaringBitmap::new());
+    for candidate in &order[600..] {
+        sample.attributes[candidate.row as usize] = attributes(json!({"remote": true}));
+    }
+    let (_dir, index) = sample.index();
+    let filter = Filter::parse(&json!({"must": [{"key": "remote", "match": {"value": true}}]}), &sample.schema).unwrap();
+    let none = RoaringBitmap::new();
+    for strategy in STRATEGIES {
+        let request = SearchRequest { ef_search: 10, strategy, filter: Some(&filter), ..request(&none) };
+        check(&sample, &index, &query, &request, "contradiction");
+    }
+}
+
+#[test]
+fn a_query_of_another_model_is_refused() {
+    let (_dir, index) = Sample::random(1, 5, 3).index();
+    let query = Embedding::new(vec![1.0; 4], 4).unwrap();
+    let error = index.search(&query, &request(&RoaringBitmap::new())).unwrap_err();
+    assert!(matches!(error, IndexError::Dims { expected: 3, actual: 4 }));
+    assert_eq!(index.vector(4).len(), 3);
+    assert_eq!((index.n_rows(), index.dims()), (5, 3));
+    assert!(index.size_bytes() > 5 * 3 * 4);
+}
