@@ -63,7 +63,8 @@ impl App {
         let identify = identify_by(Arc::clone(&encoder));
         let collections = Arc::new(Collections::open(&settings.storage.data_dir, configured, identify, access)?);
         let (limits, after) = (settings.limits.clone(), settings.storage.rebuild_after_changes);
-        let rebuild = Arc::new(RebuildPipeline::new(Arc::clone(&encoder), Arc::clone(&collections), settings.index.clone(), limits.clone(), after));
+        let rebuild =
+            Arc::new(RebuildPipeline::new(Arc::clone(&encoder), Arc::clone(&collections), settings.index.clone(), limits.clone(), after));
         let write = Arc::new(WritePipeline::new(Arc::clone(&encoder), Arc::clone(&collections), Arc::clone(&rebuild), limits.clone()));
         let query = QueryPipeline::new(Arc::clone(&encoder), Arc::clone(&collections), profiles, settings.search.clone(), limits);
         let catalog = Arc::new(Catalog::new(encoder, collections));

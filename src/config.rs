@@ -147,7 +147,8 @@ impl Settings {
             let path: Vec<String> = key.split('.').map(|part| part.trim().to_owned()).collect();
             merge(&mut table, nest(&path, read_value(value)));
         }
-        let settings: Self = serde_path_to_error::deserialize(table).map_err(|e| ConfigError::Settings(format!("{}: {}", e.path(), e.inner())))?;
+        let settings: Self =
+            serde_path_to_error::deserialize(table).map_err(|e| ConfigError::Settings(format!("{}: {}", e.path(), e.inner())))?;
         settings.check()?;
         Ok(settings)
     }
@@ -217,7 +218,11 @@ mod tests {
         let settings = load(&[], &[]).unwrap();
         assert_eq!(settings.http.listen.port(), 7700);
         assert_eq!(settings.collections.len(), 2);
-        let settings = load(&[("KINDRED__HTTP__LISTEN", "127.0.0.1:1"), ("KINDRED__SEARCH__CANDIDATES", "7"), ("PATH", "x")], &["search.candidates=9", "encoder.device=cpu"]).unwrap();
+        let settings = load(
+            &[("KINDRED__HTTP__LISTEN", "127.0.0.1:1"), ("KINDRED__SEARCH__CANDIDATES", "7"), ("PATH", "x")],
+            &["search.candidates=9", "encoder.device=cpu"],
+        )
+        .unwrap();
         assert_eq!((settings.http.listen.port(), settings.search.candidates), (1, 9));
     }
 

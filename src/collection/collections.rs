@@ -37,10 +37,23 @@ impl Collections {
     ///
     /// # Errors
     /// Any collection that cannot be opened; [`crate::storage::StorageError::Locked`] when another process has the folder.
-    pub fn open(data_dir: &Path, configured: BTreeMap<CollectionName, CollectionDefinition>, identify: IdentifyModel, access: Access) -> Result<Self, CollectionError> {
+    pub fn open(
+        data_dir: &Path,
+        configured: BTreeMap<CollectionName, CollectionDefinition>,
+        identify: IdentifyModel,
+        access: Access,
+    ) -> Result<Self, CollectionError> {
         storage::create_dir(data_dir)?;
         let lock = if access == Access::Read { None } else { Some(Lock::acquire(&data_dir.join("LOCK"))?) };
-        let collections = Self { data_dir: data_dir.to_owned(), access, configured, identify, open: RwLock::default(), changing: Mutex::new(()), _lock: lock };
+        let collections = Self {
+            data_dir: data_dir.to_owned(),
+            access,
+            configured,
+            identify,
+            open: RwLock::default(),
+            changing: Mutex::new(()),
+            _lock: lock,
+        };
         for entry in storage::list_dir(data_dir)? {
             let dir = data_dir.join(&entry);
             if entry.ends_with(DELETED) && access != Access::Read {

@@ -23,7 +23,9 @@ pub enum StoredChange {
 impl From<StoredChange> for Operation {
     fn from(change: StoredChange) -> Self {
         match change {
-            StoredChange::Upsert { id, fields, attributes, embedding } => Self::Upsert { id, document: StoredDocument { fields, attributes, embedding } },
+            StoredChange::Upsert { id, fields, attributes, embedding } => {
+                Self::Upsert { id, document: StoredDocument { fields, attributes, embedding } }
+            }
             StoredChange::Delete(id) => Self::Delete { id },
         }
     }
@@ -58,7 +60,14 @@ impl Delta {
 
     /// The changes that a generation which covers `covered` does not have.
     pub fn after(&self, covered: SeqNo) -> Self {
-        Self { changes: self.changes.iter().filter(|(_, (seqno, _))| *seqno > covered).map(|(id, change)| (id.clone(), change.clone())).collect() }
+        Self {
+            changes: self
+                .changes
+                .iter()
+                .filter(|(_, (seqno, _))| *seqno > covered)
+                .map(|(id, change)| (id.clone(), change.clone()))
+                .collect(),
+        }
     }
 
     /// What became of a document, `None` if it did not change.

@@ -22,7 +22,9 @@ pub(super) struct Documents {
 
 impl Documents {
     pub fn write(dir: &Path, attributes: &[Attributes], fields: &[String]) -> Result<(), StorageError> {
-        let encode = |a: &Attributes| bincode::encode_to_vec(a, bincode::config::standard()).expect("attributes have nothing that cannot be encoded");
+        let encode = |a: &Attributes| {
+            bincode::encode_to_vec(a, bincode::config::standard()).expect("attributes have nothing that cannot be encoded")
+        };
         let mut writer = SectionWriter::create(&dir.join(DOCUMENTS_FILE), KIND, VERSION)?;
         let attributes: Vec<Vec<u8>> = attributes.iter().map(encode).collect();
         write_blobs(&mut writer, attributes.iter().map(Vec::as_slice))?;

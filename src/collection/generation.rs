@@ -43,7 +43,8 @@ impl Generation {
         let manifest = Manifest::read(dir)?;
         let description = manifest.description(dir)?;
         let n_rows = usize::try_from(manifest.n_rows).map_err(|_| StorageError::corrupt(dir, "too many rows"))?;
-        let name = CollectionName::new(manifest.collection.clone()).map_err(|e| StorageError::corrupt(&dir.join(MANIFEST_FILE), e.to_string()))?;
+        let name =
+            CollectionName::new(manifest.collection.clone()).map_err(|e| StorageError::corrupt(&dir.join(MANIFEST_FILE), e.to_string()))?;
         let meaning = Meaning::of(&name, &description.definition)?;
         let index = Index::open(dir, description.model.dims, n_rows, &meaning.schema)?;
         let ids = IdTable::open(dir, n_rows)?;
@@ -52,13 +53,21 @@ impl Generation {
     }
 
     /// Builds and verifies a generation and moves it to its final name. It is not current yet.
-    pub fn build(name: &CollectionName, dir: &Path, contents: &Contents, covered: SeqNo, params: &BuildParams, progress: &Progress) -> Result<Self, CollectionError> {
+    pub fn build(
+        name: &CollectionName,
+        dir: &Path,
+        contents: &Contents,
+        covered: SeqNo,
+        params: &BuildParams,
+        progress: &Progress,
+    ) -> Result<Self, CollectionError> {
         let last = numbers(dir)?.into_iter().map(|(id, _)| id).max().unwrap_or_default().max(current(dir)?.unwrap_or_default());
         let id = GenerationId(last.0 + 1);
         let unfinished = dir.join(GENERATIONS).join(format!("{id}{UNFINISHED}"));
         storage::remove_dir(&unfinished)?;
         storage::create_dir(&unfinished)?;
-        let built = write(name, &unfinished, id, contents, covered, params, progress).and_then(|()| Self::verified(name, &unfinished, id, contents));
+        let built = write(name, &unfinished, id, contents, covered, params, progress)
+            .and_then(|()| Self::verified(name, &unfinished, id, contents));
         let generation = match built {
             Ok(generation) => generation,
             Err(e) => {
@@ -134,9 +143,22 @@ impl Generation {
     }
 }
 
-fn write(name: &CollectionName, dir: &Path, id: GenerationId, contents: &Contents, covered: SeqNo, params: &BuildParams, progress: &Progress) -> Result<(), CollectionError> {
+fn write(
+    name: &CollectionName,
+    dir: &Path,
+    id: GenerationId,
+    contents: &Contents,
+    covered: SeqNo,
+    params: &BuildParams,
+    progress: &Progress,
+) -> Result<(), CollectionError> {
     let meaning = Meaning::of(name, &contents.description.definition)?;
-    let input = BuildInput { dims: contents.description.model.dims, vectors: &contents.vectors, attributes: &contents.attributes, schema: &meaning.schema };
+    let input = BuildInput {
+        dims: contents.description.model.dims,
+        vectors: &contents.vectors,
+        attributes: &contents.attributes,
+        schema: &meaning.schema,
+    };
     index::build(dir, input, params, progress)?;
     IdTable::write(dir, &contents.ids)?;
     Documents::write(dir, &contents.attributes, &contents.fields)?;

@@ -88,7 +88,14 @@ pub(super) struct FileEntry {
 }
 
 impl Manifest {
-    pub fn new(generation: GenerationId, collection: &CollectionName, description: &Description, n_rows: usize, covered_seqno: SeqNo, files: Vec<FileEntry>) -> Self {
+    pub fn new(
+        generation: GenerationId,
+        collection: &CollectionName,
+        description: &Description,
+        n_rows: usize,
+        covered_seqno: SeqNo,
+        files: Vec<FileEntry>,
+    ) -> Self {
         Self {
             generation,
             collection: collection.to_string(),
@@ -116,7 +123,8 @@ impl Manifest {
         let path = dir.join(MANIFEST_FILE);
         let file = SectionFile::open(&path, KIND, FORMAT_VERSION, 1)?;
         let (manifest, _): (Self, usize) =
-            bincode::decode_from_slice(file.bytes(0), bincode::config::standard().with_limit::<{ 16 << 20 }>()).map_err(|e| file.corrupt(e.to_string()))?;
+            bincode::decode_from_slice(file.bytes(0), bincode::config::standard().with_limit::<{ 16 << 20 }>())
+                .map_err(|e| file.corrupt(e.to_string()))?;
         for entry in &manifest.files {
             let path = dir.join(&entry.name);
             let found = FileEntry::of(dir, &entry.name)?;

@@ -52,7 +52,9 @@ pub enum CollectionError {
         "collection {name:?} was embedded with {built} (fingerprint {built_fingerprint}), but the loaded model is {loaded} (fingerprint {loaded_fingerprint}). Set encoder.model_dir and the prompts back to what they were, or embed the documents again: kindred rebuild {name}"
     )]
     OtherModel { name: String, built: String, built_fingerprint: String, loaded: String, loaded_fingerprint: String },
-    #[error("the definition of collection {name:?} has changed since it was built. Change it back, or apply it to the documents: kindred rebuild {name}")]
+    #[error(
+        "the definition of collection {name:?} has changed since it was built. Change it back, or apply it to the documents: kindred rebuild {name}"
+    )]
     OtherDefinition { name: String },
     #[error("the definition of collection {name:?} cannot be accepted: {source}")]
     Definition { name: String, source: SchemaError },
@@ -60,7 +62,9 @@ pub enum CollectionError {
     ReadOnly { name: String },
     #[error("collection {name:?} is being rebuilt already")]
     Rebuilding { name: String },
-    #[error("generation {generation} of collection {name:?} was built but does not hold what it should: {reason}. The old one goes on serving")]
+    #[error(
+        "generation {generation} of collection {name:?} was built but does not hold what it should: {reason}. The old one goes on serving"
+    )]
     Verification { name: String, generation: u64, reason: String },
     #[error(transparent)]
     Index(#[from] IndexError),
@@ -196,7 +200,13 @@ impl Collection {
     /// # Errors
     /// [`CollectionError::Rebuilding`], [`CollectionError::Verification`], [`CollectionError::Index`] and
     /// [`CollectionError::Storage`]; the old generation then goes on serving.
-    pub fn publish(&self, contents: &Contents, pinned: &Searcher, params: &BuildParams, progress: &Progress) -> Result<(), CollectionError> {
+    pub fn publish(
+        &self,
+        contents: &Contents,
+        pinned: &Searcher,
+        params: &BuildParams,
+        progress: &Progress,
+    ) -> Result<(), CollectionError> {
         let _one_at_a_time = self.rebuilding.try_lock().map_err(|_| CollectionError::Rebuilding { name: self.name.to_string() })?;
         let generation = Generation::build(&self.name, &self.dir, contents, pinned.seqno(), params, progress)?;
         let mut writer = self.lock_writer()?;

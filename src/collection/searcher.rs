@@ -54,9 +54,16 @@ pub struct Found {
 }
 
 impl Searcher {
-    pub(super) fn new(name: &CollectionName, description: Description, base: Option<Arc<Generation>>, delta: Arc<Delta>, seqno: SeqNo) -> Result<Self, CollectionError> {
+    pub(super) fn new(
+        name: &CollectionName,
+        description: Description,
+        base: Option<Arc<Generation>>,
+        delta: Arc<Delta>,
+        seqno: SeqNo,
+    ) -> Result<Self, CollectionError> {
         let meaning = Arc::new(Meaning::of(name, &description.definition)?);
-        let mut searcher = Self { description: Arc::new(description), meaning, base, delta, tombstones: RoaringBitmap::new(), n_documents: 0, seqno };
+        let mut searcher =
+            Self { description: Arc::new(description), meaning, base, delta, tombstones: RoaringBitmap::new(), n_documents: 0, seqno };
         searcher.tombstones = searcher.replaced(searcher.delta.ids());
         searcher.count();
         Ok(searcher)
@@ -167,11 +174,17 @@ impl Searcher {
             plan = Plan { n_documents: self.n_documents, ..from_base.plan };
             found.extend(from_base.candidates.into_iter().map(|c| Found { document: FoundDocument::Base(c.row), score: c.score }));
         }
-        let from_delta = self.delta.documents().filter(|(id, document)| Some(*id) != request.exclude && request.filter.is_none_or(|f| f.matches(&document.attributes)));
+        let from_delta = self
+            .delta
+            .documents()
+            .filter(|(id, document)| Some(*id) != request.exclude && request.filter.is_none_or(|f| f.matches(&document.attributes)));
         for (id, document) in from_delta {
             plan.n_matching += 1;
             plan.n_distances += 1;
-            found.push(Found { document: FoundDocument::Delta(id.clone(), Arc::clone(document)), score: dot(query.as_slice(), &document.embedding) });
+            found.push(Found {
+                document: FoundDocument::Delta(id.clone(), Arc::clone(document)),
+                score: dot(query.as_slice(), &document.embedding),
+            });
         }
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.document.order(&b.document)));
         found.truncate(request.k);
@@ -226,7 +239,8 @@ impl Searcher {
         };
         let rows = self.base.as_ref().map_or(0, |b| b.index.n_rows());
         let kept = (0..rows).filter(|row| !self.tombstones.contains(*row)).map(FoundDocument::Base);
-        let mut newer: Vec<_> = self.delta.documents().map(|(id, document)| FoundDocument::Delta(id.clone(), Arc::clone(document))).collect();
+        let mut newer: Vec<_> =
+            self.delta.documents().map(|(id, document)| FoundDocument::Delta(id.clone(), Arc::clone(document))).collect();
         newer.sort_by(FoundDocument::order);
         for document in kept.chain(newer) {
             contents.ids.push(self.id(&document)?);

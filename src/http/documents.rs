@@ -54,7 +54,11 @@ pub struct Deleted {
 #[utoipa::path(put, path = "/v1/collections/{collection}/documents",
     request_body(content((String = "application/x-ndjson"), (Vec<Object> = "application/json"))),
     responses((status = 200, body = BatchResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn put(State(services): State<Arc<Services>>, Path(collection): Path<String>, RawBody(bytes): RawBody) -> Result<Json<BatchResponse>, ApiError> {
+pub async fn put(
+    State(services): State<Arc<Services>>,
+    Path(collection): Path<String>,
+    RawBody(bytes): RawBody,
+) -> Result<Json<BatchResponse>, ApiError> {
     let started = Instant::now();
     let collection = existing(&collection)?;
     let items = tokio::task::spawn_blocking(move || parse(&bytes)).await.map_err(|_| PipelineError::WorkerLost)??;
@@ -69,7 +73,8 @@ pub async fn put(State(services): State<Arc<Services>>, Path(collection): Path<S
 /// A body that begins with `[` is an array; anything else is lines, a single object too.
 fn parse(bytes: &[u8]) -> Result<Vec<Incoming>, ApiError> {
     let items = if bytes.trim_ascii_start().starts_with(b"[") {
-        ingest::parse_array(bytes).map_err(|reason| ApiError::new(ErrorKind::Malformed, format!("the body is not a JSON array of documents: {reason}"), None))?
+        ingest::parse_array(bytes)
+            .map_err(|reason| ApiError::new(ErrorKind::Malformed, format!("the body is not a JSON array of documents: {reason}"), None))?
     } else {
         ingest::parse_lines(bytes)
     };
@@ -96,14 +101,20 @@ fn item(outcome: Outcome) -> Item {
 /// Get a document as it is stored.
 #[utoipa::path(get, path = "/v1/collections/{collection}/documents/{id}",
     responses((status = 200, body = StoredDocument), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn get(State(services): State<Arc<Services>>, Path((collection, id)): Path<(String, String)>) -> Result<Json<StoredDocument>, ApiError> {
+pub async fn get(
+    State(services): State<Arc<Services>>,
+    Path((collection, id)): Path<(String, String)>,
+) -> Result<Json<StoredDocument>, ApiError> {
     Ok(Json(services.catalog.document(&existing(&collection)?, &DocumentId::new(id)?)?))
 }
 
 /// Delete a document. When this answers, the deletion is durable and searches no longer find it.
 #[utoipa::path(delete, path = "/v1/collections/{collection}/documents/{id}",
     responses((status = 200, body = Deleted), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn delete(State(services): State<Arc<Services>>, Path((collection, id)): Path<(String, String)>) -> Result<Json<Deleted>, ApiError> {
+pub async fn delete(
+    State(services): State<Arc<Services>>,
+    Path((collection, id)): Path<(String, String)>,
+) -> Result<Json<Deleted>, ApiError> {
     let (name, id): (CollectionName, DocumentId) = (existing(&collection)?, DocumentId::new(id)?);
     let (was_there, seqno) = services.write.delete(&name, id.clone()).await?;
     if !was_there {

@@ -73,6 +73,10 @@ pub fn router(services: Services) -> Router {
 ///
 /// # Errors
 /// The listener broke.
-pub async fn serve(listener: tokio::net::TcpListener, router: Router, end: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(end).await
 }

@@ -91,13 +91,25 @@ pub struct MatchBody {
 /// Find documents by meaning.
 #[utoipa::path(post, path = "/v1/collections/{collection}/search", request_body = SearchBody,
     responses((status = 200, body = QueryResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn search(State(services): State<Arc<Services>>, Path(collection): Path<String>, JsonBody(body): JsonBody<SearchBody>) -> Result<Json<QueryResponse>, ApiError> {
+pub async fn search(
+    State(services): State<Arc<Services>>,
+    Path(collection): Path<String>,
+    JsonBody(body): JsonBody<SearchBody>,
+) -> Result<Json<QueryResponse>, ApiError> {
     let collection = existing(&collection)?;
     let query = match body.query {
         QueryBody { text: Some(text), vector: None, id: None } => Query::Text(text),
         QueryBody { text: None, vector: Some(vector), id: None } => Query::Vector(vector),
-        QueryBody { text: None, vector: None, id: Some(id) } => Query::Document { collection: collection.clone(), id: DocumentId::new(id)? },
-        _ => return Err(ApiError::new(ErrorKind::Malformed, "the query needs exactly one of \"text\", \"vector\" and \"id\"", Some("query".to_owned()))),
+        QueryBody { text: None, vector: None, id: Some(id) } => {
+            Query::Document { collection: collection.clone(), id: DocumentId::new(id)? }
+        }
+        _ => {
+            return Err(ApiError::new(
+                ErrorKind::Malformed,
+                "the query needs exactly one of \"text\", \"vector\" and \"id\"",
+                Some("query".to_owned()),
+            ));
+        }
     };
     let SearchBody { filter, limit, candidates, ef_search, exact, profile, fields, explain, .. } = body;
     let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
@@ -107,7 +119,10 @@ pub async fn search(State(services): State<Arc<Services>>, Path(collection): Pat
 /// Find the documents of one collection that match a document of another, or of the same.
 #[utoipa::path(post, path = "/v1/match", request_body = MatchBody,
     responses((status = 200, body = QueryResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn match_documents(State(services): State<Arc<Services>>, JsonBody(body): JsonBody<MatchBody>) -> Result<Json<QueryResponse>, ApiError> {
+pub async fn match_documents(
+    State(services): State<Arc<Services>>,
+    JsonBody(body): JsonBody<MatchBody>,
+) -> Result<Json<QueryResponse>, ApiError> {
     let MatchBody { from, to, filter, limit, candidates, ef_search, exact, profile, fields, explain } = body;
     let query = Query::Document { collection: existing(&from.collection)?, id: DocumentId::new(from.id)? };
     let request = QueryRequest { collection: existing(&to)?, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };

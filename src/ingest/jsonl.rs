@@ -71,7 +71,8 @@ pub fn parse_array(bytes: &[u8]) -> Result<Vec<Incoming>, String> {
 
 fn parse_line(line: &[u8]) -> Incoming {
     let malformed = |message: String| ItemError { kind: ErrorKind::Malformed, message, field: None };
-    let text = std::str::from_utf8(line).map_err(|e| malformed(format!("the line is not valid UTF-8 from its byte {} on", e.valid_up_to())))?;
+    let text =
+        std::str::from_utf8(line).map_err(|e| malformed(format!("the line is not valid UTF-8 from its byte {} on", e.valid_up_to())))?;
     serde_json::from_str(text).map_err(|e| malformed(format!("the document is not valid JSON: {e}")))
 }
 

@@ -97,7 +97,8 @@ impl Catalog {
         let searcher = self.collections.get(name)?.searcher();
         let found = searcher.get(id).ok_or_else(|| PipelineError::UnknownDocument { collection: name.to_string(), id: id.to_string() })?;
         let fields = searcher.fields(&found)?.to_owned();
-        let fields = RawValue::from_string(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+        let fields =
+            RawValue::from_string(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
         Ok(StoredDocument { id: id.clone(), fields })
     }
 
@@ -125,7 +126,10 @@ fn describe(collection: &Collection) -> CollectionInfo {
         n_documents: searcher.n_documents(),
         n_changes: searcher.n_changes() as u64,
         generation: super::query::label(searcher.generation()),
-        generation_created_at: searcher.generation_created_at_us().and_then(|us| jiff::Timestamp::from_microsecond(us).ok()).map(|t| t.to_string()),
+        generation_created_at: searcher
+            .generation_created_at_us()
+            .and_then(|us| jiff::Timestamp::from_microsecond(us).ok())
+            .map(|t| t.to_string()),
         seqno: searcher.seqno().0,
         model,
         fingerprint,

@@ -24,7 +24,10 @@ pub enum Query {
     Text(String),
     Vector(Vec<f32>),
     /// Like this document, which may be of another collection.
-    Document { collection: CollectionName, id: DocumentId },
+    Document {
+        collection: CollectionName,
+        id: DocumentId,
+    },
 }
 
 /// A search, as parsed at the edge. `None` stands for the configured default.
@@ -127,7 +130,13 @@ struct Asked {
 
 impl QueryPipeline {
     /// `profiles` by collection; a collection without any is scored by the dot product.
-    pub fn new(encoder: Arc<Encoder>, collections: Arc<Collections>, profiles: BTreeMap<CollectionName, Profiles>, settings: SearchSettings, limits: Limits) -> Self {
+    pub fn new(
+        encoder: Arc<Encoder>,
+        collections: Arc<Collections>,
+        profiles: BTreeMap<CollectionName, Profiles>,
+        settings: SearchSettings,
+        limits: Limits,
+    ) -> Self {
         let pool = Pool::new(settings.threads, settings.max_queue);
         Self { encoder, collections, profiles, settings, limits, pool }
     }
@@ -161,7 +170,11 @@ impl QueryPipeline {
             Query::Document { collection, .. } => collection.as_str(),
         };
         let none = Profiles::default();
-        let weights = self.profiles.get(&request.collection).unwrap_or(&none).weights(request.profile.as_deref().unwrap_or(DEFAULT_PROFILE), direction)?;
+        let weights = self
+            .profiles
+            .get(&request.collection)
+            .unwrap_or(&none)
+            .weights(request.profile.as_deref().unwrap_or(DEFAULT_PROFILE), direction)?;
         Ok(Checked { searcher, filter, weights, candidates: candidates.max(request.limit), ef_search })
     }
 
@@ -196,7 +209,9 @@ impl QueryPipeline {
                     other = self.collections.get(collection)?.searcher();
                     &other
                 };
-                let document = source.get(id).ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
+                let document = source
+                    .get(id)
+                    .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
                 let embedding = Embedding::new(source.embedding(&document).to_vec(), target.description().model.dims)?;
                 let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
                 Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
@@ -206,7 +221,13 @@ impl QueryPipeline {
 }
 
 /// Retrieval and re-scoring, on a search thread.
-fn answer(request: &QueryRequest, checked: &Checked, asked: &Asked, mut timings: Timings, waiting: Instant) -> Result<QueryResponse, PipelineError> {
+fn answer(
+    request: &QueryRequest,
+    checked: &Checked,
+    asked: &Asked,
+    mut timings: Timings,
+    waiting: Instant,
+) -> Result<QueryResponse, PipelineError> {
     timings.queue_us += micros(waiting);
     let searcher = &checked.searcher;
 
@@ -230,7 +251,8 @@ fn answer(request: &QueryRequest, checked: &Checked, asked: &Asked, mut timings:
 
     let hit = |(score, terms, found): (f64, Vec<Term>, &Found)| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
-        let fields = project(searcher.fields(&found.document)?, request.fields.as_deref()).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+        let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
+            .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
         Ok(Hit { id, score, retrieval_score: found.score, fields, explanation: request.explain.then_some(terms) })
     };
     let hits = scored.into_iter().map(hit).collect::<Result<_, _>>()?;
@@ -306,7 +328,8 @@ mod tests {
     use super::project;
 
     fn projected(names: &[&str]) -> String {
-        let stored = r#"{"title":"Nurse","location":{"city":"Bonn","lat":50.7},"experience":[{"title":"a","years":1},{"title":"b"}],"x.y":1}"#;
+        let stored =
+            r#"{"title":"Nurse","location":{"city":"Bonn","lat":50.7},"experience":[{"title":"a","years":1},{"title":"b"}],"x.y":1}"#;
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         project(stored, Some(&names)).unwrap().get().to_owned()
     }

@@ -40,7 +40,13 @@ pub struct RebuildReport {
 pub type ShowProgress<'a> = &'a dyn Fn(&str, u64) -> Progress;
 
 impl RebuildPipeline {
-    pub fn new(encoder: Arc<Encoder>, collections: Arc<Collections>, params: BuildParams, limits: Limits, rebuild_after_changes: usize) -> Self {
+    pub fn new(
+        encoder: Arc<Encoder>,
+        collections: Arc<Collections>,
+        params: BuildParams,
+        limits: Limits,
+        rebuild_after_changes: usize,
+    ) -> Self {
         Self { encoder, collections, params, limits, rebuild_after_changes, one_at_a_time: Mutex::new(()) }
     }
 
@@ -67,8 +73,12 @@ impl RebuildPipeline {
                 return;
             }
             match this.build(&collection, &|_, _| Progress::hidden()) {
-                Ok(report) => tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt"),
-                Err(e) => tracing::error!(collection = %collection.name(), error = %e, "the rebuild failed; the old generation and the changes since go on serving"),
+                Ok(report) => {
+                    tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt")
+                }
+                Err(e) => {
+                    tracing::error!(collection = %collection.name(), error = %e, "the rebuild failed; the old generation and the changes since go on serving")
+                }
             }
         };
         if let Err(e) = std::thread::Builder::new().name("rebuild".to_owned()).spawn(work) {
@@ -95,14 +105,20 @@ impl RebuildPipeline {
     }
 
     /// Makes contents what another definition or model wants them to be. Returns how many were embedded again.
-    fn renew(&self, name: &CollectionName, contents: &mut Contents, wanted: Description, show: ShowProgress<'_>) -> Result<usize, PipelineError> {
+    fn renew(
+        &self,
+        name: &CollectionName,
+        contents: &mut Contents,
+        wanted: Description,
+        show: ShowProgress<'_>,
+    ) -> Result<usize, PipelineError> {
         let old = Meaning::of(name, &contents.description.definition)?.template;
         let new = Meaning::of(name, &wanted.definition)?;
         let same_model = contents.description.model.fingerprint == wanted.model.fingerprint;
         let (mut stale, mut texts) = (Vec::new(), Vec::new());
         for (row, id) in contents.ids.iter().enumerate() {
-            let fields: Map<String, Json> =
-                serde_json::from_str(&contents.fields[row]).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+            let fields: Map<String, Json> = serde_json::from_str(&contents.fields[row])
+                .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
             let old_text = same_model.then(|| Template::render(&old, &fields));
             let document = Document::from_fields(id.clone(), fields, &new.schema, &new.template, self.limits.max_text_bytes)
                 .map_err(|source| PipelineError::DoesNotFit { id: id.to_string(), source })?;
@@ -118,7 +134,15 @@ impl RebuildPipeline {
     }
 
     /// Replaces the embeddings of the stale rows. With other dims, all rows are stale.
-    fn embed(&self, name: &CollectionName, contents: &mut Contents, dims: usize, stale: &[usize], texts: Vec<String>, show: ShowProgress<'_>) -> Result<(), PipelineError> {
+    fn embed(
+        &self,
+        name: &CollectionName,
+        contents: &mut Contents,
+        dims: usize,
+        stale: &[usize],
+        texts: Vec<String>,
+        show: ShowProgress<'_>,
+    ) -> Result<(), PipelineError> {
         contents.vectors.resize(contents.ids.len() * dims, 0.0);
         let progress = show(&format!("embedding {name}"), stale.len() as u64);
         let mut rows = stale.iter();
@@ -135,4 +159,3 @@ impl RebuildPipeline {
         Ok(())
     }
 }
-

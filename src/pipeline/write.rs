@@ -41,7 +41,10 @@ pub enum Outcome {
     Updated(DocumentId),
     /// The very same document was there already: nothing was written.
     Unchanged(DocumentId),
-    Refused { id: Option<String>, error: ItemError },
+    Refused {
+        id: Option<String>,
+        error: ItemError,
+    },
 }
 
 /// What became of a batch.
@@ -145,7 +148,12 @@ impl WritePipeline {
         Ok((true, seqno))
     }
 
-    async fn write_chunk(&self, collection: &Arc<Collection>, chunk: Vec<Accepted>, outcomes: &mut [Option<Outcome>]) -> Result<(usize, SeqNo), PipelineError> {
+    async fn write_chunk(
+        &self,
+        collection: &Arc<Collection>,
+        chunk: Vec<Accepted>,
+        outcomes: &mut [Option<Outcome>],
+    ) -> Result<(usize, SeqNo), PipelineError> {
         let prompt = collection.searcher().description().definition.document_prompt.clone();
         let needs_encoding = |item: &&Accepted| matches!(item.existing, Existing::None | Existing::Other(None));
         let texts: Vec<String> = chunk.iter().filter(needs_encoding).map(|item| format!("{prompt}{}", item.document.text)).collect();
@@ -181,7 +189,8 @@ fn check(searcher: &Searcher, items: Vec<Incoming>, max_text_bytes: usize) -> (V
     let mut seen: HashMap<DocumentId, usize> = HashMap::new();
     for (position, item) in items.into_iter().enumerate() {
         let id = item.as_ref().ok().and_then(|json| json.get("id")).map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
-        let document = item.and_then(|json| Document::parse(json, &meaning.schema, &meaning.template, max_text_bytes).map_err(ItemError::from));
+        let document =
+            item.and_then(|json| Document::parse(json, &meaning.schema, &meaning.template, max_text_bytes).map_err(ItemError::from));
         let document = document.and_then(|document| match seen.get(&document.id) {
             None => Ok(document),
             Some(first) => Err(ItemError {

@@ -132,7 +132,8 @@ impl Wanted {
             return None;
         }
         // A skill is named when the text has all of its words.
-        let named: BTreeSet<String> = skills.iter().map(|skill| words(skill)).filter(|skill| skill.is_subset(&self.text)).flatten().collect();
+        let named: BTreeSet<String> =
+            skills.iter().map(|skill| words(skill)).filter(|skill| skill.is_subset(&self.text)).flatten().collect();
         Some(named.len() as f64 / self.text.len() as f64)
     }
 }
@@ -167,7 +168,9 @@ mod tests {
     #[test]
     fn features_of_a_text_query() {
         let now = crate::domain::parse_time_us("2026-03-31").unwrap();
-        let job = attributes(json!({"title": "Night nurse", "skills": ["patient care", "SQL"], "posted_at": "2026-03-01", "remote": false, "seniority": "senior"}));
+        let job = attributes(
+            json!({"title": "Night nurse", "skills": ["patient care", "SQL"], "posted_at": "2026-03-01", "remote": false, "seniority": "senior"}),
+        );
         let wanted = Wanted::from_text("nurse with SQL", now);
         assert_eq!(value(Feature::Dot, &wanted, &job), Some(0.5));
         assert_eq!(value(Feature::TitleOverlap, &wanted, &job), Some(0.5));
@@ -176,13 +179,21 @@ mod tests {
         assert_eq!(value(Feature::Remote, &wanted, &job), Some(0.0));
         assert_eq!(value(Feature::SameSeniority, &wanted, &job), None, "the text asks for none");
         assert_eq!(value(Feature::DistanceKm, &wanted, &job), None);
-        assert_eq!(value(Feature::Recency, &Wanted::from_text("", 0.0), &job), Some(1.0), "a posting from the future is not better than one of now");
+        assert_eq!(
+            value(Feature::Recency, &Wanted::from_text("", 0.0), &job),
+            Some(1.0),
+            "a posting from the future is not better than one of now"
+        );
     }
 
     #[test]
     fn features_of_a_member() {
-        let member = attributes(json!({"title": "Nurse", "skills": ["SQL", "triage"], "seniority": "senior", "location": {"lat": 52.52, "lon": 13.405}}));
-        let job = attributes(json!({"title": "Night nurse", "skills": ["sql"], "seniority": "Senior", "location": [{"lat": 48.8566, "lon": 2.3522}, {"lat": -33.9, "lon": 151.2}]}));
+        let member = attributes(
+            json!({"title": "Nurse", "skills": ["SQL", "triage"], "seniority": "senior", "location": {"lat": 52.52, "lon": 13.405}}),
+        );
+        let job = attributes(
+            json!({"title": "Night nurse", "skills": ["sql"], "seniority": "Senior", "location": [{"lat": 48.8566, "lon": 2.3522}, {"lat": -33.9, "lon": 151.2}]}),
+        );
         let wanted = Wanted::from_document(&member, &schema(), 0.0);
         assert_eq!(value(Feature::SkillOverlap, &wanted, &job), Some(0.5));
         assert_eq!(value(Feature::SameSeniority, &wanted, &job), Some(1.0));
@@ -192,7 +203,8 @@ mod tests {
 
     #[test]
     fn an_explanation_adds_up_exactly() {
-        let weights: Weights = [(Feature::Dot, 0.9), (Feature::TitleOverlap, 0.1), (Feature::SkillOverlap, 1.0 / 3.0), (Feature::Recency, 0.07)].into();
+        let weights: Weights =
+            [(Feature::Dot, 0.9), (Feature::TitleOverlap, 0.1), (Feature::SkillOverlap, 1.0 / 3.0), (Feature::Recency, 0.07)].into();
         let job = attributes(json!({"title": "Night nurse on call", "skills": ["SQL"], "posted_at": "2026-03-01"}));
         let wanted = Wanted::from_text("nurse with SQL and R", crate::domain::parse_time_us("2026-04-07").unwrap());
         let terms = terms(&weights, &wanted, 0.123_456_7, &job, &schema());

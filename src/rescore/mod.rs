@@ -80,7 +80,14 @@ impl Profiles {
             Some(directions) => Ok(directions.get(direction).cloned().unwrap_or_else(dot_alone)),
             None if profile == DEFAULT_PROFILE => Ok(dot_alone()),
             None => {
-                let known: Vec<_> = self.0.keys().map(String::as_str).chain([DEFAULT_PROFILE]).collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+                let known: Vec<_> = self
+                    .0
+                    .keys()
+                    .map(String::as_str)
+                    .chain([DEFAULT_PROFILE])
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .into_iter()
+                    .collect();
                 Err(RescoreError::UnknownProfile { name: profile.to_owned(), known: format!("there are {}", known.join(", ")) })
             }
         }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 /// Words too common to tell one title or skill from another.
 const STOP_WORDS: [&str; 24] = [
-    "a", "an", "and", "as", "at", "be", "by", "for", "from", "i", "in", "is", "of", "on", "or", "our", "that", "the", "this", "to", "we", "who", "with", "you",
+    "a", "an", "and", "as", "at", "be", "by", "for", "from", "i", "in", "is", "of", "on", "or", "our", "that", "the", "this", "to", "we",
+    "who", "with", "you",
 ];
 
 /// The words of a text. `C++` and `C#` keep their signs.

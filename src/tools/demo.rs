@@ -122,7 +122,8 @@ fn stamp_path(data_dir: &Path) -> PathBuf {
 fn read_stamp(data_dir: &Path) -> Result<Option<Stamp>> {
     let path = stamp_path(data_dir);
     let Some(bytes) = storage::read_file(&path)? else { return Ok(None) };
-    let stamp = serde_json::from_slice(&bytes).with_context(|| format!("{} cannot be read: delete it, and the demo looks at the folder anew", path.display()))?;
+    let stamp = serde_json::from_slice(&bytes)
+        .with_context(|| format!("{} cannot be read: delete it, and the demo looks at the folder anew", path.display()))?;
     Ok(Some(stamp))
 }
 

@@ -56,7 +56,7 @@ pub fn hit(ranked: &[impl AsRef<str>], judged: &Judged, k: usize) -> f64 {
 }
 
 /// The measures that `kindred evaluate` prints, of one query or averaged over many.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
 pub struct Scores {
     pub ndcg_at_10: f64,
     pub map: f64,

@@ -32,7 +32,8 @@ async fn a_text_finds_what_it_means() {
     assert_eq!(answer["plan"]["n_matching"], 5);
     assert!(answer["timings"]["encode_us"].as_u64().unwrap() > 0);
     let total = answer["timings"]["total_us"].as_u64().unwrap();
-    let stages: u64 = ["tokenize_us", "queue_us", "encode_us", "retrieve_us", "rescore_us"].iter().map(|s| answer["timings"][s].as_u64().unwrap()).sum();
+    let stages: u64 =
+        ["tokenize_us", "queue_us", "encode_us", "retrieve_us", "rescore_us"].iter().map(|s| answer["timings"][s].as_u64().unwrap()).sum();
     assert!(stages <= total, "{}", answer["timings"]);
 }
 
@@ -63,11 +64,13 @@ async fn documents_find_their_like_but_not_themselves() {
     assert!(!ids(&similar).contains(&"nurse"));
     let same = app.post("/v1/match", json!({"from": {"collection": "jobs", "id": "nurse"}, "to": "jobs"})).await.ok();
     assert_eq!(ids(&similar), ids(&same));
-    let for_member = app.post("/v1/match", json!({"from": {"collection": "members", "id": "m-nurse"}, "to": "jobs", "explain": true})).await.ok();
+    let for_member =
+        app.post("/v1/match", json!({"from": {"collection": "members", "id": "m-nurse"}, "to": "jobs", "explain": true})).await.ok();
     assert_eq!(ids(&for_member)[0], "nurse");
     let for_job = app.post("/v1/match", json!({"from": {"collection": "jobs", "id": "rust"}, "to": "members"})).await.ok();
     assert_eq!(ids(&for_job)[0], "m-coder");
-    let terms: Vec<&str> = for_member["hits"][0]["explanation"].as_array().unwrap().iter().map(|term| term["feature"].as_str().unwrap()).collect();
+    let terms: Vec<&str> =
+        for_member["hits"][0]["explanation"].as_array().unwrap().iter().map(|term| term["feature"].as_str().unwrap()).collect();
     assert_eq!(terms, ["dot", "title_overlap", "skill_overlap", "recency", "same_seniority", "distance_km", "remote"]);
 }
 
@@ -80,7 +83,10 @@ async fn filters_let_through_what_they_say() {
         (json!({"must": [{"key": "salary.min", "range": {"gte": 40000}}]}), vec!["nurse", "rust"]),
         (json!({"must": [{"key": "posted_at", "range": {"gt": "2026-11-10"}}]}), vec!["chef"]),
         (json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 52.4, "lon": 13.06}, "radius": 50000}}]}), vec!["nurse"]),
-        (json!({"should": [{"key": "skills", "match": {"value": "Rust"}}, {"key": "skills", "match": {"value": "baking"}}], "must_not": [{"key": "seniority", "match": {"value": "senior"}}]}), vec!["chef"]),
+        (
+            json!({"should": [{"key": "skills", "match": {"value": "Rust"}}, {"key": "skills", "match": {"value": "baking"}}], "must_not": [{"key": "seniority", "match": {"value": "senior"}}]}),
+            vec!["chef"],
+        ),
         (json!({"must": [{"key": "company", "match": {"value": "nobody"}}]}), vec![]),
     ] {
         let answer = app.search("jobs", json!({"query": {"text": "work"}, "filter": filter})).await.ok();
@@ -94,7 +100,8 @@ async fn filters_let_through_what_they_say() {
 #[tokio::test(flavor = "multi_thread")]
 async fn explanations_add_up_and_fields_are_picked() {
     let app = filled().await;
-    let body = json!({"query": {"text": "nurse for patient care at night"}, "explain": true, "fields": ["title", "location.city"], "limit": 3});
+    let body =
+        json!({"query": {"text": "nurse for patient care at night"}, "explain": true, "fields": ["title", "location.city"], "limit": 3});
     let answer = app.search("jobs", body).await.ok();
     let hit = &answer["hits"][0];
     assert_eq!(hit["fields"], json!({"title": "Registered nurse, night shift", "location": {"city": "Berlin"}}));
@@ -102,6 +109,10 @@ async fn explanations_add_up_and_fields_are_picked() {
     assert_eq!(sum, hit["score"].as_f64().unwrap());
     assert!(hit["score"].as_f64().unwrap() > hit["retrieval_score"].as_f64().unwrap(), "the title and the skills add to it");
     let whole = app.search("jobs", json!({"query": {"text": "nurse"}, "limit": 1})).await.ok();
-    assert_eq!(whole["hits"][0]["fields"]["salary"], json!({"min": 42000, "max": 52000, "currency": "EUR"}), "fields come back as they were sent");
+    assert_eq!(
+        whole["hits"][0]["fields"]["salary"],
+        json!({"min": 42000, "max": 52000, "currency": "EUR"}),
+        "fields come back as they were sent"
+    );
     assert!(whole["hits"][0].get("explanation").is_none());
 }

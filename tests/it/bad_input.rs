@@ -1,0 +1,162 @@
+//! Bad input: each kind has its status and its sentence; the server stays up, and nothing else in a batch is lost.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::app::{Answer, TestApp, ids, jobs};
+
+async fn raw(app: &TestApp, body: impl Into<reqwest::Body>) -> Answer {
+    app.call(Method::POST, "/v1/collections/jobs/search", body).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_that_cannot_be_read_are_400() {
+    let app = TestApp::start().await;
+    raw(&app, "{\"query\": ").await.fails(400, "malformed", None, "EOF");
+    raw(&app, "").await.fails(400, "malformed", None, "EOF");
+    raw(&app, "{\"query\": {\"text\": \"x\"}} {}").await.fails(400, "malformed", None, "more behind");
+    raw(&app, vec![0xff, 0xfe]).await.fails(400, "malformed", None, "cannot be read");
+    raw(&app, "{\"query\": {\"vector\": [NaN]}}").await.fails(400, "malformed", Some("query.vector[0]"), "expected value");
+    raw(&app, "{\"query\": {\"vector\": [1e999]}}").await.fails(400, "malformed", Some("query.vector[0]"), "out of range");
+    let cases = [
+        (json!({"query": {"text": "x"}, "limmit": 3}), Some("limmit"), "limmit"),
+        (json!({"query": {"text": "x", "vector": [1.0]}}), Some("query"), "exactly one"),
+        (json!({"query": {}}), Some("query"), "exactly one"),
+        (json!({"limit": 3}), None, "query"),
+        (json!({"query": {"text": 3}}), Some("query.text"), "string"),
+        (json!({"query": {"text": "x"}, "limit": -1}), Some("limit"), "-1"),
+        (json!({"query": {"text": "x"}, "limit": "many"}), Some("limit"), "many"),
+        (json!({"query": {"text": "x"}, "filter": {"must": [{"key": "wage", "range": {"gt": 1}}]}}), Some("filter.must[0].key"), "wage"),
+        (
+            json!({"query": {"text": "x"}, "filter": {"must": [{"key": "title", "match": {"value": "x"}}]}}),
+            Some("filter.must[0].key"),
+            "not indexed",
+        ),
+        (json!({"query": {"text": "x"}, "filter": {"maybe": []}}), Some("filter"), "maybe"),
+    ];
+    for (body, field, word) in cases {
+        app.search("jobs", body).await.fails(400, "malformed", field, word);
+    }
+    app.get("/readyz").await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_that_cannot_be_accepted_are_422() {
+    let app = TestApp::start().await;
+    let of_length = |n: usize, x: f64| json!({"query": {"vector": vec![x; n]}});
+    let cases = [
+        (json!({"query": {"text": ""}}), "query.text", "empty"),
+        (json!({"query": {"text": " \n"}}), "query.text", "empty"),
+        (of_length(3, 1.0), "query.vector", "384"),
+        (of_length(0, 1.0), "query.vector", "384"),
+        (of_length(384, 0.0), "query.vector", "length zero"),
+        (of_length(384, 1e39), "query.vector", "finite"),
+        (json!({"query": {"text": "x"}, "limit": 0}), "limit", "1 to 1000"),
+        (json!({"query": {"text": "x"}, "limit": 1001}), "limit", "1 to 1000"),
+        (json!({"query": {"text": "x"}, "candidates": 0}), "candidates", "1 to"),
+        (json!({"query": {"text": "x"}, "ef_search": 1_000_000}), "ef_search", "1 to"),
+    ];
+    for (body, field, word) in cases {
+        app.search("jobs", body).await.fails(422, "invalid", Some(field), word);
+    }
+    app.put("/v1/collections/Bad%20Name", json!({"template": "{a}"})).await.fails(422, "invalid", None, "not allowed");
+    app.put("/v1/collections/posts", json!({"template": "no field"})).await.fails(422, "invalid", None, "names no field");
+    app.get("/readyz").await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_is_404() {
+    let app = TestApp::start().await;
+    app.search("cats", json!({"query": {"text": "x"}})).await.fails(404, "not_found", None, "jobs, members");
+    app.search("..%2f..%2fetc", json!({"query": {"text": "x"}})).await.fails(404, "not_found", Some("collection"), "not allowed");
+    app.search("jobs", json!({"query": {"id": "nobody"}})).await.fails(404, "not_found", Some("id"), "nobody");
+    app.search("jobs", json!({"query": {"text": "x"}, "profile": "stale"})).await.fails(404, "not_found", Some("profile"), "default");
+    app.post("/v1/match", json!({"from": {"collection": "members", "id": "m0"}, "to": "jobs"})).await.fails(
+        404,
+        "not_found",
+        Some("id"),
+        "m0",
+    );
+    app.get("/v1/collections/jobs/documents/none").await.fails(404, "not_found", Some("id"), "none");
+    app.delete("/v1/collections/cats").await.fails(404, "not_found", None, "cats");
+    app.get("/v2/anything").await.fails(404, "not_found", None, "openapi.json");
+    app.delete("/v1/info").await.fails(405, "method_not_allowed", None, "openapi.json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_413() {
+    let app = TestApp::start_with(&["http.max_body_bytes=2000000"]).await;
+    let megabyte = "nurse ".repeat(180_000);
+    app.search("jobs", json!({"query": {"text": megabyte}})).await.fails(413, "too_large", Some("query.text"), "max_query_bytes");
+    raw(&app, " ".repeat(2_000_001)).await.fails(413, "too_large", None, "max_body_bytes");
+    let documents = json!([{"id": "long", "title": megabyte}, {"id": "short", "title": "Nurse"}]);
+    let answer = app.put("/v1/collections/jobs/documents", documents).await.ok();
+    assert_eq!(answer["items"][0]["status"], 413);
+    assert_eq!(answer["items"][0]["error"]["code"], "too_large");
+    assert_eq!(answer["items"][1]["status"], 201);
+    assert_eq!(ids(&app.search("jobs", json!({"query": {"text": "nurse"}})).await.ok()), ["short"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_document_spoils_no_other() {
+    let app = TestApp::start().await;
+    let mut lines = Vec::new();
+    lines.extend(b"{\"id\": \"good\", \"title\": \"Nurse\"}\n");
+    lines.extend(b"{\"id\": \"broken\", \"title\": \n");
+    lines.extend(b"{\"id\": \"latin1\", \"title\": \"Caf\xe9\"}\n");
+    lines.extend(b"{\"title\": \"no id\"}\n");
+    lines.extend(b"{\"id\": \"good\", \"title\": \"Nurse again\"}\n");
+    lines.extend(b"{\"id\": \"empty\"}\n");
+    lines.extend(b"{\"id\": \"wage\", \"title\": \"x\", \"salary\": {\"min\": \"much\"}}\n");
+    lines.extend(b"{\"id\": \"huge\", \"title\": \"x\", \"salary\": {\"min\": 1e999}}\n");
+    lines.extend(b"[1, 2]\n");
+    lines.extend(b"{\"id\": \"last\", \"title\": \"Welder\"}");
+    let answer = app.call(Method::PUT, "/v1/collections/jobs/documents", lines).await.ok();
+    assert_eq!(answer["errors"], true);
+    let items: Vec<(u64, &str, &str)> = answer["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            (item["status"].as_u64().unwrap(), item["error"]["code"].as_str().unwrap_or(""), item["error"]["field"].as_str().unwrap_or(""))
+        })
+        .collect();
+    let expected = [
+        (201, "", ""),
+        (400, "malformed", ""),
+        (400, "malformed", ""),
+        (422, "invalid", "id"),
+        (422, "invalid", "id"),
+        (422, "invalid", ""),
+        (422, "invalid", "salary.min"),
+        (400, "malformed", ""),
+        (400, "malformed", ""),
+        (201, "", ""),
+    ];
+    assert_eq!(items, expected);
+    assert!(answer["items"][4]["error"]["message"].as_str().unwrap().contains("twice"));
+    assert_eq!(app.get("/v1/collections/jobs/documents/good").await.ok()["fields"]["title"], "Nurse", "the first of the two");
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_hold_nothing_or_too_much_are_refused_whole() {
+    let app = TestApp::start_with(&["limits.max_batch_documents=4"]).await;
+    let path = "/v1/collections/jobs/documents";
+    app.put(path, jobs()).await.fails(413, "too_large", None, "max_batch_documents");
+    app.put(path, json!([])).await.fails(400, "malformed", None, "no documents");
+    app.call(Method::PUT, path, "\n \n").await.fails(400, "malformed", None, "no documents");
+    app.call(Method::PUT, path, "[{\"id\": 1}, ").await.fails(400, "malformed", None, "array");
+    app.put("/v1/collections/cats/documents", jobs()).await.fails(404, "not_found", None, "cats");
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_carry_the_request_id() {
+    let app = TestApp::start().await;
+    let client = reqwest::Client::new();
+    let response = client.get(format!("http://{}/nothing", app.address)).header("x-request-id", "mine-1").send().await.unwrap();
+    assert_eq!(response.headers()["x-request-id"], "mine-1");
+    let body: Value = response.json().await.unwrap();
+    assert_eq!(body["error"]["request_id"], "mine-1");
+}

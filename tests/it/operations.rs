@@ -1,0 +1,64 @@
+//! What operators and their machines ask.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, jobs};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_and_info_answer() {
+    let app = TestApp::start().await;
+    for path in ["/healthz", "/livez"] {
+        assert_eq!(app.get(path).await.ok(), "ok");
+    }
+    assert_eq!(app.get("/readyz").await.ok(), json!({"ready": true, "collections": 2}));
+    let info = app.get("/v1/info").await.ok();
+    assert_eq!(info["model"]["provider"], "CPU");
+    assert_eq!(info["model"]["dims"], 384);
+    assert_eq!(info["collections"], json!(["jobs", "members"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_count_what_happened() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    app.search("jobs", json!({"query": {"text": "nurse"}})).await.ok();
+    let Value::String(text) = app.get("/metrics").await.ok() else { panic!("metrics are text") };
+    for line in [
+        "kindred_search_stage_seconds_count{stage=\"encode\"}",
+        "kindred_documents_written_total{outcome=\"created\"}",
+        "kindred_http_requests_total{method=\"PUT\",route=\"/v1/collections/{collection}/documents\",status=\"200\"}",
+        "kindred_documents{collection=\"jobs\"}",
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+}
+
+/// The description is made from the handlers; this holds it against the promise of the README.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_names_every_path() {
+    let app = TestApp::start().await;
+    let api = app.get("/openapi.json").await.ok();
+    assert!(api["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut paths: Vec<String> = Vec::new();
+    for (path, methods) in api["paths"].as_object().unwrap() {
+        paths.extend(methods.as_object().unwrap().keys().map(|method| format!("{method} {path}")));
+    }
+    paths.sort();
+    let expected = [
+        "delete /v1/collections/{collection}",
+        "delete /v1/collections/{collection}/documents/{id}",
+        "get /healthz",
+        "get /livez",
+        "get /metrics",
+        "get /readyz",
+        "get /v1/collections",
+        "get /v1/collections/{collection}",
+        "get /v1/collections/{collection}/documents/{id}",
+        "get /v1/info",
+        "post /v1/collections/{collection}/search",
+        "post /v1/match",
+        "put /v1/collections/{collection}",
+        "put /v1/collections/{collection}/documents",
+    ];
+    assert_eq!(paths, expected);
+}
