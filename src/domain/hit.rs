@@ -19,7 +19,7 @@ pub enum Strategy {
     Exact,
     /// The graph was walked.
     Graph,
-    /// The graph was walked, gave too few, and the allowed rows were then compared one by one: the answer is exact.
+    /// The graph was walked, gave too few or took longer than a scan, and the allowed rows were then compared one by one: the answer is exact.
     GraphThenExact,
 }
 

@@ -90,7 +90,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Maps the files that [`build`] wrote into a folder.
+    /// Maps the files that [`build()`] wrote into a folder.
     ///
     /// # Errors
     /// [`IndexError::Storage`] names the file and what is wrong with it; [`IndexError::Column`] when the schema indexes other

@@ -81,8 +81,8 @@ fn recall(sample: &Sample, index: &Index, ef_search: usize) -> usize {
 
 #[test]
 fn the_graph_finds_nearly_all_of_the_nearest() {
-    let sample = Sample::plain(32, Random(7).clustered(2_500, 32, 50));
-    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 100, ..BuildParams::default() });
+    let sample = Sample::plain(32, Random(7).clustered(1_800, 32, 40));
+    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 60, ..BuildParams::default() });
     let recall = recall(&sample, &index, 200);
     assert!(recall >= 990, "recall@10 is {recall} per mille");
 }
@@ -116,7 +116,7 @@ fn duplicates_do_not_hide_other_rows() {
 
 #[test]
 fn filters_that_contradict_the_query_are_scanned() {
-    let mut sample = Sample::plain(8, Random(3).clustered(3_000, 8, 3));
+    let mut sample = Sample::plain(8, Random(3).clustered(2_500, 8, 3));
     let query = Embedding::new(sample.row(0).to_vec(), 8).unwrap();
     // Remote are all rows but the nearest half.
     let order = sample.oracle(&query, None, &RoaringBitmap::new());
