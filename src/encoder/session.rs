@@ -71,16 +71,16 @@ pub fn library_in(folder: &Path) -> Option<PathBuf> {
     entries.filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_library)).max()
 }
 
-/// Loads the library, or takes the one that this process has loaded.
+/// Loads the library, or takes the one that this process has loaded if it is the same.
 fn environment(library: &Path) -> Result<Environment, EncoderError> {
+    let refused = |source: Box<dyn Error + Send + Sync>| EncoderError::Library { path: library.to_owned(), source };
     let mut loaded = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((path, environment)) = &*loaded {
-        if path != library {
-            tracing::warn!(used = %path.display(), asked = %library.display(), "ONNX Runtime is loaded once per process; the first library stays");
-        }
-        return Ok(environment.clone());
+        return match std::fs::canonicalize(path).ok() == std::fs::canonicalize(library).ok() {
+            true => Ok(environment.clone()),
+            false => Err(refused(format!("this process has loaded {} already, and can load only one", path.display()).into())),
+        };
     }
-    let refused = |source: Box<dyn Error + Send + Sync>| EncoderError::Library { path: library.to_owned(), source };
     // Always an explicit absolute path: the lazy way of finding it panics when it is not there.
     let builder = ort::init_from(library).map_err(|e| refused(e.to_string().into()))?;
     let environment = builder.with_name("kindred").with_telemetry(false).build().map_err(|e| refused(e.into()))?;

@@ -144,11 +144,15 @@ fn files_that_are_not_what_they_should_be_are_errors() {
 }
 
 #[test]
-fn a_library_that_is_not_there_is_named() {
+fn a_library_that_is_not_one_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let missing = EncoderSettings { ort_library: dir.path().join("libnone.so"), ..settings() };
     let error = Encoder::load(&missing).unwrap_err().to_string();
     assert!(error.contains("libnone.so") && error.contains("kindred fetch"), "{error}");
+    let garbage = dir.path().join("libonnxruntime.so");
+    fs::write(&garbage, "garbage").unwrap();
+    let error = Encoder::load(&EncoderSettings { ort_library: garbage, ..settings() }).unwrap_err();
+    assert!(matches!(error, EncoderError::Library { .. }) && error.to_string().contains("libonnxruntime.so"), "{error}");
     let empty = EncoderSettings { model_dir: dir.path().to_owned(), ..settings() };
     let error = Encoder::load(&empty).unwrap_err().to_string();
     assert!(error.contains("kindred-model.toml") && error.contains("kindred fetch"), "{error}");
