@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-
 use crate::collection::{Access, CollectionError, Collections, IdentifyModel, ModelIdentity};
 use crate::config::Settings;
 use crate::domain::CollectionDefinition;
 use crate::encoder::{Encoder, EncoderError};
 use crate::error::ErrorKind;
-use crate::http::{self, Services};
+use crate::http::{self, Router, Services};
 use crate::pipeline::{Catalog, QueryPipeline, RebuildPipeline, WritePipeline};
 use crate::telemetry;
 
@@ -48,7 +46,6 @@ impl App {
     /// # Errors
     /// [`AppError`] names the component and says what to do.
     pub fn open(settings: &Settings, access: Access) -> Result<Self, AppError> {
-        telemetry::metrics::install();
         let encoder = Arc::new(Encoder::load(&settings.encoder)?);
         Self::with_encoder(settings, access, encoder)
     }
@@ -58,6 +55,7 @@ impl App {
     /// # Errors
     /// [`AppError::Collection`].
     pub fn with_encoder(settings: &Settings, access: Access, encoder: Arc<Encoder>) -> Result<Self, AppError> {
+        telemetry::metrics::install();
         let configured = settings.collections.iter().map(|(name, c)| (name.clone(), c.definition())).collect();
         let profiles = settings.collections.iter().map(|(name, c)| (name.clone(), c.profiles.clone())).collect();
         let identify = identify_by(Arc::clone(&encoder));

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
+pub use crate::index::BuildParams;
 pub use collections::{Collections, IdentifyModel};
 pub use delta::StoredChange;
 pub use manifest::{Description, ModelIdentity};
@@ -34,7 +35,7 @@ pub use searcher::{Found, FoundDocument, RetrieveRequest, Searcher};
 
 use crate::domain::{CollectionDefinition, CollectionName, DocumentId, Schema, SchemaError, SeqNo, Template};
 use crate::error::ErrorKind;
-use crate::index::{BuildParams, IndexError};
+use crate::index::IndexError;
 use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
 use crate::wal::{self, Batch, Operation, WalError, WalWriter};

@@ -20,7 +20,7 @@ mod search;
 
 use std::sync::Arc;
 
-use axum::Router;
+pub use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use utoipa::OpenApi;

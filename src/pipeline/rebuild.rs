@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value as Json};
 
 use super::{Limits, PipelineError};
-use crate::collection::{Collection, Collections, Contents, Description, Meaning, Searcher};
+use crate::collection::{BuildParams, Collection, Collections, Contents, Description, Meaning, Searcher};
 use crate::domain::{CollectionName, Document, Template};
 use crate::encoder::Encoder;
-use crate::index::BuildParams;
 use crate::telemetry::Progress;
 
 /// Texts that are embedded in one call.
