@@ -129,7 +129,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         _ => None,
     };
     let settings = load_settings(&cli.settings, listen)?;
-    telemetry::start_log(&settings.log.level, settings.log.format == LogFormat::Json).map_err(anyhow::Error::msg)?;
+    let serves = matches!(cli.command, Command::Demo(_) | Command::Serve(_));
+    // A tool's output is its result; that all is well need not be said beside it.
+    let level = if !serves && settings.log.level == "info" { "warn" } else { &settings.log.level };
+    telemetry::start_log(level, settings.log.format == LogFormat::Json).map_err(anyhow::Error::msg)?;
     match cli.command {
         Command::Demo(_) => demo::run(settings)?,
         Command::Serve(_) => {

@@ -220,6 +220,13 @@ impl QueryPipeline {
     }
 }
 
+/// A candidate with its terms.
+struct Scored<'a> {
+    score: f64,
+    terms: Vec<Term>,
+    found: &'a Found,
+}
+
 /// Retrieval and re-scoring, on a search thread.
 fn answer(
     request: &QueryRequest,
@@ -245,11 +252,11 @@ fn answer(
     let rescoring = Instant::now();
     let mut scored = rescore(&found, checked, asked)?;
     // The sort is stable: equal scores stay in the order of retrieval.
-    scored.sort_by(|(a, _, _), (b, _, _)| b.total_cmp(a));
+    scored.sort_by(|a, b| b.score.total_cmp(&a.score));
     scored.truncate(request.limit);
     timings.rescore_us = micros(rescoring);
 
-    let hit = |(score, terms, found): (f64, Vec<Term>, &Found)| -> Result<Hit, PipelineError> {
+    let hit = |Scored { score, terms, found }: Scored<'_>| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
         let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
@@ -260,12 +267,12 @@ fn answer(
     Ok(QueryResponse { hits, timings, plan, generation: label(generation), model: searcher.description().model.name.clone() })
 }
 
-fn rescore<'a>(found: &'a [Found], checked: &Checked, asked: &Asked) -> Result<Vec<(f64, Vec<Term>, &'a Found)>, PipelineError> {
+fn rescore<'a>(found: &'a [Found], checked: &Checked, asked: &Asked) -> Result<Vec<Scored<'a>>, PipelineError> {
     let schema = &checked.searcher.meaning().schema;
     let one = |found: &'a Found| {
         let attributes = checked.searcher.attributes(&found.document)?;
         let terms = rescore::terms(&checked.weights, &asked.wanted, found.score, &attributes, schema);
-        Ok((rescore::score(&terms), terms, found))
+        Ok(Scored { score: rescore::score(&terms), terms, found })
     };
     found.iter().map(one).collect()
 }

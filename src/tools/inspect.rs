@@ -31,8 +31,8 @@ pub fn run(settings: &Settings, collection: &CollectionName, json: bool) -> Resu
     for file in &info.files {
         println!("file         {} {} bytes", file.name, file.size_bytes);
     }
-    if info.n_documents > 0 {
-        println!("on disk      {total} bytes, {} a document; all checksums match", total / info.n_documents);
+    if let Some(each) = total.checked_div(info.n_documents) {
+        println!("on disk      {total} bytes, {each} a document; all checksums match");
     }
     Ok(())
 }

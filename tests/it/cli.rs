@@ -1,0 +1,116 @@
+//! The command line: the real binary, in a folder of its own.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use kindred::encoder::assets;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::app::{jobs, models};
+
+/// Runs the binary in `dir` with the fetched model.
+fn kindred(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kindred"));
+    command.current_dir(dir).env_remove("KINDRED__STORAGE__DATA_DIR").args(args);
+    command.arg("--model-dir").arg(models().join(assets::MODEL_NAME));
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn ok(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A folder with `jobs.jsonl`, two of whose lines are bad.
+fn folder() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lines: Vec<String> = jobs().as_array().unwrap().iter().map(Value::to_string).collect();
+    lines.insert(1, "{\"id\": \"broken\"".to_owned());
+    lines.push(json!({"id": "wage", "title": "x", "salary": {"min": "much"}}).to_string());
+    fs::write(dir.path().join("jobs.jsonl"), lines.join("\n")).unwrap();
+    dir
+}
+
+#[test]
+fn ingest_search_and_inspect_go_together() {
+    let dir = folder();
+    let first = kindred(dir.path(), &["ingest", "jobs", "jobs.jsonl"]);
+    assert_eq!(first.status.code(), Some(3), "done in part: {first:?}");
+    let refused = String::from_utf8(first.stderr.clone()).unwrap();
+    assert!(refused.contains("jobs.jsonl:2:") && refused.contains("jobs.jsonl:7 (wage):") && refused.contains("salary.min"), "{refused}");
+    assert!(String::from_utf8_lossy(&first.stdout).contains("5 created, 0 updated, 0 unchanged, 2 refused; 5 texts embedded"), "{first:?}");
+    let again = kindred(dir.path(), &["ingest", "jobs", "jobs.jsonl"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("0 created, 0 updated, 5 unchanged, 2 refused; 0 texts embedded"), "{again:?}");
+
+    let table = ok(&kindred(dir.path(), &["search", "jobs", "make desserts", "--limit", "2"]));
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].contains("score") && lines[1].contains("chef") && lines[1].contains("Café Lune · Paris · FR"), "{table}");
+    assert_eq!(lines.len(), 4, "{table}");
+    let filter = r#"{"must": [{"key": "remote", "match": {"value": true}}]}"#;
+    let answer: Value = serde_json::from_str(&ok(&kindred(dir.path(), &["search", "jobs", "work", "--json", "--filter", filter]))).unwrap();
+    assert_eq!(answer["hits"][0]["id"], "rust");
+
+    let told = ok(&kindred(dir.path(), &["inspect", "jobs"]));
+    assert!(told.contains("documents    5 (0 changes") && told.contains("generation   000001") && told.contains("vectors.bin"), "{told}");
+    let told: Value = serde_json::from_str(&ok(&kindred(dir.path(), &["inspect", "jobs", "--json"]))).unwrap();
+    assert_eq!(told["n_documents"], 5);
+    assert!(ok(&kindred(dir.path(), &["rebuild", "jobs"])).contains("5 documents, 0 embedded again"));
+}
+
+#[test]
+fn evaluate_prints_the_measures() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "corpus.jsonl",
+        "{\"_id\": \"n\", \"title\": \"Nurse\", \"text\": \"cares for patients\"}\n{\"_id\": \"w\", \"title\": \"Welder\", \"text\": \"joins metal\"}\n",
+    );
+    write("queries.jsonl", "{\"_id\": \"1\", \"text\": \"hospital work\"}\n{\"_id\": \"2\", \"text\": \"work with steel\"}\n");
+    write("qrels.tsv", "1\t0\tn\t1\n2\t0\tn\t1\n");
+    let files = ["evaluate", "--corpus", "corpus.jsonl", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"];
+    let result: Value = serde_json::from_str(&ok(&kindred(dir.path(), &[&files[..], &["--json"]].concat()))).unwrap();
+    // The first query finds its document first, the second one second.
+    let expected = (1.0 + 1.0 / 3f64.log2()) / 2.0;
+    assert!((result["ndcg_at_10"].as_f64().unwrap() - expected).abs() < 1e-9, "{result}");
+    assert_eq!((&result["mrr"], &result["recall_at_10"], &result["n_queries"]), (&json!(0.75), &json!(1.0), &json!(2)));
+    let table = ok(&kindred(dir.path(), &files));
+    assert!(table.contains("nDCG@10") && table.contains("0.8155"), "{table}");
+}
+
+#[test]
+fn failures_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, code, word) in [
+        (&["search", "cats", "x"][..], 1, "there is no collection"),
+        (&["search", "Cats", "x"], 2, "not allowed"),
+        (&["search", "jobs", "x", "--filter", "{"], 1, "--filter is not valid JSON"),
+        (&["ingest", "jobs", "none.jsonl"], 1, "none.jsonl"),
+        (&["inspect", "jobs", "--set", "search.candidates=0"], 1, "search.candidates"),
+        (&["inspect", "jobs", "--config", "none.toml"], 1, "none.toml"),
+        (&["serve", "--device", "cuda:0"], 1, "CUDA"),
+        (&["serve", "--listen", "203.0.113.1:1"], 1, "cannot listen"),
+        (&["dance"], 2, "dance"),
+    ] {
+        let output = kindred(dir.path(), args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(said.contains(word), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn settings_come_from_the_environment_too() {
+    let dir = folder();
+    let output = Command::new(env!("CARGO_BIN_EXE_kindred"))
+        .current_dir(dir.path())
+        .env("KINDRED__STORAGE__DATA_DIR", "elsewhere")
+        .env("KINDRED__ENCODER__MODEL_DIR", models().join(assets::MODEL_NAME))
+        .args(["ingest", "jobs", "jobs.jsonl"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(dir.path().join("elsewhere/jobs/CURRENT").exists() && !dir.path().join("index_data").exists());
+}
