@@ -23,6 +23,7 @@ use std::sync::Arc;
 pub use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
+use axum::serve::ListenerExt;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -78,5 +79,7 @@ pub async fn serve(
     router: Router,
     end: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    // Answers are small and wanted at once: they must not wait for more bytes to travel with.
+    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
     axum::serve(listener, router).with_graceful_shutdown(end).await
 }
