@@ -147,8 +147,8 @@ impl Settings {
             let path: Vec<String> = key.split('.').map(|part| part.trim().to_owned()).collect();
             merge(&mut table, nest(&path, read_value(value)));
         }
-        let settings: Self =
-            serde_path_to_error::deserialize(table).map_err(|e| ConfigError::Settings(format!("{}: {}", e.path(), e.inner())))?;
+        let settings: Self = serde_path_to_error::deserialize(table)
+            .map_err(|e| ConfigError::Settings(format!("{}: {}", e.path(), e.inner().to_string().trim().replace('\n', " "))))?;
         settings.check()?;
         Ok(settings)
     }

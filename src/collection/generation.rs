@@ -172,7 +172,7 @@ fn folder(dir: &Path, id: GenerationId) -> PathBuf {
     dir.join(GENERATIONS).join(id.to_string())
 }
 
-fn current(dir: &Path) -> Result<Option<GenerationId>, StorageError> {
+pub(super) fn current(dir: &Path) -> Result<Option<GenerationId>, StorageError> {
     let path = dir.join(CURRENT);
     let Some(bytes) = storage::read_file(&path)? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);

@@ -23,7 +23,7 @@ mod manifest;
 mod searcher;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::ArcSwap;
 
@@ -45,7 +45,11 @@ use generation::Generation;
 /// What can go wrong with a collection.
 #[derive(Debug, thiserror::Error)]
 pub enum CollectionError {
-    #[error("there is no collection {name:?}: {known}")]
+    #[error("there is no data folder at {}: name another with --data-dir, or make one with kindred serve, ingest or demo", path.display())]
+    NoDataDir { path: PathBuf },
+    #[error(
+        "there is no collection {name:?}: {known}. Make one with PUT /v1/collections/{name}, or as [collections.{name}] in the settings"
+    )]
     Unknown { name: String, known: String },
     #[error("collection {name:?} exists already with another definition: delete it first, or choose another name")]
     Exists { name: String },
@@ -79,7 +83,7 @@ impl CollectionError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } => ErrorKind::NotFound,
+            Self::Unknown { .. } | Self::NoDataDir { .. } => ErrorKind::NotFound,
             Self::Exists { .. } | Self::OtherModel { .. } | Self::OtherDefinition { .. } | Self::Rebuilding { .. } => ErrorKind::Conflict,
             Self::Definition { .. } => ErrorKind::Invalid,
             Self::ReadOnly { .. } => ErrorKind::Unavailable,
@@ -90,6 +94,9 @@ impl CollectionError {
         }
     }
 }
+
+/// How often a reader tries to open a collection that a server keeps changing.
+const MAX_ATTEMPTS: usize = 5;
 
 /// Why a collection is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +146,18 @@ impl Collection {
     /// # Errors
     /// [`CollectionError::OtherModel`] and [`CollectionError::OtherDefinition`] unless it is opened to be rebuilt; damage.
     fn open(name: &CollectionName, dir: &Path, wanted: &Description, access: Access) -> Result<Self, CollectionError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let before = generation::current(dir)?;
+            let opened = Self::open_once(name, dir, wanted, access);
+            // Beside a server, the files may be those of two generations: the old one's list and the new one's log.
+            if opened.is_ok() || access != Access::Read || generation::current(dir)? == before {
+                return opened;
+            }
+        }
+        Self::open_once(name, dir, wanted, access)
+    }
+
+    fn open_once(name: &CollectionName, dir: &Path, wanted: &Description, access: Access) -> Result<Self, CollectionError> {
         let generation = Generation::open_current(dir)?.map(Arc::new);
         let description = match &generation {
             Some(generation) => generation.description().clone(),
@@ -151,7 +170,7 @@ impl Collection {
         let mut delta = Delta::default();
         let wal_dir = dir.join("wal");
         let replay = wal::replay(&wal_dir, covered, access != Access::Read, |batch| delta.apply(batch))?;
-        if replay.torn_bytes > 0 {
+        if replay.torn_bytes > 0 && access != Access::Read {
             tracing::warn!(collection = %name, torn_bytes = replay.torn_bytes, "dropped an unacknowledged batch at the end of the log");
         }
         let writer = match access {
@@ -208,17 +227,27 @@ impl Collection {
         params: &BuildParams,
         progress: &Progress,
     ) -> Result<(), CollectionError> {
-        let _one_at_a_time = self.rebuilding.try_lock().map_err(|_| CollectionError::Rebuilding { name: self.name.to_string() })?;
+        let _one_at_a_time = match self.rebuilding.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(CollectionError::Rebuilding { name: self.name.to_string() }),
+        };
+        drop(self.lock_writer()?);
+        Generation::remove_others(&self.dir)?;
         let generation = Generation::build(&self.name, &self.dir, contents, pinned.seqno(), params, progress)?;
         let mut writer = self.lock_writer()?;
         generation.make_current(&self.dir)?;
-        storage::replace_file(&self.dir.join(manifest::DESCRIPTION_FILE), &contents.description.to_json())?;
         let searcher = self.searcher.load().with_base(&self.name, Arc::new(generation))?;
         self.searcher.store(Arc::new(searcher));
+        // The new generation serves. What can fail from here on is tidying up, which the next rebuild does again.
         let next_seqno = writer.next_seqno;
-        writer.wal.trim(pinned.seqno(), next_seqno)?;
-        drop(writer);
-        Generation::remove_others(&self.dir)?;
+        let tidied = storage::replace_file(&self.dir.join(manifest::DESCRIPTION_FILE), &contents.description.to_json())
+            .map_err(CollectionError::from)
+            .and_then(|()| Ok(writer.wal.trim(pinned.seqno(), next_seqno)?))
+            .and_then(|()| Ok(Generation::remove_others(&self.dir)?));
+        if let Err(e) = tidied {
+            tracing::warn!(collection = %self.name, error = %e, "a new generation serves, but the old one could not be tidied away");
+        }
         Ok(())
     }
 
@@ -232,10 +261,11 @@ impl Collection {
         Ok(writer)
     }
 
-    /// Ends all writing, before the collection's folder is deleted.
-    fn close(&self) {
-        if let Ok(mut writer) = self.lock_writer() {
-            writer.closed = true;
+    /// Ends all writing, before the collection's folder is deleted, or allows it again. Waits for a rebuild under way.
+    fn set_closed(&self, closed: bool) {
+        let _no_rebuild = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = &self.writer {
+            writer.lock().unwrap_or_else(PoisonError::into_inner).closed = closed;
         }
     }
 }

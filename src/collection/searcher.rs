@@ -146,6 +146,11 @@ impl Searcher {
         self.delta.len()
     }
 
+    /// Logged changes that are not in the generation yet; of one document there may be many.
+    pub fn n_logged(&self) -> u64 {
+        self.seqno.0 - self.base.as_ref().map_or(0, |b| b.covered_seqno().0)
+    }
+
     /// The document with this id.
     pub fn get(&self, id: &DocumentId) -> Option<FoundDocument> {
         match self.delta.get(id) {
@@ -178,14 +183,18 @@ impl Searcher {
             .delta
             .documents()
             .filter(|(id, document)| Some(*id) != request.exclude && request.filter.is_none_or(|f| f.matches(&document.attributes)));
-        for (id, document) in from_delta {
-            plan.n_matching += 1;
-            plan.n_distances += 1;
-            found.push(Found {
-                document: FoundDocument::Delta(id.clone(), Arc::clone(document)),
-                score: dot(query.as_slice(), &document.embedding),
-            });
+        let mut newer: Vec<_> = from_delta.map(|(id, document)| (dot(query.as_slice(), &document.embedding), id, document)).collect();
+        plan.n_matching += newer.len() as u64;
+        plan.n_distances += newer.len() as u64;
+        // Only the best are copied and put in order: the delta may be large, and every query comes through here.
+        if newer.len() > request.k {
+            newer.select_nth_unstable_by(request.k, |a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+            newer.truncate(request.k);
         }
+        let copied = newer
+            .into_iter()
+            .map(|(score, id, document)| Found { document: FoundDocument::Delta(id.clone(), Arc::clone(document)), score });
+        found.extend(copied);
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.document.order(&b.document)));
         found.truncate(request.k);
         Ok((found, plan))

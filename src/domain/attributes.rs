@@ -15,25 +15,40 @@ pub enum Value {
     Bools(Vec<bool>),
 }
 
-/// A document's values by field, in the order of the fields.
+/// A document's values by field, and the words of its text.
 #[derive(Debug, Clone, Default, PartialEq, Encode, Decode)]
-pub struct Attributes(Vec<(u16, Value)>);
+pub struct Attributes {
+    /// In the order of the fields.
+    values: Vec<(u16, Value)>,
+    /// Hashes of the words of the whole embedded text, sorted: see [`super::word_hashes`].
+    text_words: Vec<u32>,
+}
 
 impl Attributes {
     /// Adds a field's values; fields must come in their order.
     pub(super) fn push(&mut self, field: FieldId, value: Value) {
-        debug_assert!(self.0.last().is_none_or(|(last, _)| *last < field.0), "fields come in order");
-        self.0.push((field.0, value));
+        debug_assert!(self.values.last().is_none_or(|(last, _)| *last < field.0), "fields come in order");
+        self.values.push((field.0, value));
+    }
+
+    /// Sets the words of the text.
+    pub(super) fn set_text_words(&mut self, hashes: Vec<u32>) {
+        self.text_words = hashes;
+    }
+
+    /// Whether a word stands in the document's text.
+    pub fn text_has(&self, word_hash: u32) -> bool {
+        self.text_words.binary_search(&word_hash).is_ok()
     }
 
     /// The values of a field, if the document has any.
     pub fn get(&self, field: FieldId) -> Option<&Value> {
-        self.0.binary_search_by_key(&field.0, |(f, _)| *f).ok().map(|i| &self.0[i].1)
+        self.values.binary_search_by_key(&field.0, |(f, _)| *f).ok().map(|i| &self.values[i].1)
     }
 
     /// All fields that have values.
     pub fn iter(&self) -> impl Iterator<Item = (FieldId, &Value)> {
-        self.0.iter().map(|(field, value)| (FieldId(*field), value))
+        self.values.iter().map(|(field, value)| (FieldId(*field), value))
     }
 
     /// Words of a text or keyword field; empty if there are none.

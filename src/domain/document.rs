@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json};
 
 use super::schema::TemplatePart;
-use super::{Attributes, DocumentId, FieldType, GeoPoint, NameError, Schema, Template, Value, parse_time_us};
+use super::{Attributes, DocumentId, FieldType, GeoPoint, NameError, Schema, Template, Value, parse_time_us, word_hashes};
 use crate::error::ErrorKind;
 
 /// Why a document cannot be accepted.
@@ -13,7 +13,7 @@ pub enum DocumentError {
     NotAnObject,
     #[error("the document has no \"id\"")]
     NoId,
-    #[error("\"id\" must be a string or a whole number")]
+    #[error("\"id\" must be a string or a whole number below 2^64 (write larger ones as strings)")]
     IdType,
     #[error(transparent)]
     Id(#[from] NameError),
@@ -91,7 +91,7 @@ impl Document {
         template: &Template,
         max_text_bytes: usize,
     ) -> Result<Self, DocumentError> {
-        let attributes = extract(&fields, schema)?;
+        let mut attributes = extract(&fields, schema)?;
         let text = template.render(&fields);
         if text.is_empty() {
             return Err(DocumentError::EmptyText);
@@ -99,6 +99,7 @@ impl Document {
         if text.len() > max_text_bytes {
             return Err(DocumentError::TextTooLong { actual: text.len(), limit: max_text_bytes });
         }
+        attributes.set_text_words(word_hashes(&text));
         Ok(Self { id, fields, text, attributes })
     }
 }

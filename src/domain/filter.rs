@@ -159,6 +159,9 @@ impl Reader<'_> {
         self.count(1, path)?;
         let map = object(json, path)?;
         let Some(key) = map.get("key") else {
+            if ["match", "range", "geo_radius"].iter().any(|form| map.contains_key(*form)) {
+                return fail(path, "needs a \"key\": the name of an indexed field");
+            }
             return Ok(Condition::Nested(self.filter(json, path, depth)?));
         };
         only(map, path, &["key", "match", "range", "geo_radius"])?;
@@ -224,6 +227,7 @@ impl Reader<'_> {
             return fail(path, "needs at least one of \"gt\", \"gte\", \"lt\" and \"lte\"");
         }
         let bound = |name: &str| -> Result<Option<f64>, FilterError> {
+            // Some clients write out the bounds that they do not set.
             let Some(json) = map.get(name).filter(|j| !j.is_null()) else { return Ok(None) };
             let (read, expected) = match field_type {
                 FieldType::Number => (json.as_f64(), "a number"),
@@ -241,6 +245,9 @@ impl Reader<'_> {
         }
         let map = object(spec, path)?;
         only(map, path, &["center", "radius"])?;
+        if let Some(Json::Object(center)) = map.get("center") {
+            only(center, &format!("{path}.center"), &["lat", "lon"])?;
+        }
         let center = map.get("center").and_then(|c| GeoPoint::new(c.get("lat")?.as_f64()?, c.get("lon")?.as_f64()?));
         let Some(center) = center else { return fail(&format!("{path}.center"), "must be {\"lat\": -90..90, \"lon\": -180..180}") };
         let radius_m = map.get("radius").and_then(Json::as_f64).filter(|r| *r >= 0.0);
@@ -311,7 +318,7 @@ mod tests {
         assert!(!holds(json!({"key": "location", "geo_radius": {"center": {"lat": 52.5, "lon": 13.4}, "radius": 2000}})));
         assert!(holds(json!({"should": [{"key": "remote", "match": {"value": false}}, {"key": "salary", "range": {"gt": 1}}]})));
         assert!(!holds(json!({"must_not": [{"key": "remote", "match": {"value": true}}]})));
-        assert!(holds(json!({})), "an empty filter lets all through");
+        assert!(Filter::parse(&json!({}), &schema).unwrap().matches(&attributes), "an empty filter lets all through");
     }
 
     #[test]
@@ -324,6 +331,12 @@ mod tests {
             (json!({"must": [{"key": "wage", "match": {"value": 1}}]}), "filter.must[0].key", "wage"),
             (json!({"must": [{"key": "company", "match": {"value": "x"}}]}), "filter.must[0].key", "not indexed"),
             (json!({"must": [{"key": "skills"}]}), "filter.must[0]", "exactly one"),
+            (json!({"must": [{"match": {"value": "rust"}}]}), "filter.must[0]", "needs a \"key\""),
+            (
+                json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 9, "lon": 0, "x": 1}, "radius": 1}}]}),
+                "filter.must[0].geo_radius.center",
+                "x",
+            ),
             (json!({"must": [{"key": "skills", "match": {"value": 1}}]}), "filter.must[0].match.value", "string"),
             (json!({"must": [{"key": "skills", "match": {"any": "rust"}}]}), "filter.must[0].match.any", "array"),
             (json!({"must": [{"key": "skills", "range": {"gt": 1}}]}), "filter.must[0].range", "ranges"),

@@ -12,6 +12,7 @@ mod hit;
 mod ids;
 mod schema;
 mod time;
+mod words;
 
 pub use attributes::{Attributes, Value};
 pub use document::{Change, Document, DocumentError};
@@ -22,3 +23,4 @@ pub use hit::{Candidate, Plan, Strategy};
 pub use ids::{CollectionName, DocumentId, GenerationId, NameError, SeqNo};
 pub use schema::{CollectionDefinition, FieldId, FieldSpec, FieldType, Role, Schema, SchemaError, Template};
 pub use time::parse_time_us;
+pub use words::{dice, word_hash, word_hashes, words};

@@ -17,10 +17,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        if bytes.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
+            return Err(ApiError::new(ErrorKind::Malformed, "the body must be a JSON object: {…}", None));
+        }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
             let path = e.path().to_string();
-            let message = format!("the body cannot be read: {}", e.inner());
+            // Rust's words for it are not the client's.
+            let reason = e.inner().to_string().replace("expected usize", "expected a whole number, 0 or more");
+            let message = format!("the body cannot be read: {reason}");
             ApiError::new(ErrorKind::Malformed, message, (path != ".").then_some(path))
         })?;
         json.end().map_err(|e| ApiError::new(ErrorKind::Malformed, format!("there is more behind the JSON body: {e}"), None))?;

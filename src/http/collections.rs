@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::Services;
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
+use super::path::PathParts;
 use crate::domain::{CollectionDefinition, CollectionName};
 use crate::error::ErrorKind;
 use crate::pipeline::{CollectionInfo, PipelineError};
@@ -39,7 +40,7 @@ pub async fn list(State(services): State<Arc<Services>>) -> Json<CollectionList>
 
 /// Look at a collection.
 #[utoipa::path(get, path = "/v1/collections/{collection}", responses((status = 200, body = CollectionInfo), (status = "4XX", body = ErrorBody)))]
-pub async fn get(State(services): State<Arc<Services>>, Path(name): Path<String>) -> Result<Json<CollectionInfo>, ApiError> {
+pub async fn get(State(services): State<Arc<Services>>, PathParts(name): PathParts<String>) -> Result<Json<CollectionInfo>, ApiError> {
     Ok(Json(services.catalog.get(&existing(&name)?)?))
 }
 
@@ -48,7 +49,7 @@ pub async fn get(State(services): State<Arc<Services>>, Path(name): Path<String>
     responses((status = 201, body = CollectionInfo), (status = 200, body = CollectionInfo), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn put(
     State(services): State<Arc<Services>>,
-    Path(name): Path<String>,
+    PathParts(name): PathParts<String>,
     JsonBody(definition): JsonBody<CollectionDefinition>,
 ) -> Result<(StatusCode, Json<CollectionInfo>), ApiError> {
     let name = CollectionName::new(name)?;
@@ -64,7 +65,7 @@ pub async fn put(
 /// Delete a collection and its documents. One that comes from the configuration is there again at once, empty.
 #[utoipa::path(delete, path = "/v1/collections/{collection}",
     responses((status = 200, body = Deleted), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn delete(State(services): State<Arc<Services>>, Path(name): Path<String>) -> Result<Json<Deleted>, ApiError> {
+pub async fn delete(State(services): State<Arc<Services>>, PathParts(name): PathParts<String>) -> Result<Json<Deleted>, ApiError> {
     let name = existing(&name)?;
     let catalog = Arc::clone(&services.catalog);
     blocking(move || {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Serialize;
 
 use super::Services;
 use super::body::RawBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody, ErrorDetail, status_of};
+use super::path::PathParts;
 use super::request;
 use crate::domain::{CollectionName, DocumentId};
 use crate::error::ErrorKind;
@@ -56,7 +57,7 @@ pub struct Deleted {
     responses((status = 200, body = BatchResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn put(
     State(services): State<Arc<Services>>,
-    Path(collection): Path<String>,
+    PathParts(collection): PathParts<String>,
     RawBody(bytes): RawBody,
 ) -> Result<Json<BatchResponse>, ApiError> {
     let started = Instant::now();
@@ -70,14 +71,9 @@ pub async fn put(
     Ok(Json(BatchResponse { took_ms: started.elapsed().as_millis() as u64, errors, seqno: report.seqno.0, items }))
 }
 
-/// A body that begins with `[` is an array; anything else is lines, a single object too.
 fn parse(bytes: &[u8]) -> Result<Vec<Incoming>, ApiError> {
-    let items = if bytes.trim_ascii_start().starts_with(b"[") {
-        ingest::parse_array(bytes)
-            .map_err(|reason| ApiError::new(ErrorKind::Malformed, format!("the body is not a JSON array of documents: {reason}"), None))?
-    } else {
-        ingest::parse_lines(bytes)
-    };
+    let items = ingest::parse_body(bytes)
+        .map_err(|reason| ApiError::new(ErrorKind::Malformed, format!("the body is not a JSON array of documents: {reason}"), None))?;
     if items.is_empty() {
         return Err(ApiError::new(ErrorKind::Malformed, "the body holds no documents: send a JSON array, or one JSON object a line", None));
     }
@@ -103,7 +99,7 @@ fn item(outcome: Outcome) -> Item {
     responses((status = 200, body = StoredDocument), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn get(
     State(services): State<Arc<Services>>,
-    Path((collection, id)): Path<(String, String)>,
+    PathParts((collection, id)): PathParts<(String, String)>,
 ) -> Result<Json<StoredDocument>, ApiError> {
     Ok(Json(services.catalog.document(&existing(&collection)?, &DocumentId::new(id)?)?))
 }
@@ -113,7 +109,7 @@ pub async fn get(
     responses((status = 200, body = Deleted), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn delete(
     State(services): State<Arc<Services>>,
-    Path((collection, id)): Path<(String, String)>,
+    PathParts((collection, id)): PathParts<(String, String)>,
 ) -> Result<Json<Deleted>, ApiError> {
     let (name, id): (CollectionName, DocumentId) = (existing(&collection)?, DocumentId::new(id)?);
     let (was_there, seqno) = services.write.delete(&name, id.clone()).await?;

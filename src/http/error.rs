@@ -61,6 +61,11 @@ impl ApiError {
         Self { status, code, message: message.into(), field }
     }
 
+    /// The same error about another part of the request.
+    pub fn about(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
+    }
+
     pub fn unknown_route() -> Self {
         Self::new(ErrorKind::NotFound, "there is nothing at this path: GET /openapi.json lists what there is", None)
     }

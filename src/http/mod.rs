@@ -7,6 +7,8 @@
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `body.rs` | JSON bodies whose errors name the field |
+//! | `path.rs` | parts of the path |
+//! | `gate.rs` | answering from the first moment, before the server is ready |
 //! | `error.rs` | the one error shape, and the one map from kinds of errors to statuses |
 //! | `request.rs` | request ids, logs and metrics of every request |
 
@@ -14,22 +16,28 @@ mod body;
 mod collections;
 mod documents;
 mod error;
+mod gate;
 mod operations;
+mod path;
 mod request;
 mod search;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::pipeline::{Catalog, QueryPipeline, WritePipeline};
 use error::ApiError;
+pub use gate::Gate;
 
 /// What the handlers need.
 #[derive(Debug)]
@@ -70,16 +78,32 @@ pub fn router(services: Services) -> Router {
         .with_state(Arc::new(services))
 }
 
-/// Serves the routes until `end` comes; requests under way are answered first.
+/// Time that requests under way have to finish when the server is told to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves what is behind the gate until `end` comes; requests under way are answered first, if they do not take too long.
 ///
 /// # Errors
 /// The listener broke.
-pub async fn serve(
-    listener: tokio::net::TcpListener,
-    router: Router,
-    end: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, gate: Gate, end: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
     // Answers are small and wanted at once: they must not wait for more bytes to travel with.
     let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    axum::serve(listener, router).with_graceful_shutdown(end).await
+    let (ending, ended) = oneshot::channel::<()>();
+    let server = axum::serve(listener, gate.router()).with_graceful_shutdown(async move {
+        end.await;
+        let _ = ending.send(());
+    });
+    let overdue = async {
+        match ended.await {
+            Ok(()) => tokio::time::sleep(DRAIN).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        served = server.into_future() => served,
+        () = overdue => {
+            tracing::warn!("ended with requests under way: they took longer than {} s", DRAIN.as_secs());
+            Ok(())
+        }
+    }
 }

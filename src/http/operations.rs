@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Services;
 use super::error::{ApiError, ErrorBody};
+use crate::error::ErrorKind;
 use crate::pipeline::{CollectionInfo, ModelInfo};
 use crate::telemetry;
 
@@ -44,7 +45,8 @@ pub async fn livez() -> &'static str {
 /// The collections are open and the encoder has just answered a probe.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Ready), (status = 503, body = ErrorBody)))]
 pub async fn readyz(State(services): State<Arc<Services>>) -> Result<Json<Ready>, ApiError> {
-    services.catalog.probe().await?;
+    // Whatever keeps the encoder from answering, a full queue too: traffic should go elsewhere.
+    services.catalog.probe().await.map_err(|e| ApiError::new(ErrorKind::Unavailable, e.to_string(), None))?;
     Ok(Json(Ready { ready: true, collections: services.catalog.list().len() }))
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -33,7 +33,10 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
-    metrics::http_request(method.as_str(), &route, status, elapsed.as_secs_f64());
+    // Methods are a closed list here for the same reason.
+    let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    let label = if known.contains(&method) { method.as_str() } else { "other" };
+    metrics::http_request(label, &route, status, elapsed.as_secs_f64());
     tracing::debug!(request_id = %id, %method, route, status, elapsed_us = elapsed.as_micros() as u64, "request");
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, value);

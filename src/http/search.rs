@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -11,9 +11,10 @@ use super::Services;
 use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
+use super::path::PathParts;
 use crate::domain::DocumentId;
 use crate::error::ErrorKind;
-use crate::pipeline::{Query, QueryRequest, QueryResponse};
+use crate::pipeline::{PipelineError, Query, QueryRequest, QueryResponse};
 
 fn default_limit() -> usize {
     10
@@ -21,14 +22,14 @@ fn default_limit() -> usize {
 
 /// What to look for: exactly one of these.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"text\": \"night nurse\"}")]
 #[schema(example = json!({"text": "keep patients safe as a nurse on night shift"}))]
 pub struct QueryBody {
     text: Option<String>,
     /// As many numbers as the model has dimensions; any length but zero.
     vector: Option<Vec<f32>>,
     /// A document of the same collection.
-    id: Option<String>,
+    id: Option<Id>,
 }
 
 /// A search in one collection.
@@ -58,12 +59,30 @@ pub struct SearchBody {
     explain: bool,
 }
 
+/// An id as it may be written: a string, or a whole number that stands for its digits.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "expected a string or a whole number")]
+pub enum Id {
+    Text(String),
+    Number(i64),
+}
+
+impl Id {
+    fn check(self, field: &str) -> Result<DocumentId, ApiError> {
+        let text = match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+        };
+        DocumentId::new(text).map_err(|e| ApiError::from(e).about(field))
+    }
+}
+
 /// A document to start from.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"collection\": \"members\", \"id\": \"m7\"}")]
 pub struct From {
     collection: String,
-    id: String,
+    id: Id,
 }
 
 /// A search with a document: jobs for a member, members for a job, similar jobs.
@@ -93,7 +112,7 @@ pub struct MatchBody {
     responses((status = 200, body = QueryResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn search(
     State(services): State<Arc<Services>>,
-    Path(collection): Path<String>,
+    PathParts(collection): PathParts<String>,
     JsonBody(body): JsonBody<SearchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
     let collection = existing(&collection)?;
@@ -101,7 +120,7 @@ pub async fn search(
         QueryBody { text: Some(text), vector: None, id: None } => Query::Text(text),
         QueryBody { text: None, vector: Some(vector), id: None } => Query::Vector(vector),
         QueryBody { text: None, vector: None, id: Some(id) } => {
-            Query::Document { collection: collection.clone(), id: DocumentId::new(id)? }
+            Query::Document { collection: collection.clone(), id: id.check("query.id")? }
         }
         _ => {
             return Err(ApiError::new(
@@ -113,7 +132,20 @@ pub async fn search(
     };
     let SearchBody { filter, limit, candidates, ef_search, exact, profile, fields, explain, .. } = body;
     let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
-    Ok(Json(services.query.search(request).await?))
+    Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
+}
+
+/// An error about the asking document, or about the collection that is searched, named as the request names it.
+fn located(e: PipelineError, id: &str, collection: &str) -> ApiError {
+    let field = match &e {
+        PipelineError::UnknownDocument { .. } => Some(id),
+        PipelineError::Collection(e) if e.kind() == ErrorKind::NotFound => Some(collection),
+        _ => None,
+    };
+    match field {
+        Some(field) => ApiError::from(e).about(field),
+        None => ApiError::from(e),
+    }
 }
 
 /// Find the documents of one collection that match a document of another, or of the same.
@@ -124,7 +156,10 @@ pub async fn match_documents(
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
     let MatchBody { from, to, filter, limit, candidates, ef_search, exact, profile, fields, explain } = body;
-    let query = Query::Document { collection: existing(&from.collection)?, id: DocumentId::new(from.id)? };
-    let request = QueryRequest { collection: existing(&to)?, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
-    Ok(Json(services.query.search(request).await?))
+    let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
+    services.catalog.get(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
+    let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
+    let collection = existing(&to).map_err(|e| e.about("to"))?;
+    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
+    Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

@@ -1,5 +1,6 @@
 //! Lines of JSON: one document a line, blank lines skipped. One bad line never spoils its neighbours.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use crate::telemetry::Progress;
 
 /// Lines that are written together.
 const BATCH: usize = 1_024;
+/// Bytes of lines that are held at once.
+const BATCH_BYTES: usize = 32 << 20;
 /// Longest line of a file.
 const MAX_LINE_BYTES: usize = 16 << 20;
 
@@ -55,16 +58,27 @@ pub struct Refused {
     pub error: ItemError,
 }
 
-/// The items of a body of lines.
-pub fn parse_lines(bytes: &[u8]) -> Vec<Incoming> {
+/// The items of a body: a JSON array, lines of JSON, or one object over several lines.
+///
+/// # Errors
+/// The text of the JSON error of a broken array.
+pub fn parse_body(bytes: &[u8]) -> Result<Vec<Incoming>, String> {
+    let bytes = without_bom(bytes).trim_ascii();
+    if bytes.starts_with(b"[") {
+        return parse_array(bytes);
+    }
+    let first_line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
+    let is_one_object =
+        first_line.len() < bytes.len() && parse_line(first_line).is_err() && serde_json::from_slice::<&RawValue>(bytes).is_ok();
+    Ok(if is_one_object { vec![parse_line(bytes)] } else { parse_lines(bytes) })
+}
+
+fn parse_lines(bytes: &[u8]) -> Vec<Incoming> {
     bytes.split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty()).map(parse_line).collect()
 }
 
-/// The items of a JSON array. Items are read one by one, so that a number out of range spoils its own item alone.
-///
-/// # Errors
-/// The text of the JSON error when it is no array at all.
-pub fn parse_array(bytes: &[u8]) -> Result<Vec<Incoming>, String> {
+/// Items are read one by one, so that a number out of range spoils its own item alone.
+fn parse_array(bytes: &[u8]) -> Result<Vec<Incoming>, String> {
     let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     Ok(items.into_iter().map(|item| parse_line(item.get().as_bytes())).collect())
 }
@@ -82,12 +96,15 @@ fn parse_line(line: &[u8]) -> Incoming {
 /// [`IngestError`] when reading or writing fails; single bad lines are in the report.
 pub async fn file(write: &WritePipeline, collection: &CollectionName, path: &Path) -> Result<IngestReport, IngestError> {
     let failed = |source| IngestError::Read { path: path.to_owned(), source };
-    let mut lines = BufReader::with_capacity(1 << 20, File::open(path).map_err(failed)?);
-    let progress = Progress::new(format!("ingesting {collection}"), count_lines(path).map_err(failed)?);
+    let opened = File::open(path).map_err(failed)?;
+    // A pipe can be read only once: how long it will be is not known.
+    let is_file = opened.metadata().map_err(failed)?.is_file();
+    let n_lines = if is_file { count_lines(path).map_err(failed)? } else { 0 };
+    let progress = Progress::new(format!("ingesting {collection}"), n_lines);
+    let mut lines = Lines::new(BufReader::with_capacity(1 << 20, opened));
     let mut report = IngestReport::default();
-    let mut line_number = 0;
     loop {
-        let batch = next_batch(&mut lines, &mut line_number).map_err(failed)?;
+        let batch = lines.next_batch().map_err(failed)?;
         if batch.is_empty() {
             progress.finish();
             return Ok(report);
@@ -121,26 +138,71 @@ fn count_lines(path: &Path) -> std::io::Result<u64> {
     }
 }
 
-/// The next lines that are not blank, with their numbers. A line over the limit is skipped and reported, not held in memory.
-fn next_batch(lines: &mut impl BufRead, line_number: &mut usize) -> std::io::Result<Vec<(usize, Incoming)>> {
-    let mut batch = Vec::new();
-    let mut line = Vec::new();
-    while batch.len() < BATCH {
-        line.clear();
-        let n = lines.by_ref().take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line)?;
-        if n == 0 {
-            break;
+/// A file's documents, batch by batch.
+struct Lines<R> {
+    reader: R,
+    line_number: usize,
+    /// Read, but of the next batch.
+    pending: Option<(usize, Incoming)>,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, line_number: 0, pending: None }
+    }
+
+    /// The next lines that are not blank, with their numbers. A batch ends before an id that it has already: a file is a
+    /// feed, and of two lines with one id the later one counts.
+    fn next_batch(&mut self) -> std::io::Result<Vec<(usize, Incoming)>> {
+        let (mut batch, mut ids, mut n_bytes) = (Vec::new(), HashSet::new(), 0);
+        while batch.len() < BATCH && n_bytes < BATCH_BYTES {
+            let (line, item) = match self.pending.take() {
+                Some(pending) => pending,
+                None => match self.next_line()? {
+                    Some((line, item, len)) => {
+                        n_bytes += len;
+                        (line, item)
+                    }
+                    None => break,
+                },
+            };
+            if let Some(id) = item.as_ref().ok().and_then(|json| json.get("id"))
+                && !ids.insert(id.to_string())
+            {
+                self.pending = Some((line, item));
+                break;
+            }
+            batch.push((line, item));
         }
-        *line_number += 1;
-        if n == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
-            lines.skip_until(b'\n')?;
-            let message = format!("the line is over the limit of {MAX_LINE_BYTES} bytes");
-            batch.push((*line_number, Err(ItemError { kind: ErrorKind::TooLarge, message, field: None })));
-        } else if !line.trim_ascii().is_empty() {
-            batch.push((*line_number, parse_line(&line)));
+        Ok(batch)
+    }
+
+    /// The next line that is not blank: its number, its document, its length. One over the limit is skipped, not held in memory.
+    fn next_line(&mut self) -> std::io::Result<Option<(usize, Incoming, usize)>> {
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let n = self.reader.by_ref().take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut line)?;
+            if n == 0 {
+                return Ok(None);
+            }
+            self.line_number += 1;
+            if n == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
+                self.reader.skip_until(b'\n')?;
+                let message = format!("the line is over the limit of {MAX_LINE_BYTES} bytes");
+                return Ok(Some((self.line_number, Err(ItemError { kind: ErrorKind::TooLarge, message, field: None }), 0)));
+            }
+            let text = if self.line_number == 1 { without_bom(&line) } else { &line };
+            if !text.trim_ascii().is_empty() {
+                return Ok(Some((self.line_number, parse_line(text), n)));
+            }
         }
     }
-    Ok(batch)
+}
+
+/// Some editors begin a file with a mark of its encoding.
+fn without_bom(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
 }
 
 #[cfg(test)]
@@ -156,6 +218,16 @@ mod tests {
         let items = parse_array(br#"[{"id":1}, {"id":1e999}, 3]"#).unwrap();
         assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true], "3 is JSON, if no document");
         assert!(parse_array(b"{}").is_err());
+        assert_eq!(parse_body(b"\xef\xbb\xbf{\n \"id\": 1\n}\n").unwrap(), [Ok(serde_json::json!({"id": 1}))]);
+        assert_eq!(parse_body(b" [{\"id\": 1}] ").unwrap().len(), 1);
+        assert_eq!(parse_body(b"{oops\n{\"id\": 1}").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn of_two_lines_with_one_id_the_later_counts() {
+        let mut lines = Lines::new(&b"\xef\xbb\xbf{\"id\":1}\n{\"id\":2}\n{\"id\":1}\n{\"id\":3}\n"[..]);
+        let mut numbers = || lines.next_batch().unwrap().iter().map(|(line, _)| *line).collect::<Vec<_>>();
+        assert_eq!((numbers(), numbers(), numbers()), (vec![1, 2], vec![3, 4], vec![]));
     }
 
     #[test]
@@ -163,8 +235,7 @@ mod tests {
         let mut long = vec![b'x'; MAX_LINE_BYTES + 5];
         long.extend(b"\n{\"id\":3}\n");
         let bytes = [b"\n{\"id\":1}\r\n".as_slice(), &long].concat();
-        let mut number = 0;
-        let batch = next_batch(&mut bytes.as_slice(), &mut number).unwrap();
+        let batch = Lines::new(bytes.as_slice()).next_batch().unwrap();
         assert_eq!(batch.iter().map(|(n, item)| (*n, item.is_ok())).collect::<Vec<_>>(), [(2, true), (3, false), (4, true)]);
     }
 }

@@ -6,4 +6,4 @@
 
 mod jsonl;
 
-pub use jsonl::{IngestError, IngestReport, Refused, file, parse_array, parse_lines};
+pub use jsonl::{IngestError, IngestReport, Refused, file, parse_body};

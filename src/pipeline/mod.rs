@@ -55,7 +55,7 @@ pub struct SearchSettings {
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    #[error("{field} must be from {min} to {max}, not {actual}")]
+    #[error("{field}: {actual} is not within {min} to {max}")]
     OutOfRange { field: &'static str, min: usize, max: usize, actual: usize },
     #[error("the query's text is empty: say what to look for")]
     EmptyQuery,
@@ -112,6 +112,7 @@ impl PipelineError {
             Self::Filter(e) => Some(&e.path),
             Self::Vector(_) => Some("query.vector"),
             Self::Rescore(_) => Some("profile"),
+            Self::Collection(e) if e.kind() == ErrorKind::NotFound => Some("collection"),
             _ => None,
         }
     }

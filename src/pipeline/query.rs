@@ -2,6 +2,7 @@
 //!
 //! A request pins one searcher and uses it to the end; nothing here waits for a lock.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,10 +14,13 @@ use serde_json::value::RawValue;
 use super::pool::Pool;
 use super::{Limits, PipelineError, SearchSettings};
 use crate::collection::{Collections, Found, RetrieveRequest, Searcher};
-use crate::domain::{CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan};
+use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan};
 use crate::encoder::Encoder;
 use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
 use crate::telemetry::metrics;
+
+/// Most names of fields to return.
+const MAX_FIELDS: usize = 256;
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,6 +164,9 @@ impl QueryPipeline {
     fn check(&self, request: &QueryRequest) -> Result<Checked, PipelineError> {
         let searcher = self.collections.get(&request.collection)?.searcher();
         within("limit", request.limit, self.limits.max_limit)?;
+        if let Some(actual) = request.fields.as_ref().map(Vec::len).filter(|&n| n > MAX_FIELDS) {
+            return Err(PipelineError::OutOfRange { field: "fields", min: 0, max: MAX_FIELDS, actual });
+        }
         let candidates = request.candidates.unwrap_or(self.settings.candidates);
         within("candidates", candidates, self.limits.max_candidates)?;
         let ef_search = request.ef_search.unwrap_or(self.settings.ef_search);
@@ -269,12 +276,13 @@ fn answer(
 
 fn rescore<'a>(found: &'a [Found], checked: &Checked, asked: &Asked) -> Result<Vec<Scored<'a>>, PipelineError> {
     let schema = &checked.searcher.meaning().schema;
-    let one = |found: &'a Found| {
-        let attributes = checked.searcher.attributes(&found.document)?;
-        let terms = rescore::terms(&checked.weights, &asked.wanted, found.score, &attributes, schema);
-        Ok(Scored { score: rescore::score(&terms), terms, found })
+    let attributes = found.iter().map(|found| checked.searcher.attributes(&found.document)).collect::<Result<Vec<_>, _>>()?;
+    let wanted = asked.wanted.weighed(attributes.iter().map(AsRef::as_ref));
+    let one = |(found, attributes): (&'a Found, &Cow<'_, Attributes>)| {
+        let terms = rescore::terms(&checked.weights, &wanted, found.score, attributes, schema);
+        Scored { score: rescore::score(&terms), terms, found }
     };
-    found.iter().map(one).collect()
+    Ok(found.iter().zip(&attributes).map(one).collect())
 }
 
 /// The stored JSON as it is, or the named fields of it. A dotted name gives the objects around it, with that part alone.
@@ -285,35 +293,37 @@ fn project(stored: &str, names: Option<&[String]>) -> Result<Box<RawValue>, serd
     for name in names {
         if let Some(value) = all.get(name) {
             kept[name.as_str()] = value.clone();
-        } else {
-            let path: Vec<&str> = name.split('.').collect();
-            copy_path(&all, &mut kept, &path);
+        } else if let Some(part) = part_at(&all, &name.split('.').collect::<Vec<_>>()) {
+            merge(&mut kept, part);
         }
     }
     serde_json::value::to_raw_value(&kept)
 }
 
-/// Copies what lies at a path. An array on the way is copied item by item.
-fn copy_path(from: &Json, into: &mut Json, path: &[&str]) {
-    match (from, path) {
-        (Json::Object(map), [key, rest @ ..]) => {
-            if let Some(value) = map.get(*key) {
-                if !into.is_object() {
-                    *into = Json::Object(serde_json::Map::new());
-                }
-                copy_path(value, &mut into[*key], rest);
+/// What lies at a path, inside the objects and arrays on the way to it; `None` if nothing does.
+fn part_at(json: &Json, path: &[&str]) -> Option<Json> {
+    match (json, path) {
+        (value, []) => Some(value.clone()),
+        (Json::Object(map), [key, rest @ ..]) => Some(serde_json::json!({*key: part_at(map.get(*key)?, rest)?})),
+        (Json::Array(items), _) => {
+            let parts: Vec<Option<Json>> = items.iter().map(|item| part_at(item, path)).collect();
+            // Items without it stay as empty objects: the others keep their positions.
+            parts.iter().any(Option::is_some).then(|| parts.into_iter().map(|part| part.unwrap_or_else(|| serde_json::json!({}))).collect())
+        }
+        _ => None,
+    }
+}
+
+/// Puts two parts of one document together.
+fn merge(into: &mut Json, part: Json) {
+    match (into, part) {
+        (Json::Object(into), Json::Object(part)) => {
+            for (key, value) in part {
+                merge(into.entry(key).or_insert_with(|| value.clone()), value);
             }
         }
-        (Json::Array(items), [_, ..]) => {
-            if !into.is_array() {
-                *into = Json::Array(vec![Json::Null; items.len()]);
-            }
-            for (i, item) in items.iter().enumerate() {
-                copy_path(item, &mut into[i], path);
-            }
-        }
-        (value, []) => *into = value.clone(),
-        _ => {}
+        (Json::Array(into), Json::Array(part)) => into.iter_mut().zip(part).for_each(|(into, part)| merge(into, part)),
+        (into, part) => *into = part,
     }
 }
 
@@ -347,6 +357,7 @@ mod tests {
         assert_eq!(projected(&["location.city", "none", "x.y"]), r#"{"location":{"city":"Bonn"},"x.y":1}"#);
         assert_eq!(projected(&["experience.title"]), r#"{"experience":[{"title":"a"},{"title":"b"}]}"#);
         assert_eq!(projected(&["experience.title", "experience.years"]), r#"{"experience":[{"title":"a","years":1},{"title":"b"}]}"#);
+        assert_eq!(projected(&["location.none", "title.x", "experience.years", "x.y.z"]), r#"{"experience":[{"years":1},{}]}"#);
         assert_eq!(projected(&[]), "{}");
         assert_eq!(project(r#"{"a": 1}"#, None).unwrap().get(), r#"{"a": 1}"#);
     }

@@ -1,6 +1,6 @@
 //! REBUILD: all documents → a new generation, while the old one serves.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value as Json};
@@ -13,6 +13,7 @@ use crate::telemetry::Progress;
 
 /// Texts that are embedded in one call.
 const CHUNK: usize = 256;
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
 /// Builds generations, one at a time.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct RebuildPipeline {
     rebuild_after_changes: usize,
     /// Building takes all cores and twice the memory of a collection: two at once would starve the queries.
     one_at_a_time: Mutex<()>,
+    /// Until when no rebuild starts by itself: one that failed would likely fail again, at the price of a full build.
+    not_before: Mutex<Option<Instant>>,
 }
 
 /// What a rebuild did.
@@ -46,7 +49,7 @@ impl RebuildPipeline {
         limits: Limits,
         rebuild_after_changes: usize,
     ) -> Self {
-        Self { encoder, collections, params, limits, rebuild_after_changes, one_at_a_time: Mutex::new(()) }
+        Self { encoder, collections, params, limits, rebuild_after_changes, one_at_a_time: Mutex::new(()), not_before: Mutex::new(None) }
     }
 
     /// Builds a collection anew with the loaded model and the configured definition, waiting for a rebuild under way.
@@ -61,12 +64,12 @@ impl RebuildPipeline {
 
     /// Starts a rebuild in the background when enough has changed and none is under way.
     pub fn start_if_due(self: &Arc<Self>, collection: &Arc<Collection>) {
-        if !self.is_due(&collection.searcher()) {
+        if !self.is_due(&collection.searcher()) || self.take_turn().is_none() {
             return;
         }
         let (this, collection) = (Arc::clone(self), Arc::clone(collection));
         let work = move || {
-            let Ok(_turn) = this.one_at_a_time.try_lock() else { return };
+            let Some(_turn) = this.take_turn() else { return };
             // Another thread may have done it while this one started.
             if !this.is_due(&collection.searcher()) {
                 return;
@@ -76,6 +79,7 @@ impl RebuildPipeline {
                     tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt")
                 }
                 Err(e) => {
+                    *this.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE_AFTER_FAILURE);
                     tracing::error!(collection = %collection.name(), error = %e, "the rebuild failed; the old generation and the changes since go on serving")
                 }
             }
@@ -85,10 +89,22 @@ impl RebuildPipeline {
         }
     }
 
-    /// Changes are searched one by one: they should stay few, or at least few beside the collection.
+    /// Changed documents are searched one by one, and logged changes are replayed at the next start: both should stay few,
+    /// or at least few beside the collection.
     fn is_due(&self, searcher: &Searcher) -> bool {
-        let n_changes = searcher.n_changes();
-        n_changes >= self.rebuild_after_changes && n_changes as u64 >= searcher.n_documents() / 4
+        let not_before = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let few = (self.rebuild_after_changes as u64).max(searcher.n_documents() / 4);
+        let is_much = searcher.n_changes() as u64 >= few || searcher.n_logged() >= few.saturating_mul(4);
+        is_much && not_before.is_none_or(|t| Instant::now() >= t)
+    }
+
+    /// The right to build, unless a build is under way. One that panicked has left nothing behind that matters.
+    fn take_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.one_at_a_time.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn build(&self, collection: &Collection, show: ShowProgress<'_>) -> Result<RebuildReport, PipelineError> {

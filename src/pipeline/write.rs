@@ -124,10 +124,10 @@ impl WritePipeline {
             let (n_encoded, seqno) = self.write_chunk(&collection, chunk, &mut outcomes).await?;
             report.n_encoded += n_encoded;
             report.seqno = seqno;
+            self.rebuild.start_if_due(&collection);
             progress.advance(n as u64);
         }
         metrics::texts_encoded(report.n_encoded);
-        self.rebuild.start_if_due(&collection);
         report.outcomes = outcomes.into_iter().map(|outcome| outcome.expect("every item was refused or was in a chunk")).collect();
         report.record();
         Ok(report)
@@ -145,6 +145,7 @@ impl WritePipeline {
         }
         let seqno = blocking(move || collection.apply(vec![StoredChange::Delete(id)])).await??;
         metrics::documents_written("deleted", 1);
+        self.rebuild.start_if_due(&self.collections.get(name)?);
         Ok((true, seqno))
     }
 
@@ -195,7 +196,11 @@ fn check(searcher: &Searcher, items: Vec<Incoming>, max_text_bytes: usize) -> (V
             None => Ok(document),
             Some(first) => Err(ItemError {
                 kind: ErrorKind::Invalid,
-                message: format!("the id stands twice in this batch: item {first} has it already, and that one was taken"),
+                message: format!(
+                    "the id {:?} stands twice in this batch: item {} has it already, and that one was taken",
+                    document.id.as_str(),
+                    first + 1
+                ),
                 field: Some("id".to_owned()),
             }),
         });

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::words::{dice, words};
-use crate::domain::{Attributes, GeoPoint, Role, Schema};
+use crate::domain::{Attributes, GeoPoint, Role, Schema, dice, word_hash, words};
 
 /// Distances beyond this count as this: two oceans are not worse than one.
 const MAX_DISTANCE_KM: f64 = 1_000.0;
@@ -20,6 +19,9 @@ pub enum Feature {
     Dot,
     /// Words that the candidate's title shares with the wanted title, or with the query's text (Dice).
     TitleOverlap,
+    /// Share of the query's words that stand in the candidate's text, all of it, also what the model cut off. A word that
+    /// few of the candidates have counts more than one that most have.
+    TextOverlap,
     /// Share of the wanted skills that the candidate has; of a query's text: share of its words that name a skill of the candidate.
     SkillOverlap,
     /// 1 for a posting of this moment, 1/2 after 30 days, 1/4 after 60.
@@ -38,6 +40,7 @@ impl Feature {
         match self {
             Self::Dot => "dot",
             Self::TitleOverlap => "title_overlap",
+            Self::TextOverlap => "text_overlap",
             Self::SkillOverlap => "skill_overlap",
             Self::Recency => "recency",
             Self::SameSeniority => "same_seniority",
@@ -50,7 +53,7 @@ impl Feature {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Dot => "cosine",
-            Self::TitleOverlap | Self::SkillOverlap | Self::Recency => "share",
+            Self::TitleOverlap | Self::TextOverlap | Self::SkillOverlap | Self::Recency => "share",
             Self::SameSeniority | Self::Remote => "yes",
             Self::DistanceKm => "km",
         }
@@ -65,6 +68,11 @@ impl Feature {
                 let titles = candidate.words(field(Role::Title));
                 let one = |title: &String| dice(wanted.title.as_ref().unwrap_or(&wanted.text), &words(title));
                 titles.iter().map(one).reduce(f64::max)
+            }
+            Self::TextOverlap => {
+                let all: f64 = wanted.text_words.iter().map(|word| word.weight).sum();
+                let found: f64 = wanted.text_words.iter().filter(|word| candidate.text_has(word.hash)).map(|word| word.weight).sum();
+                (all > 0.0).then(|| found / all)
             }
             Self::SkillOverlap => wanted.skill_overlap(candidate.words(field(Role::Skills))),
             Self::Recency => {
@@ -91,6 +99,8 @@ impl Feature {
 pub struct Wanted {
     /// Words of the query's text; empty if it brought none.
     text: BTreeSet<String>,
+    /// The same words, weighed.
+    text_words: Vec<TextWord>,
     /// Words of the asking document's title.
     title: Option<BTreeSet<String>>,
     /// Skills of the asking document, in lower case.
@@ -101,10 +111,29 @@ pub struct Wanted {
     now_us: f64,
 }
 
+/// A word of the query's text.
+#[derive(Debug, Clone, Copy)]
+struct TextWord {
+    hash: u32,
+    weight: f64,
+}
+
 impl Wanted {
     /// What a text asks for; an empty one stands for a query that is a vector alone.
     pub fn from_text(text: &str, now_us: f64) -> Self {
-        Self { text: words(text), now_us, ..Self::default() }
+        let text = words(text);
+        let text_words = text.iter().map(|word| TextWord { hash: word_hash(word), weight: 1.0 }).collect();
+        Self { text, text_words, now_us, ..Self::default() }
+    }
+
+    /// The same, with the query's words weighed by how few of the candidates have them (inverse document frequency).
+    pub fn weighed<'a>(&self, candidates: impl ExactSizeIterator<Item = &'a Attributes> + Clone) -> Self {
+        let n = candidates.len() as f64;
+        let weigh = |word: &TextWord| {
+            let n_with = candidates.clone().filter(|candidate| candidate.text_has(word.hash)).count() as f64;
+            TextWord { hash: word.hash, weight: (1.0 + n / (1.0 + n_with)).ln() }
+        };
+        Self { text_words: self.text_words.iter().map(weigh).collect(), ..self.clone() }
     }
 
     /// What a document asks for: someone or something like itself.
@@ -112,6 +141,7 @@ impl Wanted {
         let of = |role| attributes.words(schema.role(role));
         Self {
             text: BTreeSet::new(),
+            text_words: Vec::new(),
             title: of(Role::Title).first().map(|title| words(title)),
             skills: of(Role::Skills).iter().map(|skill| skill.to_lowercase()).collect(),
             seniority: of(Role::Seniority).first().cloned(),
@@ -175,6 +205,7 @@ mod tests {
         assert_eq!(value(Feature::Dot, &wanted, &job), Some(0.5));
         assert_eq!(value(Feature::TitleOverlap, &wanted, &job), Some(0.5));
         assert_eq!(value(Feature::SkillOverlap, &wanted, &job), Some(0.5), "SQL is one of two words");
+        assert_eq!(value(Feature::TextOverlap, &wanted, &job), Some(0.5), "the text is the title");
         assert_eq!(value(Feature::Recency, &wanted, &job), Some(0.5), "30 days");
         assert_eq!(value(Feature::Remote, &wanted, &job), Some(0.0));
         assert_eq!(value(Feature::SameSeniority, &wanted, &job), None, "the text asks for none");
@@ -184,6 +215,17 @@ mod tests {
             Some(1.0),
             "a posting from the future is not better than one of now"
         );
+    }
+
+    #[test]
+    fn a_rare_word_counts_more() {
+        let titles = ["nurse at night", "nurse", "nurse", "nurse"];
+        let candidates: Vec<Attributes> = titles.iter().map(|title| attributes(json!({"title": title}))).collect();
+        let wanted = Wanted::from_text("night nurse abroad", 0.0).weighed(candidates.iter());
+        let [with_both, with_one] = [0, 1].map(|i| value(Feature::TextOverlap, &wanted, &candidates[i]).unwrap());
+        let (nurse, night, abroad) = (1.8f64.ln(), 3f64.ln(), 5f64.ln());
+        assert!((with_both - (nurse + night) / (nurse + night + abroad)).abs() < 1e-12);
+        assert!((with_one - nurse / (nurse + night + abroad)).abs() < 1e-12);
     }
 
     #[test]
@@ -199,6 +241,7 @@ mod tests {
         assert_eq!(value(Feature::SameSeniority, &wanted, &job), Some(1.0));
         assert!((value(Feature::DistanceKm, &wanted, &job).unwrap() - 877.5).abs() < 1.0, "to Paris, not to Sydney");
         assert_eq!(value(Feature::Recency, &wanted, &job), None);
+        assert_eq!(value(Feature::TextOverlap, &wanted, &job), None, "a member brings no text");
     }
 
     #[test]

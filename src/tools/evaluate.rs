@@ -19,11 +19,14 @@ use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
 use crate::domain::CollectionName;
 use crate::encoder::Encoder;
-use crate::pipeline::{Outcome, Query, QueryRequest};
+use crate::pipeline::{Hit, Outcome, Query, QueryRequest};
+use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Weights};
 use crate::telemetry::Progress;
 
 /// Hits per query: enough for Recall@100.
 const DEPTH: usize = 100;
+/// Candidates that are re-scored.
+const CANDIDATES: usize = 200;
 /// Queries under way at once.
 const CONCURRENCY: usize = 4;
 
@@ -50,6 +53,9 @@ pub struct EvaluateArgs {
     /// Put before a document's text
     #[arg(long, default_value = "")]
     document_prompt: String,
+    /// Weight of text_overlap in the re-scoring; 0 leaves the order of retrieval
+    #[arg(long, default_value_t = 0.25)]
+    text_overlap: f64,
     /// Compare with every document instead of walking the graph
     #[arg(long)]
     exact: bool,
@@ -64,6 +70,8 @@ struct TaskResult {
     task: String,
     n_documents: usize,
     n_queries: usize,
+    /// Of the order of retrieval, before re-scoring.
+    retrieval: Scores,
     #[serde(flatten)]
     scores: Scores,
 }
@@ -78,7 +86,7 @@ pub fn run(settings: &Settings, args: &EvaluateArgs) -> Result<()> {
     let files = args.files()?;
     let width = files.iter().map(|(name, _)| name.len()).max().unwrap_or_default().max("task".len());
     if !args.json {
-        println!("{:<width$}  documents  queries  nDCG@10     MRR   R@10  R@100", "task");
+        println!("{:<width$}  documents  queries  retrieved  nDCG@10     MRR    R@10   R@100", "task");
     }
     for (name, [corpus, queries, qrels]) in files {
         let task = Task::read(&corpus, &queries, &qrels)?;
@@ -121,6 +129,8 @@ fn warn_of_skipped(name: &str, task: &Task) {
 fn line(result: &TaskResult, width: usize) -> String {
     let mut text = format!("{:<width$}  {:>9}  {:>7}", result.task, result.n_documents, result.n_queries);
     let Scores { ndcg_at_10, mrr, recall_at_10, recall_at_100, .. } = result.scores;
+    // The order of retrieval first: what re-scoring adds to it stands beside it.
+    let _ = write!(text, "     {:.4}   ", result.retrieval.ndcg_at_10);
     for value in [ndcg_at_10, mrr, recall_at_10, recall_at_100] {
         let _ = write!(text, "  {value:.4}");
     }
@@ -149,12 +159,16 @@ async fn evaluate(settings: &Settings, args: &EvaluateArgs, encoder: Arc<Encoder
             anyhow::Ok(answers)
         });
     }
-    let mut scores = Vec::with_capacity(judged.len());
+    let (mut scores, mut of_retrieval) = (Vec::with_capacity(judged.len()), Vec::with_capacity(judged.len()));
     while let Some(answers) = workers.join_next().await {
-        scores.extend(answers??.iter().map(|(ranked, query)| Scores::of(ranked, &task.judgments[query])));
+        for (Ranked { retrieved, rescored }, query) in answers?? {
+            let judged = &task.judgments[&query];
+            scores.push(Scores::of(&rescored, judged));
+            of_retrieval.push(Scores::of(&retrieved, judged));
+        }
     }
     let n_queries = scores.len();
-    Ok(TaskResult { task: name, n_documents, n_queries, scores: Scores::mean(scores) })
+    Ok(TaskResult { task: name, n_documents, n_queries, retrieval: Scores::mean(of_retrieval), scores: Scores::mean(scores) })
 }
 
 /// Settings with one collection, in a folder that goes away.
@@ -163,14 +177,16 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
     settings.storage.data_dir = dir.to_owned();
     settings.storage.rebuild_after_changes = usize::MAX;
     settings.limits.max_batch_documents = usize::MAX;
-    settings.limits.max_limit = settings.limits.max_limit.max(DEPTH);
+    settings.limits.max_limit = settings.limits.max_limit.max(CANDIDATES);
     let fields = serde_json::from_value(json!({"title": {"type": "text"}, "text": {"type": "text"}})).expect("good fields");
+    let weights = Weights::from([(Feature::Dot, 1.0), (Feature::TextOverlap, args.text_overlap)]);
+    let profiles = Profiles::of(DEFAULT_PROFILE, FROM_TEXT, weights);
     let corpus = CollectionSettings {
         template: args.template.clone(),
         query_prompt: args.query_prompt.clone(),
         document_prompt: args.document_prompt.clone(),
         fields,
-        profiles: Default::default(),
+        profiles,
     };
     settings.collections = [(collection.clone(), corpus)].into();
     settings
@@ -188,20 +204,28 @@ async fn fill(app: &App, collection: &CollectionName, name: &str, task: &Task) -
     Ok(())
 }
 
-/// The ids of a query's hits, best first.
-async fn ranked(app: &App, collection: &CollectionName, text: String, exact: bool) -> Result<Vec<String>> {
+/// Ids, best first, at most [`DEPTH`].
+struct Ranked {
+    retrieved: Vec<String>,
+    rescored: Vec<String>,
+}
+
+async fn ranked(app: &App, collection: &CollectionName, text: String, exact: bool) -> Result<Ranked> {
     let request = QueryRequest {
         collection: collection.clone(),
         query: Query::Text(text),
         filter: None,
-        limit: DEPTH,
-        candidates: None,
+        limit: CANDIDATES,
+        candidates: Some(CANDIDATES),
         ef_search: None,
         exact,
         profile: None,
         fields: Some(Vec::new()),
         explain: false,
     };
-    let response = app.query.search(request).await?;
-    Ok(response.hits.into_iter().map(|hit| hit.id.to_string()).collect())
+    let mut hits = app.query.search(request).await?.hits;
+    let ids = |hits: &[Hit]| hits.iter().take(DEPTH).map(|hit| hit.id.to_string()).collect();
+    let rescored = ids(&hits);
+    hits.sort_by(|a, b| b.retrieval_score.total_cmp(&a.retrieval_score));
+    Ok(Ranked { retrieved: ids(&hits), rescored })
 }

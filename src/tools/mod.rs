@@ -3,6 +3,7 @@
 //! | module | duty |
 //! |---|---|
 //! | `serve` | from settings to a listening server and its graceful end |
+//! | `fetch` | what the settings need and the user has not brought |
 //! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
 //! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
 //! | `search` | a search as a table people can read |
@@ -14,6 +15,7 @@
 pub mod demo;
 pub mod demo_corpus;
 pub mod evaluate;
+pub mod fetch;
 pub mod inspect;
 pub mod judgments;
 pub mod measures;

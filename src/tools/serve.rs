@@ -3,21 +3,63 @@
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
+use crate::http::{self, Gate};
 
-/// Opens everything and serves until the process is told to end. `ready` is called once the server answers.
+/// Opens everything and serves until the process is told to end.
 ///
 /// # Errors
 /// An address that is taken, a model or a collection that cannot be opened.
-pub fn run(settings: &Settings, ready: impl FnOnce(&str)) -> Result<()> {
-    let runtime = runtime()?;
-    // Listening first: a taken port should be known before seconds are spent on opening.
-    let listener = listen(&runtime, settings)?;
+pub fn run(settings: &Settings) -> Result<()> {
+    let server = Server::start(settings)?;
     let app = App::open(settings, Access::Serve)?;
-    serve(&runtime, listener, app, ready)
+    server.serve(app, |_| {})
+}
+
+/// A server that answers already: 503, until it gets its application.
+#[derive(Debug)]
+pub struct Server {
+    pub runtime: Runtime,
+    address: String,
+    gate: Gate,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+impl Server {
+    /// Takes the configured address, before seconds are spent on anything else.
+    ///
+    /// # Errors
+    /// The address is taken or not ours.
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let runtime = runtime()?;
+        let address = settings.http.listen;
+        let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| {
+            format!("cannot listen on {address}: another program may have it; choose another with --listen 127.0.0.1:7701")
+        })?;
+        let address = listener.local_addr()?.to_string();
+        let gate = Gate::default();
+        let served = runtime.spawn(http::serve(listener, gate.clone(), told_to_end(gate.clone())));
+        Ok(Self { runtime, address, gate, served })
+    }
+
+    /// Serves an application until the process is told to end; requests under way are answered first. `ready` is called
+    /// with the address once the server is.
+    ///
+    /// # Errors
+    /// The listener broke.
+    pub fn serve(self, app: App, ready: impl FnOnce(&str)) -> Result<()> {
+        let model = app.catalog.model().clone();
+        self.gate.open(app.into_router());
+        tracing::info!(address = self.address, model = model.name, provider = model.provider, "serving");
+        ready(&self.address);
+        self.runtime.block_on(self.served)??;
+        tracing::info!("ended");
+        Ok(())
+    }
 }
 
 /// The threads that serve HTTP; encoding, searching and building have their own.
@@ -28,33 +70,11 @@ pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the threads that serve HTTP")
 }
 
-/// Takes the configured address.
-///
-/// # Errors
-/// The address is taken or not ours.
-pub fn listen(runtime: &Runtime, settings: &Settings) -> Result<TcpListener> {
-    let address = settings.http.listen;
-    runtime
-        .block_on(TcpListener::bind(address))
-        .with_context(|| format!("cannot listen on {address}: another program may have it; choose another with --listen 127.0.0.1:7701"))
-}
+/// What a shell reports of a process that Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
 
-/// Serves an open application until the process is told to end; requests under way are answered first.
-///
-/// # Errors
-/// The listener broke.
-pub fn serve(runtime: &Runtime, listener: TcpListener, app: App, ready: impl FnOnce(&str)) -> Result<()> {
-    let address = listener.local_addr()?.to_string();
-    let model = app.catalog.model().clone();
-    tracing::info!(address, model = model.name, provider = model.provider, "serving");
-    ready(&address);
-    runtime.block_on(async move { crate::http::serve(listener, app.into_router(), told_to_end()).await })?;
-    tracing::info!("ended");
-    Ok(())
-}
-
-/// Ctrl-C, or SIGTERM where there is such a thing.
-async fn told_to_end() {
+/// Ctrl-C, or SIGTERM where there is such a thing. Before the server is ready there is nothing to drain, and what was written is durable.
+async fn told_to_end(gate: Gate) {
     let interrupt = async { tokio::signal::ctrl_c().await.unwrap_or_else(|_| tracing::warn!("cannot listen for Ctrl-C")) };
     #[cfg(unix)]
     let terminate = async {
@@ -66,4 +86,8 @@ async fn told_to_end() {
     #[cfg(not(unix))]
     let terminate = std::future::pending::<()>();
     tokio::select! { () = interrupt => {}, () = terminate => {} }
+    if !gate.is_open() {
+        eprintln!("ended before it was ready");
+        std::process::exit(INTERRUPTED);
+    }
 }

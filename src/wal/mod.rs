@@ -41,7 +41,7 @@ use crate::storage::StorageError;
 pub enum WalError {
     #[error(transparent)]
     Storage(#[from] StorageError),
-    #[error("the log {} is damaged at byte {offset}: {reason}. Restore it from a backup; to go on without the changes from there on, cut the file at that byte", path.display())]
+    #[error("the log {} is damaged at byte {offset}: {reason}. Restore it from a backup; to go on without the changes from there on, cut the file at that byte and move later log files away", path.display())]
     Corrupt { path: PathBuf, offset: u64, reason: String },
     #[error("the log {} holds changes from {found}, but {expected} should come next: a log file is missing. Restore it from a backup", path.display())]
     Gap { path: PathBuf, expected: SeqNo, found: SeqNo },

@@ -30,19 +30,25 @@ pub struct Replay {
 pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Batch)) -> Result<Replay, WalError> {
     let mut next = covered.next();
     let mut torn_bytes = 0;
+    let mut end_of_last = None;
     let files = log_files(dir)?;
     for (i, (first_seqno, path)) in files.iter().enumerate() {
         let is_last = i + 1 == files.len();
         let Some(bytes) = storage::read_file(path)? else { continue };
         let damaged = |offset: usize, reason: String| WalError::Corrupt { path: path.clone(), offset: offset as u64, reason };
-        if bytes.len() < FILE_HEADER_BYTES && is_last {
-            // The process ended while it was creating the file: nothing can have been appended.
+        if is_last && is_unborn(&bytes) {
             torn_bytes += bytes.len() as u64;
+            if repair {
+                storage::remove_file(path)?;
+            }
             continue;
         }
         check_file_header(&bytes, *first_seqno).map_err(|reason| damaged(0, reason))?;
         if first_seqno.0 > next.0 {
             return Err(WalError::Gap { path: path.clone(), expected: next, found: *first_seqno });
+        }
+        if end_of_last.is_some_and(|end| *first_seqno != end) {
+            return Err(damaged(0, format!("it begins with change {first_seqno}, but the file before it ends elsewhere")));
         }
         let mut expected = *first_seqno;
         let mut at = FILE_HEADER_BYTES;
@@ -71,8 +77,14 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Ba
                 Frame::Damaged(reason) => return Err(damaged(at, reason)),
             }
         }
+        end_of_last = Some(expected);
     }
     Ok(Replay { next_seqno: next, torn_bytes })
+}
+
+/// The process, or the power, ended while the file was being created: nothing can have been appended.
+fn is_unborn(bytes: &[u8]) -> bool {
+    bytes.len() < FILE_HEADER_BYTES || bytes.iter().all(|&b| b == 0)
 }
 
 fn cut(path: &Path, len: usize) -> Result<(), StorageError> {
@@ -156,6 +168,27 @@ mod tests {
         writer.trim(SeqNo(6), SeqNo(7)).unwrap();
         assert_eq!(collect(dir.path(), 6, false).unwrap(), (vec![], Replay { next_seqno: SeqNo(7), torn_bytes: 0 }));
         assert_eq!(storage::list_dir(dir.path()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn two_files_never_hold_the_same_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[1, 3]);
+        write(dir.path(), &[3]);
+        assert!(matches!(collect(dir.path(), 0, true), Err(WalError::Corrupt { .. })));
+    }
+
+    #[test]
+    fn a_file_that_was_only_being_created_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[1]);
+        for bytes in [&[][..], &[b'K'; 5], &[0; FILE_HEADER_BYTES], &[0; 4_096]] {
+            let unborn = dir.path().join("00000000000000000003.log");
+            std::fs::write(&unborn, bytes).unwrap();
+            let (seen, replay) = collect(dir.path(), 0, true).unwrap();
+            assert_eq!((seen, replay.next_seqno), (vec![1], SeqNo(3)));
+            assert!(!unborn.exists());
+        }
     }
 
     #[test]

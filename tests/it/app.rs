@@ -7,7 +7,7 @@ use kindred::app::{App, AppError};
 use kindred::collection::Access;
 use kindred::config::{Settings, Sources};
 use kindred::encoder::{Encoder, assets};
-use kindred::http;
+use kindred::http::{self, Gate};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -98,7 +98,9 @@ impl TestApp {
         let address = listener.local_addr().unwrap().to_string();
         let (end, ended) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
-            http::serve(listener, app.into_router(), async { drop(ended.await) }).await.unwrap();
+            let gate = Gate::default();
+            gate.open(app.into_router());
+            http::serve(listener, gate, async { drop(ended.await) }).await.unwrap();
         });
         Self { address, dir, client: Client::builder().no_proxy().build().unwrap(), end: Some(end), served }
     }

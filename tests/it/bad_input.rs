@@ -15,7 +15,9 @@ async fn searches_that_cannot_be_read_are_400() {
     raw(&app, "{\"query\": ").await.fails(400, "malformed", Some("query"), "EOF");
     raw(&app, "").await.fails(400, "malformed", None, "EOF");
     raw(&app, "{\"query\": {\"text\": \"x\"}} {}").await.fails(400, "malformed", None, "more behind");
-    raw(&app, vec![0xff, 0xfe]).await.fails(400, "malformed", None, "cannot be read");
+    raw(&app, vec![0xff, 0xfe]).await.fails(400, "malformed", None, "JSON object");
+    raw(&app, "[{\"text\": \"nurse\"}]").await.fails(400, "malformed", None, "JSON object");
+    raw(&app, "{\"query\": \"nurse\"}").await.fails(400, "malformed", Some("query"), "night nurse");
     raw(&app, "{\"query\": {\"vector\": [NaN]}}").await.fails(400, "malformed", Some("query.vector[0]"), "expected value");
     raw(&app, "{\"query\": {\"vector\": [1e39]}}").await.fails(400, "malformed", Some("query.vector[0]"), "out of range");
     raw(&app, "{\"query\": {\"vector\": [1e999]}}").await.fails(400, "malformed", Some("query.vector[0]"), "out of range");
@@ -51,6 +53,9 @@ async fn values_that_cannot_be_accepted_are_422() {
         (of_length(3, 1.0), "query.vector", "384"),
         (of_length(0, 1.0), "query.vector", "384"),
         (of_length(384, 0.0), "query.vector", "length zero"),
+        (json!({"query": {"text": "x"}, "profile": "stale"}), "profile", "default"),
+        (json!({"query": {"text": "x"}, "fields": vec!["x"; 257]}), "fields", "256"),
+        (json!({"query": {"id": ""}}), "query.id", "512 bytes"),
         (json!({"query": {"text": "x"}, "limit": 0}), "limit", "1 to 1000"),
         (json!({"query": {"text": "x"}, "limit": 1001}), "limit", "1 to 1000"),
         (json!({"query": {"text": "x"}, "candidates": 0}), "candidates", "1 to"),
@@ -67,18 +72,19 @@ async fn values_that_cannot_be_accepted_are_422() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_is_404() {
     let app = TestApp::start().await;
-    app.search("cats", json!({"query": {"text": "x"}})).await.fails(404, "not_found", None, "jobs, members");
+    app.search("cats", json!({"query": {"text": "x"}})).await.fails(404, "not_found", Some("collection"), "jobs, members");
     app.search("..%2f..%2fetc", json!({"query": {"text": "x"}})).await.fails(404, "not_found", Some("collection"), "not allowed");
-    app.search("jobs", json!({"query": {"id": "nobody"}})).await.fails(404, "not_found", Some("id"), "nobody");
-    app.search("jobs", json!({"query": {"text": "x"}, "profile": "stale"})).await.fails(404, "not_found", Some("profile"), "default");
+    app.search("jobs", json!({"query": {"id": "nobody"}})).await.fails(404, "not_found", Some("query.id"), "nobody");
+    app.search("jobs", json!({"query": {"id": 7}})).await.fails(404, "not_found", Some("query.id"), "7");
+    app.get("/v1/collections/%ff").await.fails(400, "malformed", None, "path");
     app.post("/v1/match", json!({"from": {"collection": "members", "id": "m0"}, "to": "jobs"})).await.fails(
         404,
         "not_found",
-        Some("id"),
+        Some("from.id"),
         "m0",
     );
     app.get("/v1/collections/jobs/documents/none").await.fails(404, "not_found", Some("id"), "none");
-    app.delete("/v1/collections/cats").await.fails(404, "not_found", None, "cats");
+    app.delete("/v1/collections/cats").await.fails(404, "not_found", Some("collection"), "cats");
     app.get("/v2/anything").await.fails(404, "not_found", None, "openapi.json");
     app.delete("/v1/info").await.fails(405, "method_not_allowed", None, "openapi.json");
 }
@@ -147,7 +153,7 @@ async fn batches_that_hold_nothing_or_too_much_are_refused_whole() {
     app.put(path, json!([])).await.fails(400, "malformed", None, "no documents");
     app.call(Method::PUT, path, "\n \n").await.fails(400, "malformed", None, "no documents");
     app.call(Method::PUT, path, "[{\"id\": 1}, ").await.fails(400, "malformed", None, "array");
-    app.put("/v1/collections/cats/documents", jobs()).await.fails(404, "not_found", None, "cats");
+    app.put("/v1/collections/cats/documents", jobs()).await.fails(404, "not_found", Some("collection"), "cats");
     assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 0);
 }
 

@@ -84,7 +84,9 @@ fn evaluate_prints_the_measures() {
 fn failures_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     for (args, code, word) in [
-        (&["search", "cats", "x"][..], 1, "there is no collection"),
+        (&["search", "cats", "x"][..], 1, "there is no data folder at index_data"),
+        (&["rebuild", "cats"], 1, "there are jobs, members"),
+        (&["search", "cats", "x"], 1, "PUT /v1/collections/cats"),
         (&["search", "Cats", "x"], 2, "not allowed"),
         (&["search", "jobs", "x", "--filter", "{"], 1, "--filter is not valid JSON"),
         (&["ingest", "jobs", "none.jsonl"], 1, "none.jsonl"),

@@ -19,7 +19,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("http", &["ingest", "pipeline", "domain", "error", "telemetry"]),
     ("config", &["collection", "encoder", "index", "pipeline", "rescore", "domain", "error"]),
     ("app", &["config", "http", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),
-    ("tools", &["app", "config", "http", "ingest", "pipeline", "collection", "encoder", "domain", "error", "storage", "telemetry"]),
+    (
+        "tools",
+        &["app", "config", "http", "ingest", "pipeline", "collection", "encoder", "rescore", "domain", "error", "storage", "telemetry"],
+    ),
 ];
 
 /// Where a crate may be named.

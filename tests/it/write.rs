@@ -69,7 +69,7 @@ async fn collections_are_made_and_deleted() {
     assert_eq!(names, ["jobs", "members", "posts"]);
     app.put("/v1/collections/posts/documents", json!([{"id": "a", "title": "x", "salary_min": 3}])).await.ok();
     app.delete("/v1/collections/posts").await.ok();
-    app.get("/v1/collections/posts").await.fails(404, "not_found", None, "posts");
+    app.get("/v1/collections/posts").await.fails(404, "not_found", Some("collection"), "posts");
     app.put("/v1/collections/jobs/documents", jobs()).await.ok();
     app.delete("/v1/collections/jobs").await.ok();
     assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 0, "one of the configuration is there again, empty");

