@@ -54,7 +54,7 @@ pub struct EvaluateArgs {
     #[arg(long, default_value = "")]
     document_prompt: String,
     /// Weight of text_overlap in the re-scoring; 0 leaves the order of retrieval
-    #[arg(long, default_value_t = 0.25)]
+    #[arg(long, default_value_t = 0.3)]
     text_overlap: f64,
     /// Compare with every document instead of walking the graph
     #[arg(long)]
