@@ -114,8 +114,12 @@ impl Template {
                 match part {
                     TemplatePart::Literal(literal) => filled.push_str(literal),
                     TemplatePart::Field(path) => {
-                        let values =
-                            leaves(fields, path).filter_map(as_words).filter(|w| !w.trim().is_empty()).collect::<Vec<_>>().join(", ");
+                        let values = leaves(fields, path)
+                            .into_iter()
+                            .filter_map(as_words)
+                            .filter(|w| !w.trim().is_empty())
+                            .collect::<Vec<_>>()
+                            .join(", ");
                         has_field = true;
                         has_value |= !values.is_empty();
                         filled.push_str(&values);
@@ -143,7 +147,7 @@ fn as_words(leaf: &Json) -> Option<String> {
 }
 
 /// The values at a dotted path, arrays opened at every step. A key that holds the dots itself is found too.
-fn leaves<'a>(fields: &'a Map<String, Json>, path: &[impl AsRef<str>]) -> Box<dyn Iterator<Item = &'a Json> + 'a> {
+fn leaves<'a>(fields: &'a Map<String, Json>, path: &[impl AsRef<str>]) -> Vec<&'a Json> {
     fn walk<'a>(json: &'a Json, path: &[&str], found: &mut Vec<&'a Json>) {
         match (json, path) {
             (Json::Array(items), _) => items.iter().for_each(|item| walk(item, path, found)),
@@ -165,7 +169,7 @@ fn leaves<'a>(fields: &'a Map<String, Json>, path: &[impl AsRef<str>]) -> Box<dy
     } else if let Some(first) = fields.get(path[0]) {
         walk(first, &path[1..], &mut found);
     }
-    Box::new(found.into_iter())
+    found
 }
 
 /// The typed values of all fields that the schema keeps; other fields of the schema are checked as well.
@@ -173,7 +177,7 @@ fn extract(fields: &Map<String, Json>, schema: &Schema) -> Result<Attributes, Do
     let mut attributes = Attributes::default();
     for (id, name, spec) in schema.fields() {
         let path: Vec<&str> = name.split('.').collect();
-        let values = leaves(fields, &path).filter(|leaf| !leaf.is_null());
+        let values = leaves(fields, &path).into_iter().filter(|leaf| !leaf.is_null());
         if let Some(value) = typed(values, name, spec.field_type)?.filter(|_| schema.keeps(id)) {
             attributes.push(id, value);
         }
@@ -193,8 +197,7 @@ fn typed<'a>(values: impl Iterator<Item = &'a Json>, name: &str, field_type: Fie
             .collect()
     }
     let value = match field_type {
-        FieldType::Text => Value::Words(all(values, name, "a string", |j| j.as_str().map(str::to_owned))?),
-        FieldType::Keyword => Value::Words(all(values, name, "a string", |j| j.as_str().map(str::to_owned))?),
+        FieldType::Text | FieldType::Keyword => Value::Words(all(values, name, "a string", |j| j.as_str().map(str::to_owned))?),
         FieldType::Number => Value::Numbers(all(values, name, "a finite number", |j| j.as_f64().filter(|n| n.is_finite()))?),
         FieldType::Time => Value::Numbers(all(values, name, "an RFC 3339 time or a date", |j| j.as_str().and_then(parse_time_us))?),
         FieldType::Bool => Value::Bools(all(values, name, "true or false", Json::as_bool)?),

@@ -157,7 +157,7 @@ pub async fn match_documents(
 ) -> Result<Json<QueryResponse>, ApiError> {
     let MatchBody { from, to, filter, limit, candidates, ef_search, exact, profile, fields, explain } = body;
     let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
-    services.catalog.get(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
+    services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
     let collection = existing(&to).map_err(|e| e.about("to"))?;
     let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };

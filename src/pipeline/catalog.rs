@@ -65,6 +65,20 @@ impl Catalog {
         self.collections.all().iter().map(|c| describe(c)).collect()
     }
 
+    /// Whether there is a collection of that name, without describing it.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`] when there is none.
+    pub fn require(&self, name: &CollectionName) -> Result<(), PipelineError> {
+        self.collections.get(name)?;
+        Ok(())
+    }
+
+    /// How many collections there are.
+    pub fn count(&self) -> usize {
+        self.collections.all().len()
+    }
+
     /// One collection.
     ///
     /// # Errors

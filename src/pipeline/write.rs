@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::{Limits, PipelineError, RebuildPipeline};
-use crate::collection::{Collection, Collections, FoundDocument, Searcher, StoredChange};
+use crate::collection::{Collection, Collections, Searcher, StoredChange};
 use crate::domain::{CollectionName, Document, DocumentError, DocumentId, SeqNo};
 use crate::encoder::Encoder;
 use crate::error::ErrorKind;
@@ -225,11 +225,7 @@ fn compare(searcher: &Searcher, document: &Document, fields: &str) -> Existing {
         return Existing::Same;
     }
     let text = serde_json::from_str(stored).map(|fields| searcher.meaning().template.render(&fields)).unwrap_or_default();
-    Existing::Other((text == document.text).then(|| embedding_of(searcher, &found)))
-}
-
-fn embedding_of(searcher: &Searcher, found: &FoundDocument) -> Vec<f32> {
-    searcher.embedding(found).to_vec()
+    Existing::Other((text == document.text).then(|| searcher.embedding(&found).to_vec()))
 }
 
 /// Runs work that waits for the disk or takes long away from the threads that serve HTTP.
