@@ -35,7 +35,7 @@ impl Documents {
     pub fn open(dir: &Path, n_rows: usize) -> Result<Self, StorageError> {
         let file = SectionFile::open(&dir.join(DOCUMENTS_FILE), KIND, VERSION, 4)?;
         for section in [0, 2] {
-            let n = file.numbers::<u64>(section)?.len();
+            let n = file.count::<u64>(section)?;
             if n != n_rows {
                 return Err(file.corrupt(format!("it has {n} rows instead of {n_rows}")));
             }
@@ -54,14 +54,23 @@ impl Documents {
         std::str::from_utf8(self.blob(2, row)?).map_err(|e| self.file.corrupt(format!("the fields of row {row}: {e}")))
     }
 
+    /// Checks all of the file.
+    pub fn verify(&self) -> Result<(), StorageError> {
+        self.file.verify()
+    }
+
     fn blob(&self, section: usize, row: u32) -> Result<&[u8], StorageError> {
-        let ends = self.file.numbers::<u64>(section)?;
         let row = row as usize;
-        let start = if row == 0 { 0 } else { ends[row - 1] };
-        // The checksum says that this is what was written; the bounds hold whoever wrote it.
-        let range = usize::try_from(start).ok().zip(usize::try_from(ends[row]).ok()).map(|(start, end)| start..end);
-        let blob = range.and_then(|range| self.file.bytes(section + 1).get(range));
-        blob.ok_or_else(|| self.file.corrupt(format!("row {row} lies outside of it")))
+        let (start, end) = match row.checked_sub(1) {
+            None => (0, self.file.numbers_at::<u64>(section, 0, 1)?[0]),
+            Some(before) => {
+                let ends = self.file.numbers_at::<u64>(section, before, 2)?;
+                (ends[0], ends[1])
+            }
+        };
+        // The checksums say that this is what was written; the bounds hold whoever wrote it.
+        let [start, end] = [start, end].map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        self.file.slice(section + 1, start..end)
     }
 }
 
@@ -74,4 +83,32 @@ fn write_blobs<'a>(writer: &mut SectionWriter, blobs: impl Iterator<Item = &'a [
     }
     writer.begin()?;
     blobs.into_iter().try_for_each(|blob| writer.write(blob))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_chunk_spoils_its_own_rows_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let fields: Vec<String> = (0..3_000).map(|row| format!("{{\"n\":{row},\"text\":\"{}\"}}", "x".repeat(row % 90))).collect();
+        Documents::write(dir.path(), &vec![Attributes::default(); fields.len()], &fields).unwrap();
+        let documents = Documents::open(dir.path(), fields.len()).unwrap();
+        assert!((0..3_000).all(|row| documents.fields(row).unwrap() == fields[row as usize]));
+        assert!(documents.fields(3_000).is_err() && documents.attributes(u32::MAX).is_err());
+        let path = dir.path().join(DOCUMENTS_FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // Near the end of the last section, the fields' texts.
+        let at = bytes.len() - 1_000;
+        bytes[at] ^= 1;
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        let documents = Documents::open(dir.path(), fields.len()).unwrap();
+        let sound = (0..3_000).filter(|&row| documents.fields(row).is_ok_and(|found| found == fields[row as usize])).count();
+        let refused = (0..3_000).filter(|&row| documents.fields(row).is_err()).count();
+        assert!(sound > 0 && refused > 0 && sound + refused == 3_000, "{sound} sound, {refused} refused");
+        assert!((0..3_000).all(|row| documents.attributes(row).is_ok()), "they lie elsewhere");
+        assert!(documents.verify().is_err());
+    }
 }

@@ -81,16 +81,24 @@ impl Generation {
         Ok(generation)
     }
 
-    /// Opens what was built, which checks every checksum, and compares it with what should be in it.
+    /// Opens what was built, reads all of it back, and compares it with what should be in it.
     fn verified(name: &CollectionName, dir: &Path, id: GenerationId, contents: &Contents) -> Result<Self, CollectionError> {
         let generation = Self::open(dir)?;
+        generation.verify()?;
         let failed = |reason: String| CollectionError::Verification { name: name.to_string(), generation: id.0, reason };
         for (row, id) in contents.ids.iter().enumerate() {
-            if generation.ids.row(id.as_str()) != Some(row as u32) {
+            if generation.ids.row(id.as_str())? != Some(row as u32) {
                 return Err(failed(format!("document {id} is not in row {row}")));
             }
         }
         Ok(generation)
+    }
+
+    /// Checks every byte of every file. Opening has read the whole manifest and no more than a little of the others.
+    pub fn verify(&self) -> Result<(), CollectionError> {
+        self.index.verify()?;
+        self.ids.verify()?;
+        Ok(self.documents.verify()?)
     }
 
     /// Makes this generation the one that is opened from now on.

@@ -79,7 +79,7 @@ pub(super) struct Manifest {
     pub files: Vec<FileEntry>,
 }
 
-/// One file of a generation. The checksum covers the file's header and, through it, all of its sections.
+/// One file of a generation. The checksum covers the file's header and, through it, the checksums of all that is in it.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(super) struct FileEntry {
     pub name: String,
@@ -123,7 +123,7 @@ impl Manifest {
         let path = dir.join(MANIFEST_FILE);
         let file = SectionFile::open(&path, KIND, FORMAT_VERSION, 1)?;
         let (manifest, _): (Self, usize) =
-            bincode::decode_from_slice(file.bytes(0), bincode::config::standard().with_limit::<{ 16 << 20 }>())
+            bincode::decode_from_slice(file.bytes(0)?, bincode::config::standard().with_limit::<{ 16 << 20 }>())
                 .map_err(|e| file.corrupt(e.to_string()))?;
         for entry in &manifest.files {
             let path = dir.join(&entry.name);

@@ -198,7 +198,7 @@ impl Collection {
     /// Makes changes durable and visible to the next search. Returns the seqno of the last one.
     ///
     /// # Errors
-    /// [`CollectionError::Wal`]: nothing of the batch has been applied.
+    /// [`CollectionError::Wal`], [`CollectionError::Index`]: nothing of the batch has been applied.
     pub fn apply(&self, changes: Vec<StoredChange>) -> Result<SeqNo, CollectionError> {
         let mut writer = self.lock_writer()?;
         if changes.is_empty() {
@@ -207,11 +207,12 @@ impl Collection {
         let operations: Vec<Operation> = changes.into_iter().map(Operation::from).collect();
         let batch = Batch { first_seqno: writer.next_seqno, operations };
         let next_seqno = batch.next_seqno();
+        let before = self.searcher.load();
+        let replaced = before.replaced_by(&batch)?;
         writer.wal.append(&batch)?;
         writer.next_seqno = next_seqno;
         let last = SeqNo(next_seqno.0 - 1);
-        let searcher = self.searcher.load().with_batch(batch, last);
-        self.searcher.store(Arc::new(searcher));
+        self.searcher.store(Arc::new(before.with_batch(batch, last, &replaced)));
         Ok(last)
     }
 
@@ -234,10 +235,11 @@ impl Collection {
         };
         drop(self.lock_writer()?);
         Generation::remove_others(&self.dir)?;
-        let generation = Generation::build(&self.name, &self.dir, contents, pinned.seqno(), params, progress)?;
+        let generation = Arc::new(Generation::build(&self.name, &self.dir, contents, pinned.seqno(), params, progress)?);
         let mut writer = self.lock_writer()?;
+        // What can fail comes before the new generation is current, on disk and in memory.
+        let searcher = self.searcher.load().with_base(&self.name, Arc::clone(&generation))?;
         generation.make_current(&self.dir)?;
-        let searcher = self.searcher.load().with_base(&self.name, Arc::new(generation))?;
         self.searcher.store(Arc::new(searcher));
         // The new generation serves. What can fail from here on is tidying up, which the next rebuild does again.
         let next_seqno = writer.next_seqno;

@@ -11,7 +11,7 @@ use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
 use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, SeqNo, Strategy};
 use crate::index::{SearchRequest, StrategyChoice, dot};
-use crate::wal::{Batch, StoredDocument};
+use crate::wal::{Batch, Operation, StoredDocument};
 
 /// A collection as it was after one change; it never changes.
 #[derive(Debug)]
@@ -64,30 +64,34 @@ impl Searcher {
         let meaning = Arc::new(Meaning::of(name, &description.definition)?);
         let mut searcher =
             Self { description: Arc::new(description), meaning, base, delta, tombstones: RoaringBitmap::new(), n_documents: 0, seqno };
-        searcher.tombstones = searcher.replaced(searcher.delta.ids());
+        searcher.tombstones = searcher.replaced(searcher.delta.ids())?;
         searcher.count();
         Ok(searcher)
     }
 
-    /// This snapshot after a batch.
-    pub(super) fn with_batch(&self, batch: Batch, last: SeqNo) -> Self {
+    /// This snapshot after a batch, which replaces or deletes these rows of the base ([`Self::replaced_by`]).
+    pub(super) fn with_batch(&self, batch: Batch, last: SeqNo, replaced: &RoaringBitmap) -> Self {
         let mut delta = Delta::clone(&self.delta);
-        let before = batch.operations.iter().map(|operation| match operation {
-            crate::wal::Operation::Upsert { id, .. } | crate::wal::Operation::Delete { id } => id,
-        });
-        let tombstones = &self.tombstones | self.replaced(before);
         delta.apply(batch);
         let mut searcher = Self {
             description: Arc::clone(&self.description),
             meaning: Arc::clone(&self.meaning),
             base: self.base.clone(),
             delta: Arc::new(delta),
-            tombstones,
+            tombstones: &self.tombstones | replaced,
             n_documents: 0,
             seqno: last,
         };
         searcher.count();
         searcher
+    }
+
+    /// The rows of the base that a batch replaces or deletes. It is asked before the log is written: a base whose ids cannot be
+    /// read must not come to hold a document beside its successor.
+    pub(super) fn replaced_by(&self, batch: &Batch) -> Result<RoaringBitmap, CollectionError> {
+        self.replaced(batch.operations.iter().map(|operation| match operation {
+            Operation::Upsert { id, .. } | Operation::Delete { id } => id,
+        }))
     }
 
     /// This snapshot on a new base, without the changes that the base has.
@@ -96,9 +100,9 @@ impl Searcher {
         Self::new(name, base.description().clone(), Some(base), delta, self.seqno)
     }
 
-    fn replaced<'a>(&self, ids: impl Iterator<Item = &'a DocumentId>) -> RoaringBitmap {
-        let Some(base) = &self.base else { return RoaringBitmap::new() };
-        ids.filter_map(|id| base.ids.row(id.as_str())).collect()
+    fn replaced<'a>(&self, ids: impl Iterator<Item = &'a DocumentId>) -> Result<RoaringBitmap, CollectionError> {
+        let Some(base) = &self.base else { return Ok(RoaringBitmap::new()) };
+        Ok(ids.filter_map(|id| base.ids.row(id.as_str()).transpose()).collect::<Result<_, _>>()?)
     }
 
     fn count(&mut self) {
@@ -152,12 +156,20 @@ impl Searcher {
     }
 
     /// The document with this id.
-    pub fn get(&self, id: &DocumentId) -> Option<FoundDocument> {
+    ///
+    /// # Errors
+    /// [`CollectionError::Index`] when the ids are damaged: then nobody knows whether there is one.
+    pub fn get(&self, id: &DocumentId) -> Result<Option<FoundDocument>, CollectionError> {
         match self.delta.get(id) {
-            Some(State::Present(document)) => Some(FoundDocument::Delta(id.clone(), Arc::clone(document))),
-            Some(State::Deleted) => None,
-            None => self.base.as_ref()?.ids.row(id.as_str()).map(FoundDocument::Base),
+            Some(State::Present(document)) => Ok(Some(FoundDocument::Delta(id.clone(), Arc::clone(document)))),
+            Some(State::Deleted) => Ok(None),
+            None => Ok(self.row_in_base(id)?.map(FoundDocument::Base)),
         }
+    }
+
+    fn row_in_base(&self, id: &DocumentId) -> Result<Option<u32>, CollectionError> {
+        let Some(base) = &self.base else { return Ok(None) };
+        Ok(base.ids.row(id.as_str())?)
     }
 
     /// The best candidates, best first: always as many as were asked for, or as there are matching documents.
@@ -168,7 +180,7 @@ impl Searcher {
         let mut plan = Plan { strategy: Strategy::Exact, n_matching: 0, n_documents: self.n_documents, ef_search: 0, n_distances: 0 };
         let mut found = Vec::new();
         if let Some(base) = &self.base {
-            let excluded = request.exclude.and_then(|id| base.ids.row(id.as_str()));
+            let excluded = request.exclude.map(|id| self.row_in_base(id)).transpose()?.flatten();
             let mut deleted = Cow::Borrowed(&self.tombstones);
             if let Some(row) = excluded.filter(|row| !self.tombstones.contains(*row)) {
                 deleted.to_mut().insert(row);
@@ -225,11 +237,19 @@ impl Searcher {
     }
 
     /// The embedding of a document of this snapshot: `[dims]`, unit length.
-    pub fn embedding<'a>(&'a self, document: &'a FoundDocument) -> &'a [f32] {
+    pub fn embedding<'a>(&'a self, document: &'a FoundDocument) -> Result<&'a [f32], CollectionError> {
         match document {
-            FoundDocument::Base(row) => self.base().index.vector(*row),
-            FoundDocument::Delta(_, document) => &document.embedding,
+            FoundDocument::Base(row) => Ok(self.base().index.vector(*row)?),
+            FoundDocument::Delta(_, document) => Ok(&document.embedding),
         }
+    }
+
+    /// Checks every byte of the generation. What has come since then was checked when it was read from the log.
+    ///
+    /// # Errors
+    /// [`CollectionError::Index`] and [`CollectionError::Storage`] name the file that is damaged, and where.
+    pub fn verify(&self) -> Result<(), CollectionError> {
+        self.base.as_ref().map_or(Ok(()), |base| base.verify())
     }
 
     /// All documents, for a rebuild: those of the base in their order, then the newer ones in the order of their ids.
@@ -255,7 +275,7 @@ impl Searcher {
             contents.ids.push(self.id(&document)?);
             contents.fields.push(self.fields(&document)?.to_owned());
             contents.attributes.push(self.attributes(&document)?.into_owned());
-            contents.vectors.extend_from_slice(self.embedding(&document));
+            contents.vectors.extend_from_slice(self.embedding(&document)?);
         }
         Ok(contents)
     }

@@ -97,11 +97,7 @@ impl AttributeFile {
         let mut columns = Vec::new();
         for (field, name, spec) in schema.fields().filter(|(_, _, spec)| spec.index) {
             let Some(shape) = Shape::of(spec.field_type) else { continue };
-            let of_name = |record: &&[u64; RECORD]| {
-                let start = record[0] as usize;
-                file.bytes(4).get(start..start.saturating_add(record[1] as usize)) == Some(name.as_bytes())
-            };
-            let record = records.iter().find(of_name).filter(|record| record[2] == shape as u64);
+            let record = find(&file, records, name)?.filter(|record| record[2] == shape as u64);
             let record = record.ok_or_else(|| IndexError::Column { field: name.to_owned() })?;
             let [_, _, _, n_items, numbers, rows, limits, n_several] = record.map(|x| x as usize);
             columns.push((field, Column { shape, n_items, numbers, rows, limits, n_several }));
@@ -114,27 +110,24 @@ impl AttributeFile {
     /// # Errors
     /// [`IndexError::NotIndexed`], [`IndexError::Storage`]; so for the two below.
     pub fn words(&self, field: FieldId) -> Result<Option<Words<'_>>, IndexError> {
-        let Some(column) = self.column(field, Shape::Words)? else { return Ok(None) };
-        let limits = self.slice(3, column.limits, column.n_items.saturating_mul(2).saturating_add(3))?;
-        let (words, bitmaps) = limits.split_at(column.n_items + 1);
-        let several = self.slice(2, column.rows, column.n_several)?;
-        let n_words = self.slice(2, column.rows.saturating_add(column.n_several), column.n_several)?;
-        Ok(Some(Words { attributes: self, words, bitmaps, several, n_words }))
+        let column = self.column(field, Shape::Words)?;
+        Ok(column.map(|column| Words { attributes: self, column }))
     }
 
     /// The numbers of a field.
     pub fn numbers(&self, field: FieldId) -> Result<Option<Numbers<'_>>, IndexError> {
         let Some(column) = self.column(field, Shape::Numbers)? else { return Ok(None) };
-        let (numbers, rows) = (self.slice(1, column.numbers, column.n_items)?, self.slice(2, column.rows, column.n_items)?);
+        let numbers = self.file.numbers_at(1, column.numbers, column.n_items)?;
+        let rows = self.file.numbers_at(2, column.rows, column.n_items)?;
         Ok(Some(Numbers { numbers, rows }))
     }
 
     /// The places of a field.
     pub fn places(&self, field: FieldId) -> Result<Option<Places<'_>>, IndexError> {
         let Some(column) = self.column(field, Shape::Places)? else { return Ok(None) };
-        let lats = self.slice(1, column.numbers, column.n_items)?;
-        let lons = self.slice(1, column.numbers.saturating_add(column.n_items), column.n_items)?;
-        let rows = self.slice(2, column.rows, column.n_items)?;
+        let lats = self.file.numbers_at(1, column.numbers, column.n_items)?;
+        let lons = self.file.numbers_at(1, column.numbers.saturating_add(column.n_items), column.n_items)?;
+        let rows = self.file.numbers_at(2, column.rows, column.n_items)?;
         Ok(Some(Places { lats, lons, rows }))
     }
 
@@ -146,10 +139,15 @@ impl AttributeFile {
         self.file.size_bytes()
     }
 
+    /// Checks all of the file.
+    pub fn verify(&self) -> Result<(), StorageError> {
+        self.file.verify()
+    }
+
     /// Refuses rows that do not exist.
     pub fn check_rows(&self, rows: RoaringBitmap) -> Result<RoaringBitmap, IndexError> {
         match rows.max() {
-            Some(row) if row >= self.n_rows => Err(self.corrupt(&format!("row {row}"))),
+            Some(row) if row >= self.n_rows => Err(self.file.corrupt(format!("it names row {row}, which does not exist")).into()),
             _ => Ok(rows),
         }
     }
@@ -159,20 +157,22 @@ impl AttributeFile {
         Ok(Some(self.columns[at].1).filter(|column| column.shape == shape))
     }
 
-    fn slice<T: bytemuck::AnyBitPattern>(&self, section: usize, start: usize, len: usize) -> Result<&[T], IndexError> {
-        let all = self.file.numbers::<T>(section)?;
-        all.get(start..start.saturating_add(len))
-            .ok_or_else(|| self.corrupt(&format!("items {start} to {start} + {len} of section {section}")))
+    /// The bytes between two of the limits in section 3.
+    fn bytes(&self, limit: usize) -> Result<&[u8], StorageError> {
+        let limits = self.file.numbers_at::<u64>(3, limit, 2)?;
+        self.file.slice(4, limits[0] as usize..limits[1] as usize)
     }
+}
 
-    fn bytes(&self, limits: &[u64], item: usize) -> Result<&[u8], IndexError> {
-        let range = limits[item] as usize..limits[item + 1] as usize;
-        self.file.bytes(4).get(range.clone()).ok_or_else(|| self.corrupt(&format!("bytes {range:?}")))
+/// The record of the column with a name.
+fn find<'a>(file: &SectionFile, records: &'a [[u64; RECORD]], name: &str) -> Result<Option<&'a [u64; RECORD]>, StorageError> {
+    for record in records {
+        let start = record[0] as usize;
+        if file.slice(4, start..start.saturating_add(record[1] as usize))? == name.as_bytes() {
+            return Ok(Some(record));
+        }
     }
-
-    fn corrupt(&self, what: &str) -> IndexError {
-        self.file.corrupt(format!("it names {what}, which it does not have")).into()
-    }
+    Ok(None)
 }
 
 /// The numbers of one field in ascending order, and the row of each.
@@ -190,27 +190,20 @@ pub(super) struct Places<'a> {
     pub rows: &'a [u32],
 }
 
-/// The words of one field.
+/// The words of one field. What a look at them does not need is not read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Words<'a> {
     attributes: &'a AttributeFile,
-    /// `[words + 1]`.
-    words: &'a [u64],
-    /// `[words + 2]`.
-    bitmaps: &'a [u64],
-    /// Rows with several different words, ascending.
-    several: &'a [u32],
-    /// How many words each of those has.
-    n_words: &'a [u32],
+    column: Column,
 }
 
-impl Words<'_> {
+impl<'a> Words<'a> {
     /// The position of a word.
     pub fn position(&self, word: &str) -> Result<Option<usize>, IndexError> {
-        let (mut low, mut high) = (0, self.words.len() - 1);
+        let (mut low, mut high) = (0, self.column.n_items);
         while low < high {
             let middle = low.midpoint(high);
-            match self.attributes.bytes(self.words, middle)?.cmp(word.as_bytes()) {
+            match self.attributes.bytes(self.column.limits.saturating_add(middle))?.cmp(word.as_bytes()) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Greater => high = middle,
                 std::cmp::Ordering::Equal => return Ok(Some(middle)),
@@ -221,18 +214,36 @@ impl Words<'_> {
 
     /// The rows that have the word at a position.
     pub fn rows(&self, position: usize) -> Result<RoaringBitmap, IndexError> {
-        let bytes = self.attributes.bytes(self.bitmaps, position)?;
+        // The limits of the bitmaps lie behind those of the words, of which there is one more than words.
+        let bitmaps = self.column.limits.saturating_add(self.column.n_items).saturating_add(1);
+        let bytes = self.attributes.bytes(bitmaps.saturating_add(position))?;
         let rows = RoaringBitmap::deserialize_from(bytes).map_err(|e| self.attributes.file.corrupt(format!("a bitmap in it: {e}")))?;
         self.attributes.check_rows(rows)
     }
 
     /// The rows that have any word.
     pub fn all_rows(&self) -> Result<RoaringBitmap, IndexError> {
-        self.rows(self.words.len() - 1)
+        self.rows(self.column.n_items)
     }
 
+    /// The rows that have several different words.
+    pub fn several(&self) -> Result<Several<'a>, IndexError> {
+        let Column { rows, n_several, .. } = self.column;
+        let file = &self.attributes.file;
+        Ok(Several { rows: file.numbers_at(2, rows, n_several)?, n_words: file.numbers_at(2, rows.saturating_add(n_several), n_several)? })
+    }
+}
+
+/// Rows with several different words, ascending, and how many each has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Several<'a> {
+    rows: &'a [u32],
+    n_words: &'a [u32],
+}
+
+impl Several<'_> {
     /// How many different words a row has that has at least one.
     pub fn n_words(&self, row: u32) -> u32 {
-        self.several.binary_search(&row).map_or(1, |at| self.n_words[at])
+        self.rows.binary_search(&row).map_or(1, |at| self.n_words[at])
     }
 }

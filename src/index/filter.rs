@@ -137,16 +137,16 @@ fn with_other_words(words: Words<'_>, except: &[String]) -> Result<RoaringBitmap
     }
     positions.sort_unstable();
     positions.dedup();
-    let mut found = words.all_rows()?;
+    let (mut found, several) = (words.all_rows()?, words.several()?);
     let mut n_excepted: HashMap<u32, u32> = HashMap::new();
     for &position in &positions {
         let rows = words.rows(position)?;
-        for row in rows.iter().filter(|&row| words.n_words(row) > 1) {
+        for row in rows.iter().filter(|&row| several.n_words(row) > 1) {
             *n_excepted.entry(row).or_default() += 1;
         }
         found -= rows;
     }
-    found.extend(n_excepted.into_iter().filter(|&(row, n)| n < words.n_words(row)).map(|(row, _)| row));
+    found.extend(n_excepted.into_iter().filter(|&(row, n)| n < several.n_words(row)).map(|(row, _)| row));
     Ok(found)
 }
 

@@ -133,6 +133,10 @@ impl GraphFile {
         let Some(header) = Header::from_numbers(file.numbers(0)?) else {
             return Err(file.corrupt("its header is not of this version").into());
         };
+        // All of it is checked here, so that the view has nothing to refuse.
+        for section in 1..4 {
+            file.numbers::<u32>(section)?;
+        }
         let graph = Self { file, header };
         graph.check(dims, n_rows).map_err(|reason| graph.file.corrupt(reason))?;
         Ok(graph)
@@ -147,13 +151,15 @@ impl GraphFile {
         self.file.size_bytes()
     }
 
+    /// Checks all of the file.
+    pub fn verify(&self) -> Result<(), StorageError> {
+        self.file.verify()
+    }
+
     fn check(&self, dims: usize, n_rows: usize) -> Result<(), String> {
         let header = self.header;
         if (header.n_rows as usize, header.dims as usize) != (n_rows, dims) {
             return Err(format!("it is for {} rows of {} dimensions instead of {n_rows} of {dims}", header.n_rows, header.dims));
-        }
-        for section in 1..4 {
-            self.file.numbers::<u32>(section).map_err(|e| e.to_string())?;
         }
         let graph = self.view();
         let level0_len = u64::from(header.n_rows) * u64::from(header.degree);

@@ -8,11 +8,12 @@
 //! | 1 | the ids' UTF-8 bytes, row after row |
 //! | 2 | `[rows]` u32: the rows in the order of their ids' bytes |
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use super::{IndexError, bytes_of, check_row_count};
 use crate::domain::DocumentId;
-use crate::storage::{SectionFile, SectionWriter};
+use crate::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "ids.bin";
 const KIND: [u8; 4] = *b"IDS_";
@@ -59,20 +60,29 @@ impl IdTable {
     /// [`IndexError::Storage`] names the file and what is wrong with it.
     pub fn open(dir: &Path, n_rows: usize) -> Result<Self, IndexError> {
         let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, 3)?;
-        let (n_offsets, n_sorted) = (file.numbers::<u64>(0)?.len(), file.numbers::<u32>(2)?.len());
+        let (n_offsets, n_sorted) = (file.count::<u64>(0)?, file.count::<u32>(2)?);
         if n_offsets != n_rows + 1 || n_sorted != n_rows {
             return Err(file.corrupt(format!("it holds {n_sorted} ids with {n_offsets} limits instead of {n_rows} ids")).into());
         }
         Ok(Self { file, n_rows })
     }
 
-    /// The row of an id.
-    pub fn row(&self, id: &str) -> Option<u32> {
-        let by_id = self.numbers::<u32>(2);
-        // A row that does not exist or has no sound id sorts first and equals nothing.
-        let bytes = |row: u32| self.bytes(row).unwrap_or_default();
-        let at = by_id.partition_point(|&row| bytes(row) < id.as_bytes());
-        by_id.get(at).copied().filter(|&row| !id.is_empty() && bytes(row) == id.as_bytes())
+    /// The row of an id. It is looked for by halves, so a few dozen chunks of the file are looked at.
+    ///
+    /// # Errors
+    /// [`IndexError::Storage`] when the way to it is damaged: then nobody knows whether there is such an id.
+    pub fn row(&self, id: &str) -> Result<Option<u32>, IndexError> {
+        let (mut low, mut high) = (0, self.n_rows);
+        while low < high {
+            let middle = low.midpoint(high);
+            let row = self.file.numbers_at::<u32>(2, middle, 1)?[0];
+            match self.bytes(row)?.cmp(id.as_bytes()) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(Some(row)),
+            }
+        }
+        Ok(None)
     }
 
     /// The id of a row.
@@ -80,9 +90,17 @@ impl IdTable {
     /// # Errors
     /// [`IndexError::Storage`] when the row does not exist or what is stored for it is no id.
     pub fn id(&self, row: u32) -> Result<DocumentId, IndexError> {
-        let text = self.bytes(row).and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let text = std::str::from_utf8(self.bytes(row)?).ok();
         let id = text.and_then(|text| DocumentId::new(text).ok());
         id.ok_or_else(|| self.file.corrupt(format!("it holds no valid id for row {row} of {}", self.n_rows)).into())
+    }
+
+    /// Checks all of the file.
+    ///
+    /// # Errors
+    /// [`IndexError::Storage`].
+    pub fn verify(&self) -> Result<(), IndexError> {
+        Ok(self.file.verify()?)
     }
 
     /// Number of ids.
@@ -95,14 +113,11 @@ impl IdTable {
         self.file.size_bytes()
     }
 
-    fn bytes(&self, row: u32) -> Option<&[u8]> {
-        let offsets = self.numbers::<u64>(0);
-        let (start, end) = (*offsets.get(row as usize)?, *offsets.get(row as usize + 1)?);
-        self.file.bytes(1).get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
-    }
-
-    fn numbers<T: bytemuck::AnyBitPattern>(&self, section: usize) -> &[T] {
-        self.file.numbers(section).expect("open has read the section as these numbers")
+    fn bytes(&self, row: u32) -> Result<&[u8], StorageError> {
+        let limits = self.file.numbers_at::<u64>(0, row as usize, 2)?;
+        // A limit beyond the machine's reach is beyond the section too.
+        let [start, end] = [limits[0], limits[1]].map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        self.file.slice(1, start..end)
     }
 }
 
@@ -121,11 +136,11 @@ mod tests {
         IdTable::write(dir.path(), &ids(&texts)).unwrap();
         let table = IdTable::open(dir.path(), texts.len()).unwrap();
         for (row, text) in texts.iter().enumerate() {
-            assert_eq!(table.row(text), Some(row as u32));
+            assert_eq!(table.row(text).unwrap(), Some(row as u32));
             assert_eq!(table.id(row as u32).unwrap().as_str(), *text);
         }
         for none in ["", "b", "m", "m77", "zzz", "~"] {
-            assert_eq!(table.row(none), None, "{none:?}");
+            assert_eq!(table.row(none).unwrap(), None, "{none:?}");
         }
         assert!(table.id(6).is_err() && table.id(u32::MAX).is_err());
         assert!(IdTable::open(dir.path(), 5).unwrap_err().to_string().contains("ids.bin"));
@@ -136,7 +151,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(IdTable::write(dir.path(), &ids(&["a", "b", "a"])), Err(IndexError::DuplicateId { id }) if id == "a"));
         IdTable::write(dir.path(), &[]).unwrap();
-        assert_eq!(IdTable::open(dir.path(), 0).unwrap().row("a"), None);
+        assert_eq!(IdTable::open(dir.path(), 0).unwrap().row("a").unwrap(), None);
     }
 
     #[test]
@@ -151,8 +166,28 @@ mod tests {
         for row in 0..6 {
             assert!(table.id(row).is_err(), "row {row}");
         }
-        for id in ["", "a", "\n", "z"] {
+        for id in ["a", "\n", "z"] {
             let _ = table.row(id);
         }
+        assert!(table.row("").is_err(), "the way to it leads through a row that does not exist");
+    }
+
+    #[test]
+    fn a_damaged_table_does_not_say_that_there_is_no_such_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let texts: Vec<String> = (0..40_000).map(|i| format!("id-{i}")).collect();
+        IdTable::write(dir.path(), &ids(&texts.iter().map(String::as_str).collect::<Vec<_>>())).unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&path, bytes).unwrap();
+        let table = IdTable::open(dir.path(), texts.len()).unwrap();
+        let found: Vec<_> = texts.iter().map(|text| table.row(text).ok()).collect();
+        assert!(found.iter().enumerate().all(|(row, found)| found.is_none_or(|found| found == Some(row as u32))));
+        assert!(texts.iter().enumerate().all(|(row, text)| table.id(row as u32).map_or(true, |id| id.as_str() == text)));
+        let n_errors = found.iter().filter(|found| found.is_none()).count();
+        assert!(n_errors > 0 && n_errors < texts.len(), "{n_errors} errors: one chunk is damaged");
+        assert!(table.verify().is_err());
     }
 }

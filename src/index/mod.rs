@@ -137,10 +137,20 @@ impl Index {
 
     /// The vector of a row, `[dims]`, unit length.
     ///
-    /// # Panics
-    /// When there is no such row.
-    pub fn vector(&self, row: u32) -> &[f32] {
-        &self.vectors.all()[row as usize * self.dims..][..self.dims]
+    /// # Errors
+    /// [`IndexError::Storage`] when there is no such row, or what is stored for it is damaged.
+    pub fn vector(&self, row: u32) -> Result<&[f32], IndexError> {
+        Ok(self.vectors.row(row, self.dims)?)
+    }
+
+    /// Checks all bytes of all files.
+    ///
+    /// # Errors
+    /// [`IndexError::Storage`].
+    pub fn verify(&self) -> Result<(), IndexError> {
+        self.graph.verify()?;
+        self.vectors.verify()?;
+        Ok(self.attributes.verify()?)
     }
 
     /// Number of rows, deleted or not.

@@ -41,6 +41,11 @@ impl VectorFile {
         Ok(Self { file })
     }
 
+    /// The vector of a row, `[dims]`.
+    pub fn row(&self, row: u32, dims: usize) -> Result<&[f32], StorageError> {
+        self.file.numbers_at(1, row as usize * dims, dims)
+    }
+
     /// All vectors, `[rows × dims]`.
     pub fn all(&self) -> &[f32] {
         self.file.numbers(1).expect("open has read the section as these numbers")
@@ -48,6 +53,11 @@ impl VectorFile {
 
     pub fn size_bytes(&self) -> u64 {
         self.file.size_bytes()
+    }
+
+    /// Checks all of the file.
+    pub fn verify(&self) -> Result<(), StorageError> {
+        self.file.verify()
     }
 }
 

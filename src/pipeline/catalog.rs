@@ -87,6 +87,14 @@ impl Catalog {
         Ok(describe(&*self.collections.get(name)?))
     }
 
+    /// Checks every byte of a collection's files.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`] names the file that is damaged, and where.
+    pub fn verify(&self, name: &CollectionName) -> Result<(), PipelineError> {
+        Ok(self.collections.get(name)?.searcher().verify()?)
+    }
+
     /// Makes a collection. Returns whether it is new.
     ///
     /// # Errors
@@ -109,7 +117,7 @@ impl Catalog {
     /// [`PipelineError::UnknownDocument`]; [`PipelineError::Collection`].
     pub fn document(&self, name: &CollectionName, id: &DocumentId) -> Result<StoredDocument, PipelineError> {
         let searcher = self.collections.get(name)?.searcher();
-        let found = searcher.get(id).ok_or_else(|| PipelineError::UnknownDocument { collection: name.to_string(), id: id.to_string() })?;
+        let found = searcher.get(id)?.ok_or_else(|| PipelineError::UnknownDocument { collection: name.to_string(), id: id.to_string() })?;
         let fields = searcher.fields(&found)?.to_owned();
         let fields =
             RawValue::from_string(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;

@@ -217,9 +217,9 @@ impl QueryPipeline {
                     &other
                 };
                 let document = source
-                    .get(id)
+                    .get(id)?
                     .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
-                let embedding = Embedding::new(source.embedding(&document).to_vec(), target.description().model.dims)?;
+                let embedding = Embedding::new(source.embedding(&document)?.to_vec(), target.description().model.dims)?;
                 let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
                 Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
             }

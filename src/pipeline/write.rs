@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::{Limits, PipelineError, RebuildPipeline};
-use crate::collection::{Collection, Collections, Searcher, StoredChange};
+use crate::collection::{Collection, CollectionError, Collections, Searcher, StoredChange};
 use crate::domain::{CollectionName, Document, DocumentError, DocumentId, SeqNo};
 use crate::encoder::Encoder;
 use crate::error::ErrorKind;
@@ -97,6 +97,9 @@ enum Existing {
     Same,
 }
 
+/// What may be written, and an outcome for each item that may not.
+type Checked = (Vec<Accepted>, Vec<Option<Outcome>>);
+
 impl WritePipeline {
     pub fn new(encoder: Arc<Encoder>, collections: Arc<Collections>, rebuild: Arc<RebuildPipeline>, limits: Limits) -> Self {
         Self { encoder, collections, rebuild, limits }
@@ -113,7 +116,7 @@ impl WritePipeline {
         }
         let max_text_bytes = self.limits.max_text_bytes;
         let checking = Arc::clone(&collection);
-        let (accepted, mut outcomes) = blocking(move || check(&checking.searcher(), items, max_text_bytes)).await?;
+        let (accepted, mut outcomes) = blocking(move || check(&checking.searcher(), items, max_text_bytes)).await??;
         progress.advance(outcomes.iter().filter(|outcome| matches!(outcome, Some(Outcome::Refused { .. }))).count() as u64);
 
         let mut report = WriteReport { outcomes: Vec::new(), seqno: collection.searcher().seqno(), n_encoded: 0 };
@@ -140,7 +143,7 @@ impl WritePipeline {
     pub async fn delete(&self, name: &CollectionName, id: DocumentId) -> Result<(bool, SeqNo), PipelineError> {
         let collection = self.collections.get(name)?;
         let searcher = collection.searcher();
-        if searcher.get(&id).is_none() {
+        if searcher.get(&id)?.is_none() {
             return Ok((false, searcher.seqno()));
         }
         let seqno = blocking(move || collection.apply(vec![StoredChange::Delete(id)])).await??;
@@ -183,7 +186,7 @@ impl WritePipeline {
 }
 
 /// Splits a batch into what may be written and what is refused.
-fn check(searcher: &Searcher, items: Vec<Incoming>, max_text_bytes: usize) -> (Vec<Accepted>, Vec<Option<Outcome>>) {
+fn check(searcher: &Searcher, items: Vec<Incoming>, max_text_bytes: usize) -> Result<Checked, PipelineError> {
     let meaning = searcher.meaning();
     let mut outcomes = vec![None; items.len()];
     let mut accepted = Vec::with_capacity(items.len());
@@ -209,23 +212,28 @@ fn check(searcher: &Searcher, items: Vec<Incoming>, max_text_bytes: usize) -> (V
             Ok(document) => {
                 seen.insert(document.id.clone(), position);
                 let fields = Json::Object(document.fields.clone()).to_string();
-                let existing = compare(searcher, &document, &fields);
+                let existing = compare(searcher, &document, &fields)?;
                 accepted.push(Accepted { position, document, fields, existing });
             }
         }
     }
-    (accepted, outcomes)
+    Ok((accepted, outcomes))
 }
 
-/// Looks at what is stored under the document's id. What cannot be read is replaced.
-fn compare(searcher: &Searcher, document: &Document, fields: &str) -> Existing {
-    let Some(found) = searcher.get(&document.id) else { return Existing::None };
-    let stored = searcher.fields(&found).unwrap_or_default();
+/// Looks at what is stored under the document's id. What cannot be read is replaced, but not if that is the id itself: the
+/// document might then be there twice.
+fn compare(searcher: &Searcher, document: &Document, fields: &str) -> Result<Existing, PipelineError> {
+    let Some(found) = searcher.get(&document.id)? else { return Ok(Existing::None) };
+    let warn = |e: &CollectionError| {
+        tracing::warn!(id = document.id.as_str(), error = %e, "what is stored of a document cannot be read and is replaced");
+    };
+    let Ok(stored) = searcher.fields(&found).inspect_err(warn) else { return Ok(Existing::Other(None)) };
     if stored == fields {
-        return Existing::Same;
+        return Ok(Existing::Same);
     }
     let text = serde_json::from_str(stored).map(|fields| searcher.meaning().template.render(&fields)).unwrap_or_default();
-    Existing::Other((text == document.text).then(|| searcher.embedding(&found).to_vec()))
+    let embedding = if text == document.text { searcher.embedding(&found).inspect_err(warn).ok() } else { None };
+    Ok(Existing::Other(embedding.map(<[f32]>::to_vec)))
 }
 
 /// Runs work that waits for the disk or takes long away from the threads that serve HTTP.

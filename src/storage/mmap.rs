@@ -30,6 +30,7 @@ impl MappedFile {
     }
 
     /// All bytes.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }

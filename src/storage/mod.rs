@@ -3,12 +3,16 @@
 //! | file | duty |
 //! |---|---|
 //! | `mod.rs` | durable steps: synced files, atomic replacement, folder sync, the lock of a data folder |
-//! | `sections.rs` | the one container format of all immutable files: header, table, checksummed sections |
+//! | `sections.rs` | the one container format of all immutable files: header, table, sections checked as they are used |
+//! | `section_writer.rs` | writes such files |
 //! | `mmap.rs` | read-only memory maps |
 //!
 //! Data on disk is immutable or append-only; what must change is replaced whole: write aside, sync, rename, sync the folder.
 
 mod mmap;
+#[cfg(test)]
+mod section_tests;
+mod section_writer;
 mod sections;
 
 use std::fs::{self, File, OpenOptions};
@@ -17,7 +21,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use mmap::MappedFile;
-pub use sections::{SectionFile, SectionWriter, container_checksum};
+pub use section_writer::SectionWriter;
+pub use sections::{SectionFile, container_checksum};
 
 use crate::error::ErrorKind;
 
@@ -28,6 +33,8 @@ pub enum StorageError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is damaged or not a Kindred file: {reason}. Restore the collection's folder from a backup; without one, delete that whole folder and ingest its documents again", path.display())]
     Corrupt { path: PathBuf, reason: String },
+    #[error("{} was written by another version of Kindred: {reason}. Use that version, or delete the collection's whole folder and ingest its documents again", path.display())]
+    OtherVersion { path: PathBuf, reason: String },
     #[error("{} is in use by another kindred process ({holder}). Stop that one, choose another storage.data_dir, or send your request to it over HTTP", path.display())]
     Locked { path: PathBuf, holder: String },
 }
@@ -38,7 +45,7 @@ impl StorageError {
         match self {
             Self::Io { .. } => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Locked { .. } => ErrorKind::Conflict,
+            Self::OtherVersion { .. } | Self::Locked { .. } => ErrorKind::Conflict,
         }
     }
 
@@ -51,6 +58,11 @@ impl StorageError {
     /// A file whose bytes are wrong.
     pub fn corrupt(path: &Path, reason: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// A file whose bytes mean something else to another build.
+    pub fn other_version(path: &Path, reason: impl Into<String>) -> Self {
+        Self::OtherVersion { path: path.to_owned(), reason: reason.into() }
     }
 }
 

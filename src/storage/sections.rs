@@ -4,181 +4,256 @@
 //!
 //! | offset | bytes | what |
 //! |---|---|---|
-//! | 0 | 8 | `KINDRED\0` |
+//! | 0 | 8 | `KINDRED2`; the digit is the version of this table |
 //! | 8 | 4 | kind of file, four ASCII letters |
 //! | 12 | 4 | format version of that kind |
 //! | 16 | 8 | length of the whole file |
 //! | 24 | 4 | number of sections, at most 16 |
-//! | 28 | 4 | crc32 of bytes 0..28 and of the table |
-//! | 32 | 24 each | the table: offset (8), length (8), crc32 (4), zero (4) |
-//! | | | the sections, each at a multiple of 64 bytes, zeros between |
+//! | 28 | 4 | crc32 of all chunk checksums |
+//! | 32 | 16 × 16 | the table: offset (8) and length (8) of each section, zeros behind the last |
+//! | 288 | 4 | crc32 of bytes 0..288 |
+//! | 320 | | the sections, each at a multiple of 64 bytes, zeros between |
+//! | | 4 each | the chunk checksums, from the next multiple of 64 to the end of the file |
 //!
-//! A reader checks all of it before it hands out a byte, so whoever uses a section may trust its length and contents to be
-//! what was written; that they make sense is for the user to check.
+//! A chunk is 64 KiB of a section, counted from the section's start, or what is left at its end; the checksums (crc32) are those
+//! of the first section's chunks, then of the second's, and so on.
+//!
+//! A reader checks header, table and chunk checksums when it opens the file, which costs the same for a large file as for a small
+//! one but for 4 bytes in 65,536. A chunk is checked when it is first used. Nothing is handed out unchecked, so whoever uses a
+//! section may trust its length and contents to be what was written; that they make sense is for the user to check.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use bytemuck::AnyBitPattern;
 
 use super::{MappedFile, StorageError};
 
-const MAGIC: [u8; 8] = *b"KINDRED\0";
-const HEADER_BYTES: usize = 32;
-const ENTRY_BYTES: usize = 24;
-const MAX_SECTIONS: usize = 16;
+const MARK: [u8; 8] = *b"KINDRED2";
+/// Of files whose sections had one checksum each.
+const MARK_BEFORE: [u8; 8] = *b"KINDRED\0";
+const TABLE: usize = 32;
+const ENTRY_BYTES: usize = 16;
+pub(super) const MAX_SECTIONS: usize = 16;
+const TABLE_END: usize = TABLE + MAX_SECTIONS * ENTRY_BYTES;
+const HEADER_BYTES: usize = TABLE_END + 4;
 /// Sections begin at multiples of a cache line, which suits every number type and kernel.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
+pub(super) const FIRST_SECTION: usize = HEADER_BYTES.next_multiple_of(ALIGNMENT);
+/// What is checked at once: some ten microseconds' work, and little beside what the disk reads ahead.
+pub(super) const CHUNK_BYTES: usize = 1 << 16;
 
 // The numbers in sections are used in place, so they must be in the machine's own order.
 #[cfg(target_endian = "big")]
 compile_error!("Kindred's files are little-endian and are used in place: big-endian machines are not supported");
 
-/// Writes a container: sections one after the other, then the header.
-#[derive(Debug)]
-pub struct SectionWriter {
-    path: PathBuf,
-    file: BufWriter<File>,
-    kind: [u8; 4],
-    version: u32,
-    position: u64,
-    table: Vec<Entry>,
-    crc: crc32fast::Hasher,
+/// What stands at the beginning of a file.
+#[derive(Debug, Default)]
+pub(super) struct Header {
+    pub kind: [u8; 4],
+    pub version: u32,
+    pub file_len: u64,
+    /// Of all chunk checksums.
+    pub checksums_crc32: u32,
+    /// Offset and length of each section.
+    pub table: Vec<(u64, u64)>,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    offset: u64,
-    len: u64,
-    crc32: u32,
-}
+impl Header {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        bytes.extend(MARK);
+        bytes.extend(self.kind);
+        bytes.extend(self.version.to_le_bytes());
+        bytes.extend(self.file_len.to_le_bytes());
+        bytes.extend((self.table.len() as u32).to_le_bytes());
+        bytes.extend(self.checksums_crc32.to_le_bytes());
+        for (offset, len) in &self.table {
+            bytes.extend(offset.to_le_bytes());
+            bytes.extend(len.to_le_bytes());
+        }
+        bytes.resize(TABLE_END, 0);
+        bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+        bytes
+    }
 
-impl SectionWriter {
-    /// Creates the file; there must be none of that name.
-    ///
-    /// # Errors
-    /// [`StorageError::Io`].
-    pub fn create(path: &Path, kind: [u8; 4], version: u32) -> Result<Self, StorageError> {
-        let file = File::create_new(path).map_err(StorageError::io("create", path))?;
-        let mut writer = Self {
-            path: path.to_owned(),
-            file: BufWriter::with_capacity(1 << 20, file),
-            kind,
-            version,
-            position: 0,
-            table: Vec::new(),
-            crc: crc32fast::Hasher::new(),
+    /// Reads the header of a whole file, which must be one that a writer has finished.
+    fn decode(file: &[u8], path: &Path) -> Result<Self, StorageError> {
+        let refuse = |reason: String| Err(StorageError::corrupt(path, reason));
+        if file.starts_with(&MARK_BEFORE) {
+            return Err(StorageError::other_version(path, "its sections have one checksum each, this build reads one for every 64 KiB"));
+        }
+        let Some(header) = file.first_chunk::<HEADER_BYTES>() else {
+            return refuse(format!("it has {} bytes, too few for a header", file.len()));
         };
-        writer.put(&[0; HEADER_BYTES + MAX_SECTIONS * ENTRY_BYTES])?;
-        Ok(writer)
+        let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
+        let u64_at = |at: usize| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        if header[..8] != MARK {
+            return refuse("it does not begin with Kindred's mark".into());
+        }
+        if u64_at(16) != file.len() as u64 {
+            return refuse(format!("it was written with {} bytes and has {}", u64_at(16), file.len()));
+        }
+        if crc32fast::hash(&header[..TABLE_END]) != u32_at(TABLE_END) {
+            return refuse("the checksum of its header does not match".into());
+        }
+        let n_sections = u32_at(24) as usize;
+        if n_sections > MAX_SECTIONS {
+            return refuse(format!("it has {n_sections} sections, more than {MAX_SECTIONS}"));
+        }
+        let entries = (0..n_sections).map(|section| TABLE + section * ENTRY_BYTES);
+        Ok(Self {
+            kind: [header[8], header[9], header[10], header[11]],
+            version: u32_at(12),
+            file_len: u64_at(16),
+            checksums_crc32: u32_at(28),
+            table: entries.map(|at| (u64_at(at), u64_at(at + 8))).collect(),
+        })
     }
 
-    /// Begins the next section; what is written from now on belongs to it.
-    pub fn begin(&mut self) -> Result<(), StorageError> {
-        assert!(self.table.len() < MAX_SECTIONS, "a container has at most {MAX_SECTIONS} sections");
-        let padding = self.position.next_multiple_of(ALIGNMENT as u64) - self.position;
-        self.put(&[0; ALIGNMENT][..padding as usize])?;
-        self.table.push(Entry { offset: self.position, len: 0, crc32: 0 });
-        self.crc = crc32fast::Hasher::new();
+    fn expect(&self, path: &Path, kind: [u8; 4], version: u32, n_sections: usize) -> Result<(), StorageError> {
+        if self.kind != kind {
+            let (found, wanted) = (self.kind.escape_ascii(), kind.escape_ascii());
+            return Err(StorageError::corrupt(path, format!("it is a \"{found}\" file, not \"{wanted}\"")));
+        }
+        if self.version != version {
+            return Err(StorageError::other_version(path, format!("its format version is {}, this build reads {version}", self.version)));
+        }
+        if self.table.len() != n_sections {
+            return Err(StorageError::corrupt(path, format!("it has {} sections instead of {n_sections}", self.table.len())));
+        }
         Ok(())
     }
 
-    /// Adds bytes to the current section.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.put(bytes)?;
-        self.crc.update(bytes);
-        let current = self.table.last_mut().expect("begin comes before write");
-        current.len += bytes.len() as u64;
-        current.crc32 = self.crc.clone().finalize();
-        Ok(())
-    }
-
-    /// A whole section at once.
-    pub fn section(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.begin()?;
-        self.write(bytes)
-    }
-
-    /// Writes the header and makes the file durable. Returns its length in bytes.
-    pub fn finish(mut self) -> Result<u64, StorageError> {
-        let header = encode_header(self.kind, self.version, self.position, &self.table);
-        let mut write = || -> std::io::Result<()> {
-            self.file.seek(SeekFrom::Start(0))?;
-            self.file.write_all(&header)?;
-            self.file.flush()?;
-            self.file.get_ref().sync_all()
-        };
-        write().map_err(StorageError::io("write", &self.path))?;
-        Ok(self.position)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file.write_all(bytes).map_err(StorageError::io("write", &self.path))?;
-        self.position += bytes.len() as u64;
-        Ok(())
+    /// Finds the sections and the chunk checksums in a whole file, and checks the latter and all that lies between.
+    fn locate(&self, file: &[u8]) -> Result<([Section; MAX_SECTIONS], Range<usize>), String> {
+        let mut sections = [Section::default(); MAX_SECTIONS];
+        let (mut end_of_last, mut n_chunks) = (HEADER_BYTES, 0);
+        for (section, &(offset, len)) in self.table.iter().enumerate() {
+            let end = offset.checked_add(len).filter(|&end| end <= file.len() as u64 && offset.is_multiple_of(ALIGNMENT as u64));
+            let Some(end) = end else { return Err(format!("section {section} does not lie inside it")) };
+            let (start, end) = (offset as usize, end as usize);
+            check_zeros(file, end_of_last..start)?;
+            sections[section] = Section { start, len: end - start, first_chunk: n_chunks };
+            n_chunks += sections[section].n_chunks();
+            end_of_last = end;
+        }
+        let checksums = end_of_last.next_multiple_of(ALIGNMENT)..file.len();
+        check_zeros(file, end_of_last..checksums.start)?;
+        if checksums.len() != n_chunks * 4 || crc32fast::hash(&file[checksums.clone()]) != self.checksums_crc32 {
+            return Err("the checksums of its chunks are not what was written".into());
+        }
+        Ok((sections, checksums))
     }
 }
 
-fn encode_header(kind: [u8; 4], version: u32, file_len: u64, table: &[Entry]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + table.len() * ENTRY_BYTES);
-    bytes.extend(MAGIC);
-    bytes.extend(kind);
-    bytes.extend(version.to_le_bytes());
-    bytes.extend(file_len.to_le_bytes());
-    bytes.extend((table.len() as u32).to_le_bytes());
-    bytes.extend([0; 4]);
-    for entry in table {
-        bytes.extend(entry.offset.to_le_bytes());
-        bytes.extend(entry.len.to_le_bytes());
-        bytes.extend(entry.crc32.to_le_bytes());
-        bytes.extend([0; 4]);
+fn check_zeros(file: &[u8], gap: Range<usize>) -> Result<(), String> {
+    match file.get(gap.clone()) {
+        Some(bytes) if bytes.iter().all(|&b| b == 0) => Ok(()),
+        _ => Err(format!("the bytes from {} to {} are not zero", gap.start, gap.end)),
     }
-    let crc = header_crc(&bytes);
-    bytes[28..32].copy_from_slice(&crc.to_le_bytes());
-    bytes
 }
 
-/// Of everything but the field that holds it.
-fn header_crc(bytes: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(&bytes[..28]);
-    crc.update(&bytes[HEADER_BYTES..]);
-    crc.finalize()
+/// Where a section lies, and the number of its first chunk among those of the whole file.
+#[derive(Debug, Clone, Copy, Default)]
+struct Section {
+    start: usize,
+    len: usize,
+    first_chunk: usize,
 }
 
-/// A mapped container that has passed all checks.
+impl Section {
+    fn n_chunks(self) -> usize {
+        self.len.div_ceil(CHUNK_BYTES)
+    }
+}
+
+/// A mapped container, checked part by part as the parts are used. Any number of threads may use it at once.
 #[derive(Debug)]
 pub struct SectionFile {
     path: PathBuf,
     map: MappedFile,
-    sections: Vec<Range<usize>>,
+    sections: [Section; MAX_SECTIONS],
+    checksums: Range<usize>,
+    /// A bit for each chunk that was found to be sound, and one for each section whose chunks all were. The bytes never change,
+    /// so a bit stands for nothing that another thread has written, and two threads that check the same chunk do no harm.
+    sound_chunks: Box<[AtomicU64]>,
+    sound_sections: AtomicU32,
 }
 
 impl SectionFile {
-    /// Maps a container and checks header, lengths and every section's checksum.
+    /// Maps a container and checks everything but the contents of its sections.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] names the file and what is wrong with it; [`StorageError::Io`].
+    /// [`StorageError::Corrupt`] names the file and what is wrong with it; [`StorageError::OtherVersion`]; [`StorageError::Io`].
     pub fn open(path: &Path, kind: [u8; 4], version: u32, n_sections: usize) -> Result<Self, StorageError> {
         let map = MappedFile::open(path)?;
-        let sections = check(map.bytes(), kind, version, n_sections).map_err(|reason| StorageError::corrupt(path, reason))?;
-        Ok(Self { path: path.to_owned(), map, sections })
+        let header = Header::decode(map.bytes(), path)?;
+        header.expect(path, kind, version, n_sections)?;
+        let (sections, checksums) = header.locate(map.bytes()).map_err(|reason| StorageError::corrupt(path, reason))?;
+        let n_words = (checksums.len() / 4).div_ceil(64);
+        let sound_chunks = (0..n_words).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { path: path.to_owned(), map, sections, checksums, sound_chunks, sound_sections: AtomicU32::new(0) })
     }
 
-    /// The bytes of a section.
-    pub fn bytes(&self, section: usize) -> &[u8] {
-        &self.map.bytes()[self.sections[section].clone()]
-    }
-
-    /// A section as numbers, in place.
+    /// The bytes of a section. All of it is checked on first use.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] when the section's length is not a whole number of them.
+    /// [`StorageError::Corrupt`] names the file and the place of the damage, each time; so for those below.
+    pub fn bytes(&self, section: usize) -> Result<&[u8], StorageError> {
+        let Section { start, len, .. } = self.sections[section];
+        if self.sound_sections.load(Relaxed) & (1 << section) == 0 {
+            self.check(section, &(0..len))?;
+            self.sound_sections.fetch_or(1 << section, Relaxed);
+        }
+        Ok(&self.map.bytes()[start..start + len])
+    }
+
+    /// A section as numbers, in place. All of it is checked on first use.
     pub fn numbers<T: AnyBitPattern>(&self, section: usize) -> Result<&[T], StorageError> {
-        bytemuck::try_cast_slice(self.bytes(section))
-            .map_err(|e| self.corrupt(format!("section {section} does not hold {}: {e}", std::any::type_name::<T>())))
+        self.cast(section, self.bytes(section)?)
+    }
+
+    /// How many numbers a section has; it is not read for that.
+    pub fn count<T>(&self, section: usize) -> Result<usize, StorageError> {
+        let len = self.sections[section].len;
+        if len.is_multiple_of(size_of::<T>()) {
+            Ok(len / size_of::<T>())
+        } else {
+            Err(self.corrupt(format!("the {len} bytes of section {section} are no whole number of {}", std::any::type_name::<T>())))
+        }
+    }
+
+    /// Some bytes of a section; the chunks that they lie in are checked on first use. A range that is not inside the section is
+    /// [`StorageError::Corrupt`] as well: files say where in them to look.
+    // The innermost loops come through here: two bits are looked at for what lies in one chunk or two.
+    #[inline]
+    pub fn slice(&self, section: usize, range: Range<usize>) -> Result<&[u8], StorageError> {
+        let Section { start, len, first_chunk } = self.sections[section];
+        let first = range.start / CHUNK_BYTES;
+        let last = range.end.saturating_sub(1) / CHUNK_BYTES;
+        let is_sound = self.is_sound(first_chunk + first) && (last == first || last == first + 1 && self.is_sound(first_chunk + last));
+        if !is_sound || range.start > range.end || range.end > len {
+            self.check(section, &range)?;
+        }
+        Ok(&self.map.bytes()[start + range.start..start + range.end])
+    }
+
+    /// `len` numbers of a section from the one at `start` on, in place, checked as [`Self::slice`] does.
+    #[inline]
+    pub fn numbers_at<T: AnyBitPattern>(&self, section: usize, start: usize, len: usize) -> Result<&[T], StorageError> {
+        // What is too large for a number of bytes is not inside the section either.
+        let start = start.saturating_mul(size_of::<T>());
+        let end = start.saturating_add(len.saturating_mul(size_of::<T>()));
+        self.cast(section, self.slice(section, start..end)?)
+    }
+
+    /// Checks all that was not checked yet.
+    pub fn verify(&self) -> Result<(), StorageError> {
+        (0..MAX_SECTIONS).try_for_each(|section| self.bytes(section).map(drop))
     }
 
     /// An error about this file.
@@ -190,9 +265,55 @@ impl SectionFile {
     pub fn size_bytes(&self) -> u64 {
         self.map.bytes().len() as u64
     }
+
+    #[inline]
+    fn is_sound(&self, chunk: usize) -> bool {
+        self.sound_chunks.get(chunk / 64).is_some_and(|word| word.load(Relaxed) >> (chunk % 64) & 1 == 1)
+    }
+
+    /// Checks the chunks of a range of a section that were not checked yet.
+    #[cold]
+    fn check(&self, section: usize, range: &Range<usize>) -> Result<(), StorageError> {
+        let all = self.sections[section];
+        if range.start > range.end || range.end > all.len {
+            return Err(self.corrupt(format!("bytes {range:?} are wanted of section {section}, which has {}", all.len)));
+        }
+        for chunk in range.start / CHUNK_BYTES..range.end.div_ceil(CHUNK_BYTES) {
+            if !self.is_sound(all.first_chunk + chunk) {
+                self.check_chunk(section, chunk)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_chunk(&self, section: usize, chunk: usize) -> Result<(), StorageError> {
+        let Section { start, len, first_chunk } = self.sections[section];
+        let start_of_chunk = start + chunk * CHUNK_BYTES;
+        let place = start_of_chunk..(start + len).min(start_of_chunk + CHUNK_BYTES);
+        let number = first_chunk + chunk;
+        let written = &self.map.bytes()[self.checksums.clone()][number * 4..][..4];
+        if crc32fast::hash(&self.map.bytes()[place.clone()]).to_le_bytes() != written {
+            let Range { start, end } = place;
+            return Err(
+                self.corrupt(format!("the checksum of section {section} does not match between bytes {start} and {end} of the file"))
+            );
+        }
+        self.sound_chunks[number / 64].fetch_or(1 << (number % 64), Relaxed);
+        Ok(())
+    }
+
+    #[inline]
+    fn cast<'a, T: AnyBitPattern>(&self, section: usize, bytes: &'a [u8]) -> Result<&'a [T], StorageError> {
+        bytemuck::try_cast_slice(bytes).map_err(|e| self.not_numbers(section, std::any::type_name::<T>(), e))
+    }
+
+    #[cold]
+    fn not_numbers(&self, section: usize, of: &str, e: bytemuck::PodCastError) -> StorageError {
+        self.corrupt(format!("section {section} does not hold {of}: {e}"))
+    }
 }
 
-/// Length in bytes of a container, and the checksum in its header, which covers those of all sections.
+/// Length in bytes of a container, and the checksum in its header, which covers those of all chunks.
 ///
 /// # Errors
 /// [`StorageError::Corrupt`] when the file is too short for a header; [`StorageError::Io`].
@@ -204,111 +325,8 @@ pub fn container_checksum(path: &Path) -> Result<(u64, u32), StorageError> {
         Ok((file.metadata()?.len(), header))
     };
     match read() {
-        Ok((len, header)) => Ok((len, u32::from_le_bytes(header[28..].try_into().expect("four bytes")))),
+        Ok((len, header)) => Ok((len, u32::from_le_bytes(header[TABLE_END..].try_into().expect("four bytes")))),
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Err(StorageError::corrupt(path, "it is too short for a header")),
         Err(e) => Err(StorageError::io("read", path)(e)),
-    }
-}
-
-fn check(bytes: &[u8], kind: [u8; 4], version: u32, n_sections: usize) -> Result<Vec<Range<usize>>, String> {
-    let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    if bytes.len() < HEADER_BYTES {
-        return Err(format!("it has {} bytes, too few for a header", bytes.len()));
-    }
-    if bytes[..8] != MAGIC {
-        return Err("it does not begin with Kindred's mark".into());
-    }
-    if bytes[8..12] != kind {
-        return Err(format!("it is a {:?} file, not {:?}", bytes[8..12].escape_ascii().to_string(), kind.escape_ascii().to_string()));
-    }
-    if u32_at(12) != version {
-        return Err(format!("its format version is {}, this build reads {version}", u32_at(12)));
-    }
-    if u64_at(16) != bytes.len() as u64 {
-        return Err(format!("it was written with {} bytes and has {}", u64_at(16), bytes.len()));
-    }
-    if u32_at(24) as usize != n_sections {
-        return Err(format!("it has {} sections instead of {n_sections}", u32_at(24)));
-    }
-    let table_end = HEADER_BYTES + n_sections * ENTRY_BYTES;
-    if bytes.len() < table_end || header_crc(&bytes[..table_end]) != u32_at(28) {
-        return Err("the checksum of its header does not match".into());
-    }
-    let mut sections = Vec::with_capacity(n_sections);
-    let mut end_of_last = HEADER_BYTES + MAX_SECTIONS * ENTRY_BYTES;
-    for section in 0..n_sections {
-        let at = HEADER_BYTES + section * ENTRY_BYTES;
-        let (offset, len) = (u64_at(at), u64_at(at + 8));
-        let end = offset.checked_add(len).filter(|&end| end <= bytes.len() as u64 && offset.is_multiple_of(ALIGNMENT as u64));
-        let Some(end) = end else { return Err(format!("section {section} does not lie inside it")) };
-        let (offset, end) = (offset as usize, end as usize);
-        if bytes.get(end_of_last..offset).is_none_or(|gap| gap.iter().any(|&b| b != 0)) {
-            return Err(format!("the bytes before section {section} are not zero"));
-        }
-        if crc32fast::hash(&bytes[offset..end]) != u32_at(at + 16) {
-            return Err(format!("the checksum of section {section} does not match"));
-        }
-        sections.push(offset..end);
-        end_of_last = end;
-    }
-    // The unused part of the table lies before the first section and after the last entry.
-    if bytes[table_end..HEADER_BYTES + MAX_SECTIONS * ENTRY_BYTES].iter().any(|&b| b != 0) {
-        return Err("the unused part of its table is not zero".into());
-    }
-    if end_of_last != bytes.len() {
-        return Err("there are bytes behind its last section".into());
-    }
-    Ok(sections)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(path: &Path) -> Vec<u8> {
-        let mut w = SectionWriter::create(path, *b"TEST", 3).unwrap();
-        w.section(b"hello").unwrap();
-        w.begin().unwrap();
-        for x in [1.5f32, -2.0, 3.25] {
-            w.write(&x.to_le_bytes()).unwrap();
-        }
-        w.section(b"").unwrap();
-        let len = w.finish().unwrap();
-        let bytes = std::fs::read(path).unwrap();
-        assert_eq!(len, bytes.len() as u64);
-        bytes
-    }
-
-    #[test]
-    fn what_is_written_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t.bin");
-        sample(&path);
-        let f = SectionFile::open(&path, *b"TEST", 3, 3).unwrap();
-        assert_eq!(f.bytes(0), b"hello");
-        assert_eq!(f.numbers::<f32>(1).unwrap(), [1.5, -2.0, 3.25]);
-        assert!(f.numbers::<u64>(1).is_err(), "twelve bytes are no whole number of u64");
-        assert_eq!(f.bytes(2), b"");
-        for (kind, version, n) in [(*b"ELSE", 3, 3), (*b"TEST", 4, 3), (*b"TEST", 3, 2)] {
-            let error = SectionFile::open(&path, kind, version, n).unwrap_err();
-            assert!(error.to_string().contains("t.bin"), "{error}");
-        }
-    }
-
-    #[test]
-    fn every_flipped_cut_or_added_byte_is_detected() {
-        let dir = tempfile::tempdir().unwrap();
-        let bytes = sample(&dir.path().join("t.bin"));
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x40;
-            assert!(check(&damaged, *b"TEST", 3, 3).is_err(), "byte {at} flipped");
-            assert!(check(&bytes[..at], *b"TEST", 3, 3).is_err(), "cut at {at}");
-        }
-        let mut longer = bytes.clone();
-        longer.push(0);
-        assert!(check(&longer, *b"TEST", 3, 3).is_err());
-        assert!(check(&bytes, *b"TEST", 3, 3).is_ok());
     }
 }

@@ -10,9 +10,11 @@ use crate::domain::CollectionName;
 /// Prints what a collection holds, as lines or as JSON.
 ///
 /// # Errors
-/// A collection that is not there or cannot be opened: opening checks every file's checksum.
+/// A collection that is not there or cannot be opened, or of whose files any is damaged: all of them are read.
 pub fn run(settings: &Settings, collection: &CollectionName, json: bool) -> Result<()> {
-    let info = App::open(settings, Access::Read)?.catalog.get(collection)?;
+    let catalog = App::open(settings, Access::Read)?.catalog;
+    catalog.verify(collection)?;
+    let info = catalog.get(collection)?;
     if json {
         println!("{}", serde_json::to_string_pretty(&info)?);
         return Ok(());

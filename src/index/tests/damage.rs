@@ -31,27 +31,54 @@ fn input_that_is_wrong_is_refused() {
     assert!(matches!(check_row_count(u32::MAX as usize), Err(IndexError::TooManyRows { .. })));
 }
 
+/// Searches that use every file, with and without filters.
+fn answers(sample: &Sample, index: &Index) -> Vec<Result<Found, IndexError>> {
+    let (mut random, none) = (Random(6), RoaringBitmap::new());
+    let query = Embedding::new(sample.row(0).to_vec(), sample.dims).unwrap();
+    let mut filters = vec![None];
+    filters.extend((0..30).map(|_| Some(Filter::parse(&filters::random_filter(&mut random, 2), &sample.schema).unwrap())));
+    let strategies = [StrategyChoice::Graph, StrategyChoice::Exact];
+    let search = |(i, filter): (usize, &Option<Filter>)| {
+        index.search(&query, &SearchRequest { strategy: strategies[i % 2], filter: filter.as_ref(), ..request(&none) })
+    };
+    filters.iter().enumerate().map(search).collect()
+}
+
 #[test]
-fn damaged_files_are_refused_by_name() {
+fn damaged_files_are_named_before_they_do_harm() {
     let sample = Sample::random(2, 60, 3);
     let (dir, index) = sample.index();
+    let sound: Vec<Found> = answers(&sample, &index).into_iter().map(Result::unwrap).collect();
     drop(index);
     for name in FILES {
         let path = dir.path().join(name);
         let bytes = std::fs::read(&path).unwrap();
-        let step = bytes.len() / 150 + 1;
-        let flipped = (0..bytes.len()).step_by(step).map(|at| {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1 << (at % 8);
-            damaged
-        });
-        let cut = (0..bytes.len()).step_by(step * 10).map(|at| bytes[..at].to_vec());
-        for damaged in flipped.chain(cut) {
+        let open = |damaged: &[u8]| {
+            // Another file, lest a map of the last one see it.
+            std::fs::remove_file(&path).unwrap();
             std::fs::write(&path, damaged).unwrap();
-            let error = Index::open(dir.path(), 3, 60, &sample.schema).unwrap_err();
+            Index::open(dir.path(), 3, 60, &sample.schema)
+        };
+        let named = |error: &IndexError| {
             assert!(error.to_string().contains(name), "{error}");
             assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unavailable), "{error}");
+        };
+        let step = bytes.len() / 150 + 1;
+        for at in (0..bytes.len()).step_by(step) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << (at % 8);
+            let error = open(&damaged).and_then(|index| {
+                for (answer, right) in answers(&sample, &index).iter().zip(&sound) {
+                    answer.as_ref().map_or_else(named, |found| assert_eq!(found, right, "{name}, byte {at}"));
+                }
+                index.verify()
+            });
+            named(&error.expect_err("a flipped byte is found when all of them are looked at"));
         }
+        for at in (0..bytes.len()).step_by(step * 10) {
+            named(&open(&bytes[..at]).unwrap_err());
+        }
+        open(&bytes).unwrap().verify().unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(Index::open(dir.path(), 3, 60, &sample.schema).unwrap_err().kind(), ErrorKind::Unavailable);
         std::fs::write(&path, bytes).unwrap();
@@ -113,7 +140,7 @@ fn columns_of_nonsense_are_errors() {
         let (dir, _) = sample.index();
         let path = dir.path().join("attributes.bin");
         let file = crate::storage::SectionFile::open(&path, *b"ATTR", 1, 5).unwrap();
-        let mut sections: Vec<Vec<u8>> = (0..5).map(|section| file.bytes(section).to_vec()).collect();
+        let mut sections: Vec<Vec<u8>> = (0..5).map(|section| file.bytes(section).unwrap().to_vec()).collect();
         let mut random = Random(seed);
         for section in &mut sections {
             for _ in 0..2 {

@@ -138,7 +138,8 @@ fn a_query_of_another_model_is_refused() {
     let query = Embedding::new(vec![1.0; 4], 4).unwrap();
     let error = index.search(&query, &request(&RoaringBitmap::new())).unwrap_err();
     assert!(matches!(error, IndexError::Dims { expected: 3, actual: 4 }));
-    assert_eq!(index.vector(4).len(), 3);
+    assert_eq!(index.vector(4).unwrap().len(), 3);
+    assert!(index.vector(5).is_err());
     assert_eq!((index.n_rows(), index.dims()), (5, 3));
     assert!(index.size_bytes() > 5 * 3 * 4);
 }

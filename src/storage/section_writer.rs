@@ -1,0 +1,114 @@
+//! Writes containers; `sections.rs` holds the byte table and reads them.
+
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::StorageError;
+use super::sections::{ALIGNMENT, CHUNK_BYTES, FIRST_SECTION, Header, MAX_SECTIONS};
+
+/// Writes a container: sections one after the other, the checksums of their chunks, and then the header.
+#[derive(Debug)]
+pub struct SectionWriter {
+    path: PathBuf,
+    file: BufWriter<File>,
+    position: u64,
+    header: Header,
+    /// Of the chunks that are complete.
+    checksums: Vec<u8>,
+    /// The chunk at hand, and how many bytes it has.
+    chunk: crc32fast::Hasher,
+    chunk_len: usize,
+}
+
+impl SectionWriter {
+    /// Creates the file; there must be none of that name.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub fn create(path: &Path, kind: [u8; 4], version: u32) -> Result<Self, StorageError> {
+        let file = File::create_new(path).map_err(StorageError::io("create", path))?;
+        let mut writer = Self {
+            path: path.to_owned(),
+            file: BufWriter::with_capacity(1 << 20, file),
+            position: 0,
+            header: Header { kind, version, ..Header::default() },
+            checksums: Vec::new(),
+            chunk: crc32fast::Hasher::new(),
+            chunk_len: 0,
+        };
+        writer.put(&[0; FIRST_SECTION])?;
+        Ok(writer)
+    }
+
+    /// Begins the next section; what is written from now on belongs to it.
+    pub fn begin(&mut self) -> Result<(), StorageError> {
+        assert!(self.header.table.len() < MAX_SECTIONS, "a container has at most {MAX_SECTIONS} sections");
+        self.end_section()?;
+        self.header.table.push((self.position, 0));
+        Ok(())
+    }
+
+    /// Adds bytes to the current section.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        let (_, len) = self.header.table.last_mut().expect("begin comes before write");
+        *len += bytes.len() as u64;
+        self.put(bytes)?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(CHUNK_BYTES - self.chunk_len));
+            self.chunk.update(now);
+            self.chunk_len += now.len();
+            if self.chunk_len == CHUNK_BYTES {
+                self.end_chunk();
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// A whole section at once.
+    pub fn section(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.begin()?;
+        self.write(bytes)
+    }
+
+    /// Writes checksums and header and makes the file durable. Returns its length in bytes.
+    pub fn finish(mut self) -> Result<u64, StorageError> {
+        self.end_section()?;
+        let checksums = std::mem::take(&mut self.checksums);
+        self.put(&checksums)?;
+        self.header.file_len = self.position;
+        self.header.checksums_crc32 = crc32fast::hash(&checksums);
+        let header = self.header.encode();
+        let mut write = || -> std::io::Result<()> {
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.write_all(&header)?;
+            self.file.flush()?;
+            self.file.get_ref().sync_all()
+        };
+        write().map_err(StorageError::io("write", &self.path))?;
+        Ok(self.position)
+    }
+
+    /// Chunks begin where their section does; the next section begins at a multiple of the alignment.
+    fn end_section(&mut self) -> Result<(), StorageError> {
+        if self.chunk_len > 0 {
+            self.end_chunk();
+        }
+        let padding = self.position.next_multiple_of(ALIGNMENT as u64) - self.position;
+        self.put(&[0; ALIGNMENT][..padding as usize])
+    }
+
+    fn end_chunk(&mut self) {
+        let chunk = std::mem::take(&mut self.chunk);
+        self.checksums.extend(chunk.finalize().to_le_bytes());
+        self.chunk_len = 0;
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
+        self.file.write_all(bytes).map_err(StorageError::io("write", &self.path))?;
+        self.position += bytes.len() as u64;
+        Ok(())
+    }
+}
