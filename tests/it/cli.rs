@@ -58,6 +58,14 @@ fn ingest_search_and_inspect_go_together() {
     let told: Value = serde_json::from_str(&ok(&kindred(dir.path(), &["inspect", "jobs", "--json"]))).unwrap();
     assert_eq!(told["n_documents"], 5);
     assert!(ok(&kindred(dir.path(), &["rebuild", "jobs"])).contains("5 documents, 0 embedded again"));
+
+    // Opening reads little of the documents, inspecting all.
+    let documents = dir.path().join("index_data/jobs/generations/000002/documents.bin");
+    let mut bytes = fs::read(&documents).unwrap();
+    bytes[320] ^= 1;
+    fs::write(&documents, bytes).unwrap();
+    let refused = kindred(dir.path(), &["inspect", "jobs"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("documents.bin"), "{refused:?}");
 }
 
 #[test]
