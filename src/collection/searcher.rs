@@ -9,8 +9,8 @@ use roaring::RoaringBitmap;
 use super::delta::{Delta, State};
 use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, SeqNo, Strategy};
-use crate::index::{SearchRequest, StrategyChoice, dot};
+use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, SeqNo, StrategyChoice};
+use crate::index::{SearchRequest, dot};
 use crate::wal::{Batch, StoredDocument};
 
 /// A collection as it was after one change; it never changes.
@@ -32,8 +32,7 @@ pub struct RetrieveRequest<'a> {
     /// How many candidates.
     pub k: usize,
     pub ef_search: usize,
-    /// Compare with every document.
-    pub exact: bool,
+    pub strategy: StrategyChoice,
     pub filter: Option<&'a Filter>,
     /// A document that is not an answer: the one that was asked with.
     pub exclude: Option<&'a DocumentId>,
@@ -165,7 +164,7 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`] when the query does not fit, or the index is damaged.
     pub fn retrieve(&self, query: &Embedding, request: &RetrieveRequest<'_>) -> Result<(Vec<Found>, Plan), CollectionError> {
-        let mut plan = Plan { strategy: Strategy::Exact, n_matching: 0, n_documents: self.n_documents, ef_search: 0, n_distances: 0 };
+        let mut plan = Plan::new(0, 0, 1.0);
         let mut found = Vec::new();
         if let Some(base) = &self.base {
             let excluded = request.exclude.and_then(|id| base.ids.row(id.as_str()));
@@ -173,10 +172,15 @@ impl Searcher {
             if let Some(row) = excluded.filter(|row| !self.tombstones.contains(*row)) {
                 deleted.to_mut().insert(row);
             }
-            let strategy = if request.exact { StrategyChoice::Exact } else { StrategyChoice::Auto };
-            let search = SearchRequest { k: request.k, ef_search: request.ef_search, strategy, filter: request.filter, deleted: &deleted };
+            let search = SearchRequest {
+                k: request.k,
+                ef_search: request.ef_search,
+                strategy: request.strategy,
+                filter: request.filter,
+                deleted: &deleted,
+            };
             let from_base = base.index.search(query, &search)?;
-            plan = Plan { n_documents: self.n_documents, ..from_base.plan };
+            plan = from_base.plan;
             found.extend(from_base.candidates.into_iter().map(|c| Found { document: FoundDocument::Base(c.row), score: c.score }));
         }
         let from_delta = self
@@ -184,8 +188,7 @@ impl Searcher {
             .documents()
             .filter(|(id, document)| Some(*id) != request.exclude && request.filter.is_none_or(|f| f.matches(&document.attributes)));
         let mut newer: Vec<_> = from_delta.map(|(id, document)| (dot(query.as_slice(), &document.embedding), id, document)).collect();
-        plan.n_matching += newer.len() as u64;
-        plan.n_distances += newer.len() as u64;
+        plan.add_compared(newer.len() as u64, self.n_documents - plan.n_documents);
         // Only the best are copied and put in order: the delta may be large, and every query comes through here.
         if newer.len() > request.k {
             newer.select_nth_unstable_by(request.k, |a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));

@@ -19,7 +19,7 @@ pub use document::{Change, Document, DocumentError};
 pub use embedding::{Embedding, EmbeddingError};
 pub use filter::{Condition, Filter, FilterError, Range};
 pub use geo::GeoPoint;
-pub use hit::{Candidate, Plan, Strategy};
+pub use hit::{Candidate, Plan, Strategy, StrategyChoice};
 pub use ids::{CollectionName, DocumentId, GenerationId, NameError, SeqNo};
 pub use schema::{CollectionDefinition, FieldId, FieldSpec, FieldType, Role, Schema, SchemaError, Template};
 pub use time::parse_time_us;

@@ -29,6 +29,8 @@ pub(super) struct Limits {
 pub(super) struct Walk {
     /// Allowed rows, best first, at most `ef`.
     pub candidates: Vec<Candidate>,
+    /// Rows whose links were read.
+    pub n_visited: u64,
     pub n_distances: u64,
     /// Whether it ended before `max_distances` were spent.
     pub is_complete: bool,
@@ -41,7 +43,7 @@ pub(super) fn search(graph: &Graph<'_>, vectors: &[f32], query: &[f32], allowed:
         static SCRATCH: RefCell<Scratch> = RefCell::default();
     }
     let scratch = SCRATCH.with(RefCell::take);
-    let mut walker = Walker { graph, vectors, query, n_distances: 0, scratch };
+    let mut walker = Walker { graph, vectors, query, n_visited: 0, n_distances: 0, scratch };
     let walk = walker.walk(allowed, limits);
     SCRATCH.with(|cell| cell.replace(walker.scratch));
     walk
@@ -63,6 +65,7 @@ struct Walker<'a> {
     graph: &'a Graph<'a>,
     vectors: &'a [f32],
     query: &'a [f32],
+    n_visited: u64,
     n_distances: u64,
     scratch: Scratch,
 }
@@ -70,13 +73,13 @@ struct Walker<'a> {
 impl Walker<'_> {
     fn walk(&mut self, allowed: &Allowed<'_>, limits: Limits) -> Walk {
         if self.graph.header.n_rows == 0 || limits.ef == 0 {
-            return Walk { candidates: Vec::new(), n_distances: 0, is_complete: true };
+            return Walk { candidates: Vec::new(), n_visited: 0, n_distances: 0, is_complete: true };
         }
         let nearest = self.descend();
         let is_complete = self.beam(nearest, allowed, limits);
         let mut candidates: Vec<Candidate> = self.scratch.results.drain().map(|Ranked(candidate)| candidate).collect();
         candidates.sort_unstable_by(best_first);
-        Walk { candidates, n_distances: self.n_distances, is_complete }
+        Walk { candidates, n_visited: self.n_visited, n_distances: self.n_distances, is_complete }
     }
 
     /// On each upper level, from the top, moves to a better neighbour until there is none.
@@ -85,6 +88,7 @@ impl Walker<'_> {
         for level in (1..=self.graph.header.max_level).rev() {
             loop {
                 let from = nearest;
+                self.n_visited += 1;
                 for row in self.graph.links(level, from.row) {
                     let candidate = self.score(row);
                     // Strictly better, so that the descent ends whatever the links say.
@@ -114,6 +118,7 @@ impl Walker<'_> {
             if self.n_distances > limits.max_distances {
                 return false;
             }
+            self.n_visited += 1;
             self.gather_fresh(from.row);
             for i in 0..self.scratch.fresh.len() {
                 let candidate = self.score(self.scratch.fresh[i]);

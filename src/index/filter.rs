@@ -1,4 +1,7 @@
 //! Filters as bitmaps of rows: exactly the rows whose documents [`Filter::matches`].
+//!
+//! Beside each bitmap goes the share of rows that one would have guessed: a condition's own share is counted, and shares are put
+//! together as if conditions were independent.
 
 use std::collections::HashMap;
 use std::iter;
@@ -16,7 +19,14 @@ use crate::domain::{Condition, FieldId, Filter, GeoPoint};
 pub(super) enum Allowed<'a> {
     /// All below the number of rows but these.
     Except(&'a RoaringBitmap, u32),
-    Only(RoaringBitmap),
+    Only(Passing),
+}
+
+/// The rows that pass, and the share of all rows that one would have guessed.
+#[derive(Debug)]
+pub(super) struct Passing {
+    pub rows: RoaringBitmap,
+    estimate: f64,
 }
 
 impl<'a> Allowed<'a> {
@@ -27,7 +37,10 @@ impl<'a> Allowed<'a> {
     pub fn new(attributes: &AttributeFile, filter: Option<&Filter>, deleted: &'a RoaringBitmap) -> Result<Self, IndexError> {
         match filter {
             None => Ok(Self::Except(deleted, attributes.n_rows())),
-            Some(filter) => Ok(Self::Only(rows(attributes, filter)? - deleted)),
+            Some(filter) => {
+                let Passing { rows, estimate } = passing(attributes, filter)?;
+                Ok(Self::Only(Passing { rows: rows - deleted, estimate }))
+            }
         }
     }
 
@@ -35,14 +48,22 @@ impl<'a> Allowed<'a> {
     pub fn contains(&self, row: u32) -> bool {
         match self {
             Self::Except(deleted, n_rows) => row < *n_rows && (deleted.is_empty() || !deleted.contains(row)),
-            Self::Only(rows) => rows.contains(row),
+            Self::Only(passing) => passing.rows.contains(row),
         }
     }
 
     pub fn len(&self) -> u64 {
         match self {
             Self::Except(deleted, n_rows) => u64::from(*n_rows) - deleted.range_cardinality(..*n_rows),
-            Self::Only(rows) => rows.len(),
+            Self::Only(passing) => passing.rows.len(),
+        }
+    }
+
+    /// The share of rows that one would guess from the share of each condition; deletions do not enter it.
+    pub fn estimated_selectivity(&self) -> f64 {
+        match self {
+            Self::Except(..) => 1.0,
+            Self::Only(passing) => passing.estimate,
         }
     }
 
@@ -51,14 +72,14 @@ impl<'a> Allowed<'a> {
         match self {
             Self::Except(deleted, n_rows) if deleted.is_empty() => Box::new(0..*n_rows),
             Self::Except(deleted, n_rows) => Box::new((0..*n_rows).filter(|&row| !deleted.contains(row))),
-            Self::Only(rows) => Box::new(rows.iter()),
+            Self::Only(passing) => Box::new(passing.rows.iter()),
         }
     }
 
     pub fn into_bitmap(self) -> RoaringBitmap {
         match self {
             Self::Except(deleted, n_rows) => all_rows(n_rows) - deleted,
-            Self::Only(rows) => rows,
+            Self::Only(passing) => passing.rows,
         }
     }
 }
@@ -70,31 +91,48 @@ fn all_rows(n_rows: u32) -> RoaringBitmap {
 }
 
 /// The rows that pass a filter.
-fn rows(attributes: &AttributeFile, filter: &Filter) -> Result<RoaringBitmap, IndexError> {
-    let mut passing: Option<RoaringBitmap> = None;
+fn passing(attributes: &AttributeFile, filter: &Filter) -> Result<Passing, IndexError> {
+    let mut rows: Option<RoaringBitmap> = None;
+    let mut estimate = 1.0;
     if !filter.should.is_empty() {
-        let mut any = RoaringBitmap::new();
+        let (mut any, mut none_holds) = (RoaringBitmap::new(), 1.0);
         for condition in &filter.should {
-            any |= satisfying(attributes, condition)?;
+            let one = satisfying(attributes, condition)?;
+            any |= one.rows;
+            none_holds *= 1.0 - one.estimate;
         }
-        passing = Some(any);
+        rows = Some(any);
+        estimate *= 1.0 - none_holds;
     }
     for condition in &filter.must {
-        let rows = satisfying(attributes, condition)?;
-        passing = Some(match passing {
-            Some(passing) => passing & rows,
-            None => rows,
+        let one = satisfying(attributes, condition)?;
+        rows = Some(match rows {
+            Some(rows) => rows & one.rows,
+            None => one.rows,
         });
+        estimate *= one.estimate;
     }
-    let mut passing = passing.unwrap_or_else(|| all_rows(attributes.n_rows()));
+    let mut rows = rows.unwrap_or_else(|| all_rows(attributes.n_rows()));
     for condition in &filter.must_not {
-        passing -= satisfying(attributes, condition)?;
+        let one = satisfying(attributes, condition)?;
+        rows -= one.rows;
+        estimate *= 1.0 - one.estimate;
     }
-    Ok(passing)
+    Ok(Passing { rows, estimate })
+}
+
+/// The rows that satisfy a condition, whose share is no guess unless it is a filter of its own.
+fn satisfying(attributes: &AttributeFile, condition: &Condition) -> Result<Passing, IndexError> {
+    if let Condition::Nested(filter) = condition {
+        return passing(attributes, filter);
+    }
+    let rows = rows(attributes, condition)?;
+    let estimate = rows.len() as f64 / f64::from(attributes.n_rows().max(1));
+    Ok(Passing { rows, estimate })
 }
 
 /// The rows that satisfy a condition; none if the field holds values of another type.
-fn satisfying(attributes: &AttributeFile, condition: &Condition) -> Result<RoaringBitmap, IndexError> {
+fn rows(attributes: &AttributeFile, condition: &Condition) -> Result<RoaringBitmap, IndexError> {
     match condition {
         Condition::Words { field, any } => with_words(attributes, *field, any.iter().map(String::as_str)),
         Condition::WordsExcept { field, except } => match attributes.words(*field)? {
@@ -112,7 +150,7 @@ fn satisfying(attributes: &AttributeFile, condition: &Condition) -> Result<Roari
             in_ranges(attributes, *field, |numbers| vec![span(numbers, is_below, is_not_above)])
         }
         Condition::GeoRadius { field, center, radius_km } => within(attributes, *field, *center, *radius_km),
-        Condition::Nested(filter) => rows(attributes, filter),
+        Condition::Nested(filter) => Ok(passing(attributes, filter)?.rows),
     }
 }
 

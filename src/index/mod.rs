@@ -49,14 +49,13 @@ pub use distance::dot;
 pub use error::IndexError;
 pub use flat::TopK;
 pub use ids::IdTable;
-pub use planner::StrategyChoice;
 
 use self::attributes::AttributeFile;
 use self::filter::Allowed;
 use self::graph_file::GraphFile;
 use self::planner::Search;
 use self::vectors::VectorFile;
-use crate::domain::{Candidate, Embedding, Filter, Plan, Schema};
+use crate::domain::{Candidate, Embedding, Filter, Plan, Schema, StrategyChoice};
 
 /// The nearest rows to look for.
 #[derive(Debug, Clone, Copy)]

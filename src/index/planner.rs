@@ -1,23 +1,10 @@
 //! Chooses between the graph and a scan, and makes sure that as many rows come back as there are.
 
-use serde::{Deserialize, Serialize};
-
 use super::beam::{self, Limits};
 use super::filter::Allowed;
 use super::flat;
 use super::graph_file::Graph;
-use crate::domain::{Candidate, Plan, Strategy};
-
-/// What a caller wants; the plan says what was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StrategyChoice {
-    /// Whichever is likely to cost less.
-    #[default]
-    Auto,
-    Graph,
-    Exact,
-}
+use crate::domain::{Candidate, Plan, Strategy, StrategyChoice};
 
 /// Allowed rows up to which a scan always is the better choice.
 const SMALL: u128 = 2_000;
@@ -45,7 +32,7 @@ impl Search<'_> {
     /// Finds `min(k, allowed rows)` candidates, best first, and tells how: the strategy, the beam, the distances.
     pub fn run(&self, choice: StrategyChoice, n_documents: u64) -> (Vec<Candidate>, Plan) {
         let n_matching = self.allowed.len();
-        let mut plan = Plan { strategy: Strategy::Exact, n_matching, n_documents, ef_search: 0, n_distances: 0 };
+        let mut plan = Plan::new(n_matching, n_documents, self.allowed.estimated_selectivity());
         let n_wanted = usize::try_from(n_matching).map_or(self.k, |n| n.min(self.k));
         if n_wanted == 0 {
             return (Vec::new(), plan);
@@ -56,6 +43,7 @@ impl Search<'_> {
             let max_distances = if choice == StrategyChoice::Graph { u64::MAX } else { n_matching };
             let walk = beam::search(&self.graph, self.vectors, self.query, &self.allowed, Limits { ef: self.ef, max_distances });
             plan.ef_search = self.ef;
+            plan.n_visited = walk.n_visited;
             plan.n_distances = walk.n_distances;
             if walk.is_complete && walk.candidates.len() >= n_wanted {
                 plan.strategy = Strategy::Graph;

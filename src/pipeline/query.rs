@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::pool::Pool;
 use super::{Limits, PipelineError, SearchSettings};
 use crate::collection::{Collections, Found, RetrieveRequest, Searcher};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan};
+use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, StrategyChoice};
 use crate::encoder::Encoder;
 use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
 use crate::telemetry::metrics;
@@ -44,7 +44,7 @@ pub struct QueryRequest {
     pub limit: usize,
     pub candidates: Option<usize>,
     pub ef_search: Option<usize>,
-    pub exact: bool,
+    pub strategy: StrategyChoice,
     pub profile: Option<String>,
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
@@ -249,7 +249,7 @@ fn answer(
     let retrieve = RetrieveRequest {
         k: checked.candidates,
         ef_search: checked.ef_search,
-        exact: request.exact,
+        strategy: request.strategy,
         filter: checked.filter.as_ref(),
         exclude: asked.exclude.as_ref(),
     };

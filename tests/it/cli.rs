@@ -88,6 +88,7 @@ fn failures_say_what_to_do() {
         (&["rebuild", "cats"], 1, "there are jobs, members"),
         (&["search", "cats", "x"], 1, "PUT /v1/collections/cats"),
         (&["search", "Cats", "x"], 2, "not allowed"),
+        (&["search", "jobs", "x", "--strategy", "fast"], 2, "expected \"auto\", \"graph\" or \"exact\""),
         (&["search", "jobs", "x", "--filter", "{"], 1, "--filter is not valid JSON"),
         (&["ingest", "jobs", "none.jsonl"], 1, "none.jsonl"),
         (&["inspect", "jobs", "--set", "search.candidates=0"], 1, "search.candidates"),

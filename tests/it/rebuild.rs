@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kindred::app::App;
 use kindred::collection::Access;
 use kindred::config::Settings;
-use kindred::domain::CollectionName;
+use kindred::domain::{CollectionName, StrategyChoice};
 use kindred::pipeline::{PipelineError, Query, QueryRequest};
 use kindred::telemetry::Progress;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ async fn best(app: &App, text: &str) -> (Vec<String>, String) {
         limit: 3,
         candidates: None,
         ef_search: None,
-        exact: false,
+        strategy: StrategyChoice::Auto,
         profile: None,
         fields: None,
         explain: false,

@@ -69,6 +69,31 @@ proptest! {
 }
 
 #[test]
+fn estimates_put_shares_together_as_if_conditions_were_independent() {
+    // Half speak rust, and those are the remote ones; a quarter earn 1.
+    let document = |i: usize| json!({"skills": if i.is_multiple_of(2) { "rust" } else { "go" }, "remote": i.is_multiple_of(2), "salary": usize::from(i.is_multiple_of(4))});
+    let (sample, _dir, index) = index_of((0..40).map(document).collect());
+    let rust = json!({"key": "skills", "match": {"value": "rust"}});
+    let remote = json!({"key": "remote", "match": {"value": true}});
+    let paid = json!({"key": "salary", "range": {"gte": 1}});
+    for (filter, counted, guessed) in [
+        (json!({}), 1.0, 1.0),
+        (json!({"must": [paid]}), 0.25, 0.25),
+        (json!({"must": [rust, remote]}), 0.5, 0.25),
+        (json!({"should": [rust, remote]}), 0.5, 0.75),
+        (json!({"must_not": [rust]}), 0.5, 0.5),
+        (json!({"must": [rust], "must_not": [remote]}), 0.0, 0.25),
+        (json!({"must": [paid, {"should": [rust, remote]}], "must_not": [{"must": [paid, rust]}]}), 0.0, 0.25 * 0.75 * (1.0 - 0.125)),
+    ] {
+        let parsed = Filter::parse(&filter, &sample.schema).unwrap();
+        let deleted = RoaringBitmap::new();
+        let request = SearchRequest { filter: Some(&parsed), ..request(&deleted) };
+        let plan = index.search(&Embedding::new(vec![1.0, 0.0], 2).unwrap(), &request).unwrap().plan;
+        assert_eq!((plan.selectivity, plan.estimated_selectivity), (counted, guessed), "{filter}");
+    }
+}
+
+#[test]
 fn deleted_rows_do_not_match() {
     let (sample, _dir, index) = index_of(vec![json!({"remote": true}), json!({"remote": true}), json!({"remote": false}), json!({})]);
     let deleted = RoaringBitmap::from_iter([1, 3, 99]);

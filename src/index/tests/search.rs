@@ -73,6 +73,7 @@ fn recall(sample: &Sample, index: &Index, ef_search: usize) -> usize {
         let found = index.search(&query, &request).unwrap();
         assert_eq!(found.plan.strategy, Strategy::Graph);
         assert!(found.plan.n_distances < sample.n_rows() as u64, "{:?}", found.plan);
+        assert!((1..found.plan.n_distances).contains(&found.plan.n_visited), "{:?}", found.plan);
         let nearest = &sample.oracle(&query, None, &none)[..10];
         nearest.iter().filter(|c| found.candidates.contains(c)).count()
     };
