@@ -8,18 +8,27 @@ use std::collections::{BTreeMap, HashMap};
 
 use roaring::RoaringBitmap;
 
+use super::IndexError;
 use super::beam::{self, Limits};
+use super::build::not_cancelled;
 use super::filter::Allowed;
 use super::graph_file::{Links, NO_LINK};
+use crate::telemetry::Progress;
 
 /// Width of the beam that looks for a row to link an orphan from.
 const HOST_EF: usize = 64;
 
 /// The rows whose vectors occur before, each with the row before it that has the same vector: chains of equals.
-pub(super) fn twins(vectors: &[f32], dims: usize) -> BTreeMap<u32, u32> {
+pub(super) fn twins(vectors: &[f32], dims: usize, progress: &Progress) -> Result<BTreeMap<u32, u32>, IndexError> {
     let mut last_of: HashMap<&[u8], u32> = HashMap::new();
-    let rows = vectors.chunks_exact(dims).enumerate();
-    rows.filter_map(|(row, vector)| Some((row as u32, last_of.insert(bytemuck::cast_slice(vector), row as u32)?))).collect()
+    let mut twins = BTreeMap::new();
+    for (row, vector) in vectors.chunks_exact(dims).enumerate() {
+        not_cancelled(progress)?;
+        if let Some(before) = last_of.insert(bytemuck::cast_slice(vector), row as u32) {
+            twins.insert(row as u32, before);
+        }
+    }
+    Ok(twins)
 }
 
 /// Links each row of a chain to the next. A walk that meets the first, and still needs more, follows it.
@@ -34,20 +43,22 @@ pub(super) fn attach_twins(links: &mut Links, twins: &BTreeMap<u32, u32>) {
 }
 
 /// Links every row that cannot be reached from the entry on level 0 from the nearest that can.
-pub(super) fn attach_orphans(links: &mut Links, vectors: &[f32]) {
+pub(super) fn attach_orphans(links: &mut Links, vectors: &[f32], progress: &Progress) -> Result<(), IndexError> {
     let n_rows = links.header.n_rows;
     if n_rows == 0 {
-        return;
+        return Ok(());
     }
     let mut tree = Tree { parents: vec![NO_LINK; n_rows as usize] };
     tree.reach(links, links.header.entry, links.header.entry);
     for row in 0..n_rows {
+        not_cancelled(progress)?;
         if !tree.has(row) {
             let (host, place) = find_host(links, vectors, &tree, row);
             links.level0_mut(host)[place] = row;
             tree.reach(links, row, host);
         }
     }
+    Ok(())
 }
 
 /// A reachable row near `row`, and a place in its list that can be given away.
@@ -110,7 +121,7 @@ mod tests {
 
     #[test]
     fn equals_are_chained() {
-        let twins = twins(&[1.0, -1.0, 1.0, 1.0, -1.0], 1);
+        let twins = twins(&[1.0, -1.0, 1.0, 1.0, -1.0], 1, &Progress::hidden()).unwrap();
         assert_eq!(twins, BTreeMap::from([(2, 0), (3, 2), (4, 1)]));
         let mut links = links(2, &[1, 1, 0, NO_LINK, NO_LINK, NO_LINK, NO_LINK, NO_LINK, NO_LINK, NO_LINK]);
         attach_twins(&mut links, &twins);
@@ -122,7 +133,7 @@ mod tests {
         // Islands: 0 and 1, full of links to each other; 2 and 3; 4 alone; 5 to 7 in a ring.
         let n = NO_LINK;
         let mut links = links(2, &[1, 1, 0, 0, 3, n, 2, n, n, n, 6, n, 7, n, 5, n]);
-        attach_orphans(&mut links, &[1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3]);
+        attach_orphans(&mut links, &[1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], &Progress::hidden()).unwrap();
         let mut tree = Tree { parents: vec![NO_LINK; 8] };
         tree.reach(&links, 0, 0);
         assert!((0..8).all(|row| tree.has(row)), "{:?}", links.level0);

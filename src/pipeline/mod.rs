@@ -71,6 +71,8 @@ pub enum PipelineError {
     DoesNotFit { id: String, source: DocumentError },
     #[error("the stored document {id:?} cannot be read: {reason}. Send it again")]
     StoredDocument { id: String, reason: String },
+    #[error("cancelled before it was done: {kept}")]
+    Cancelled { kept: &'static str },
     #[error("a worker ended before it answered; the log says why")]
     WorkerLost,
     #[error(transparent)]
@@ -95,6 +97,7 @@ impl PipelineError {
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
             Self::WorkerLost => ErrorKind::Internal,
+            Self::Cancelled { .. } => ErrorKind::Unavailable,
             Self::Filter(e) => e.kind(),
             Self::Vector(e) => e.kind(),
             Self::Rescore(e) => e.kind(),

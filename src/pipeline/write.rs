@@ -102,7 +102,8 @@ impl WritePipeline {
         Self { encoder, collections, rebuild, limits }
     }
 
-    /// Inserts or replaces documents; when this returns, the accepted ones are durable and found by the next search.
+    /// Inserts or replaces documents; when this returns, the accepted ones are durable and found by the next search. It ends
+    /// between two chunks when `progress` is cancelled.
     ///
     /// # Errors
     /// [`PipelineError`] when nothing more could be written: chunks before that one stay. What is wrong with single items is in the report.
@@ -119,6 +120,9 @@ impl WritePipeline {
         let mut report = WriteReport { outcomes: Vec::new(), seqno: collection.searcher().seqno(), n_encoded: 0 };
         let mut accepted = accepted.into_iter().peekable();
         while accepted.peek().is_some() {
+            if progress.is_cancelled() {
+                return Err(PipelineError::Cancelled { kept: "the rest was not written" });
+            }
             let chunk: Vec<Accepted> = accepted.by_ref().take(CHUNK).collect();
             let n = chunk.len();
             let (n_encoded, seqno) = self.write_chunk(&collection, chunk, &mut outcomes).await?;

@@ -3,6 +3,7 @@
 //! | module | duty |
 //! |---|---|
 //! | `serve` | from settings to a listening server and its graceful end |
+//! | `signals` | Ctrl-C and SIGTERM: a graceful end, or cancelled work |
 //! | `fetch` | what the settings need and the user has not brought |
 //! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
 //! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
@@ -21,3 +22,4 @@ pub mod judgments;
 pub mod measures;
 pub mod search;
 pub mod serve;
+pub mod signals;

@@ -104,6 +104,34 @@ fn failures_say_what_to_do() {
     }
 }
 
+/// The file is a pipe that says nothing until the signal has arrived: however fast the machine, it is interrupted half-way.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_ingest_ends_cleanly() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    for signal in ["-INT", "-TERM"] {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("jobs.jsonl");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kindred"));
+        command.current_dir(dir.path()).args(["ingest", "jobs", "jobs.jsonl", "--model-dir"]).arg(models().join(assets::MODEL_NAME));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Opening waits for the other side, which listens for signals by then.
+        let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(said.by_ref().any(|line| line.contains("cancelling")));
+        writer.write_all(jobs()[0].to_string().as_bytes()).unwrap();
+        drop(writer);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+        let rest: String = said.collect();
+        assert!(rest.contains("cancelled") && rest.contains("run it again to go on"), "{rest}");
+        assert!(ok(&kindred(dir.path(), &["inspect", "jobs"])).contains("documents    0"));
+    }
+}
+
 #[test]
 fn settings_come_from_the_environment_too() {
     let dir = folder();

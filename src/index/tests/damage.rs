@@ -25,7 +25,7 @@ fn input_that_is_wrong_is_refused() {
     assert!(matches!(refuse(&|s| s.vectors.truncate(7)), IndexError::Count { expected: 8, actual: 7, .. }));
     assert!(matches!(refuse(&|s| s.dims = 0), IndexError::Dims { .. }));
     for (m, ef, threads) in [(1, 200, 0), (256, 200, 0), (16, 0, 0), (16, 200, 1_000_000)] {
-        let params = BuildParams { max_connections: m, ef_construction: ef, threads };
+        let params = BuildParams { max_connections: m, ef_construction: ef, threads, ..BuildParams::default() };
         assert_eq!(params.check().unwrap_err().kind(), ErrorKind::Invalid);
     }
     assert!(matches!(check_row_count(u32::MAX as usize), Err(IndexError::TooManyRows { .. })));

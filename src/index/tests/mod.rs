@@ -1,5 +1,6 @@
 //! Tests of the whole index against a brute-force oracle, with what they share.
 
+mod build;
 mod damage;
 mod filters;
 mod search;
@@ -125,7 +126,7 @@ impl Sample {
 
     /// Built with little effort, and opened.
     pub fn index(&self) -> (tempfile::TempDir, Index) {
-        self.index_with(&BuildParams { max_connections: 8, ef_construction: 40, threads: 2 })
+        self.index_with(&BuildParams { max_connections: 8, ef_construction: 40, threads: 2, ..BuildParams::default() })
     }
 
     pub fn index_with(&self, params: &BuildParams) -> (tempfile::TempDir, Index) {
