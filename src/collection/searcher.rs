@@ -235,6 +235,28 @@ impl Searcher {
         }
     }
 
+    /// The documents at positions below [`Self::n_documents`]: those of the base in their order, then the newer ones in the
+    /// order of their ids. Positions at which there is none give none.
+    pub fn documents_at(&self, positions: &[u64]) -> Vec<FoundDocument> {
+        let mut kept = RoaringBitmap::new();
+        kept.insert_range(..self.base.as_ref().map_or(0, |b| b.index.n_rows()));
+        kept -= &self.tombstones;
+        let newer = self.newer();
+        let at = |position: &u64| match position.checked_sub(kept.len()) {
+            None => kept.select(*position as u32).map(FoundDocument::Base),
+            Some(position) => newer.get(position as usize).cloned(),
+        };
+        positions.iter().filter_map(at).collect()
+    }
+
+    /// The documents of the delta, in the order of their ids.
+    fn newer(&self) -> Vec<FoundDocument> {
+        let mut newer: Vec<_> =
+            self.delta.documents().map(|(id, document)| FoundDocument::Delta(id.clone(), Arc::clone(document))).collect();
+        newer.sort_by(FoundDocument::order);
+        newer
+    }
+
     /// All documents, for a rebuild: those of the base in their order, then the newer ones in the order of their ids.
     ///
     /// # Errors
@@ -251,10 +273,7 @@ impl Searcher {
         };
         let rows = self.base.as_ref().map_or(0, |b| b.index.n_rows());
         let kept = (0..rows).filter(|row| !self.tombstones.contains(*row)).map(FoundDocument::Base);
-        let mut newer: Vec<_> =
-            self.delta.documents().map(|(id, document)| FoundDocument::Delta(id.clone(), Arc::clone(document))).collect();
-        newer.sort_by(FoundDocument::order);
-        for document in kept.chain(newer) {
+        for document in kept.chain(self.newer()) {
             contents.ids.push(self.id(&document)?);
             contents.fields.push(self.fields(&document)?.to_owned());
             contents.attributes.push(self.attributes(&document)?.into_owned());

@@ -4,6 +4,7 @@
 //! [`Filter`] names only fields that exist, a [`DocumentId`] is of a sane length.
 
 mod attributes;
+mod choice;
 mod document;
 mod embedding;
 mod filter;
@@ -15,6 +16,7 @@ mod time;
 mod words;
 
 pub use attributes::{Attributes, Value};
+pub use choice::Choice;
 pub use document::{Change, Document, DocumentError};
 pub use embedding::{Embedding, EmbeddingError};
 pub use filter::{Condition, Filter, FilterError, Range};
