@@ -11,6 +11,7 @@ use kindred::config::{LogFormat, Settings, Sources};
 use kindred::domain::CollectionName;
 use kindred::encoder::{assets, import};
 use kindred::telemetry::{self, Progress};
+use kindred::tools::bench::ann;
 use kindred::tools::{demo, evaluate, fetch, inspect, search, serve};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
@@ -96,6 +97,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure a part of Kindred on its own
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Bring your own model
     #[command(subcommand)]
     Model(ModelCommand),
@@ -106,6 +110,15 @@ struct ListenArgs {
     /// Address and port [setting http.listen]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Measure the index: recall against speed, building, size, opening
+    #[command(
+        after_help = "Example:\n  kindred bench ann --base base.fvecs --queries queries.fvecs --index built --json result.json --svg result.svg\n  kindred bench ann --base vectors.npy --k 100 --ef 100,200,400 --set index.threads=1\n  kindred bench ann --collection jobs\n\nRecall counts by score: of rows that are equally near, any is right. Keep the machine idle meanwhile."
+    )]
+    Ann(ann::AnnArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -178,6 +191,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             inspect::run(&settings, &collection, json)?;
         }
+        Command::Bench(BenchCommand::Ann(args)) => ann::run(&settings, &args)?,
         Command::Model(ModelCommand::Import { folder, to }) => {
             let imported = import(&folder, &to)?;
             println!("wrote {}: {imported:?}\nuse it with: kindred serve --model-dir {0}", to.display());

@@ -48,6 +48,14 @@ pub struct StoredDocument {
     pub fields: Box<RawValue>,
 }
 
+/// What stands in a collection's index.
+#[derive(Debug)]
+pub struct Embeddings {
+    pub dims: usize,
+    /// `[documents × dims]`, row-major, unit length.
+    pub vectors: Vec<f32>,
+}
+
 /// Knows the collections and the encoder.
 #[derive(Debug)]
 pub struct Catalog {
@@ -114,6 +122,15 @@ impl Catalog {
         let fields =
             RawValue::from_string(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
         Ok(StoredDocument { id: id.clone(), fields })
+    }
+
+    /// The embeddings of all documents of a collection.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`] when there is none of that name.
+    pub fn embeddings(&self, name: &CollectionName) -> Result<Embeddings, PipelineError> {
+        let contents = self.collections.get(name)?.searcher().contents()?;
+        Ok(Embeddings { dims: contents.description.model.dims, vectors: contents.vectors })
     }
 
     /// The loaded model and where it runs.

@@ -18,7 +18,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use catalog::{Catalog, CollectionInfo, FileInfo, StoredDocument};
+pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
 pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
 pub use rebuild::{RebuildPipeline, RebuildReport};
 pub use write::{Incoming, ItemError, Outcome, WritePipeline, WriteReport};

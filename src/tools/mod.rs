@@ -9,9 +9,11 @@
 //! | `search` | a search as a table people can read |
 //! | `inspect` | what a collection holds |
 //! | `evaluate` | how well a search finds what people judged relevant |
+//! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
 //! | `measures` | nDCG, MRR, MAP, recall, precision and hits of a ranking |
 
+pub mod bench;
 pub mod demo;
 pub mod demo_corpus;
 pub mod evaluate;

@@ -21,12 +21,26 @@ const MAY_USE: [(&str, &[&str]); 15] = [
     ("app", &["config", "http", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),
     (
         "tools",
-        &["app", "config", "http", "ingest", "pipeline", "collection", "encoder", "rescore", "domain", "error", "storage", "telemetry"],
+        &[
+            "app",
+            "config",
+            "http",
+            "ingest",
+            "pipeline",
+            "collection",
+            "encoder",
+            "index",
+            "rescore",
+            "domain",
+            "error",
+            "storage",
+            "telemetry",
+        ],
     ),
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("ort", &["src/encoder/session.rs"]),
     ("tokenizers", &["src/encoder/tokenizer.rs"]),
     ("safetensors", &["src/encoder/import/"]),
@@ -38,6 +52,8 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("utoipa_axum", &["src/http/"]),
     ("indicatif", &["src/telemetry/progress.rs"]),
     ("metrics_exporter_prometheus", &["src/telemetry/metrics.rs"]),
+    ("plotters", &["src/tools/bench/plot.rs"]),
+    ("rustix", &["src/tools/bench/system.rs"]),
     ("clap", &["src/main.rs", "src/tools/"]),
 ];
 
