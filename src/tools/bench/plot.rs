@@ -27,11 +27,13 @@ pub(super) fn svg(report: &Report) -> Result<String> {
         let mut chart = ChartBuilder::on(&area)
             .caption(caption, ("sans-serif", 16))
             .margin(16)
+            .margin_right(48)
             .x_label_area_size(40)
             .y_label_area_size(70)
             .build_cartesian_2d(lowest..1.0, (slowest / 1.5..fastest * 1.5).log_scale())?;
         chart
             .configure_mesh()
+            .max_light_lines(0)
             .x_desc(format!("recall@{}", report.k))
             .y_desc("queries per second")
             .x_label_formatter(&|recall| format!("{recall:.2}"))
