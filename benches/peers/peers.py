@@ -75,9 +75,10 @@ def measure(args, name):
     resident = resident_bytes() - before
     found, rows = [], []
     for ef in args.ef:
-        started = time.perf_counter()
+        cpu, started = time.process_time(), time.perf_counter()
         hits = engine.search(queries, args.k, ef, args.threads)
-        rows.append({"ef_search": ef, "qps": len(queries) / (time.perf_counter() - started)})
+        passed, cpu = time.perf_counter() - started, time.process_time() - cpu
+        rows.append({"ef_search": ef, "qps": len(queries) / passed, "cpu_us": cpu * 1e6 / len(queries)})
         found.append(np.asarray(hits).astype(np.int64))
     base, truth = map_vecs(args.data / "base.fvecs"), map_vecs(args.work / "truth.ivecs", "<i4")[:, : args.k]
     worst = np.einsum("qd,qd->q", base[truth[:, -1]], queries) - TIE
@@ -173,6 +174,9 @@ def one_round(args, at, cores):
             curves[name] = kindred(args, variant, cores, *more)
         else:
             curves[name] = json.loads(run_self(args, "measure", name, cores))
+        for row in curves[name]["rows"]:
+            if args.clock == "cpu":
+                row["qps"] = 1e6 / row["cpu_us"]
     return curves
 
 
@@ -230,6 +234,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ef", type=numbers, default=EFS)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: queries per CPU second, for a machine with other work")
     parser.add_argument("--build-threads", type=int, default=os.cpu_count())
     parser.add_argument("--build-only", action="store_true", help="build the other engines' indexes and stop")
     parser.add_argument("--json", type=Path, help="write costs and all curves to this file")
@@ -253,6 +258,7 @@ def main():
     markdown, at_targets = table(rounds, costs)
     shape = next(iter(costs.values()))
     setup = f"{args.data.name}: {shape['n_rows']:,} × {shape['dims']}, k {args.k}, {args.threads} thread(s), {args.rounds} round(s)"
+    setup += ", queries per CPU second" if args.clock == "cpu" else ""
     print(f"{setup}\n\n{markdown}")
     if args.json:
         told = {"setup": setup, "k": args.k, "threads": args.threads, "costs": costs, "at_recall": at_targets, "rounds": rounds}

@@ -58,6 +58,8 @@ pub(super) struct Row {
     /// Over the searches of all rounds.
     pub p50_us: f64,
     pub p99_us: f64,
+    /// CPU time per query, of all threads: the median of the rounds. It suffers less than the others where other work runs.
+    pub cpu_us: Option<f64>,
     /// Per query.
     pub n_distances: f64,
 }
@@ -120,6 +122,7 @@ pub(super) fn sweep(
 /// All queries once.
 struct Pass {
     wall: Duration,
+    cpu_s: Option<f64>,
     /// By query.
     answers: Vec<Answer>,
 }
@@ -133,7 +136,7 @@ struct Answer {
 
 fn pass(index: &Index, pool: &rayon::ThreadPool, queries: &[Embedding], k: usize, ef: usize) -> Result<Pass> {
     let next = AtomicUsize::new(0);
-    let started = Instant::now();
+    let (started, cpu_before) = (Instant::now(), system::cpu_seconds());
     // Each thread takes the next query that none has taken, as the threads of a server do.
     let by_thread: Vec<Result<Vec<(usize, Answer)>>> = pool.broadcast(|_| {
         let mut answers = Vec::with_capacity(queries.len());
@@ -144,13 +147,14 @@ fn pass(index: &Index, pool: &rayon::ThreadPool, queries: &[Embedding], k: usize
         }
     });
     let wall = started.elapsed();
+    let cpu_s = system::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
     let mut answers: Vec<Answer> = queries.iter().map(|_| Answer::default()).collect();
     for of_thread in by_thread {
         for (at, answer) in of_thread? {
             answers[at] = answer;
         }
     }
-    Ok(Pass { wall, answers })
+    Ok(Pass { wall, cpu_s, answers })
 }
 
 fn search(index: &Index, query: &Embedding, k: usize, ef: usize) -> Result<Answer> {
@@ -186,6 +190,7 @@ impl Row {
         let qps_by_round: Vec<f64> = passes.iter().map(|pass| pass.answers.len() as f64 / pass.wall.as_secs_f64()).collect();
         let took = passes.iter().flat_map(|pass| &pass.answers).map(|answer| answer.took.as_secs_f64() * 1e6);
         let took = sorted(took.collect());
+        let cpu_us: Option<Vec<f64>> = passes.iter().map(|pass| Some(pass.cpu_s? * 1e6 / pass.answers.len() as f64)).collect();
         Self {
             ef_search: ef,
             recall: recall_at[&k],
@@ -194,6 +199,7 @@ impl Row {
             qps_by_round,
             p50_us: quantile(&took, 0.5),
             p99_us: quantile(&took, 0.99),
+            cpu_us: cpu_us.map(|cpu_us| quantile(&sorted(cpu_us), 0.5)),
             n_distances: answers.iter().map(|answer| answer.n_distances as f64).sum::<f64>() / answers.len() as f64,
         }
     }
