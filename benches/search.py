@@ -48,7 +48,7 @@ def best(answer, k):
     return {hit["id"] for hit in sorted(answer["hits"], key=lambda hit: -hit["retrieval_score"])[:k]}
 
 
-truth = [search(text, exact=True, limit=100, candidates=100)[0] for text in texts]
+truth = [search(text, strategy="exact", limit=100, candidates=100)[0] for text in texts]
 for ef_search, candidates in [("default", 200), (128, 100), (100, 100), (64, 10)]:
     options = {} if ef_search == "default" else {"ef_search": ef_search, "candidates": candidates}
     answers = [search(text, limit=candidates, **options)[0] for text in texts]

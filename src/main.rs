@@ -10,14 +10,16 @@ use kindred::collection::Access;
 use kindred::config::{LogFormat, Settings, Sources};
 use kindred::domain::CollectionName;
 use kindred::encoder::{assets, import};
-use kindred::telemetry::{self, Progress};
-use kindred::tools::{demo, evaluate, fetch, inspect, search, serve};
+use kindred::pipeline::RebuildReport;
+use kindred::telemetry::{self, Cancel, Progress};
+use kindred::tools::bench::{ann, filters};
+use kindred::tools::{demo, evaluate, fetch, inspect, search, serve, signals};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done in part (some documents were refused)\n\nBegin with: kindred demo"
+    after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done in part (some documents were refused) · 130 cancelled (Ctrl-C or SIGTERM)\n\nBegin with: kindred demo"
 )]
 struct Cli {
     #[command(flatten)]
@@ -96,6 +98,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Measure a part of Kindred on its own
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Bring your own model
     #[command(subcommand)]
     Model(ModelCommand),
@@ -106,6 +111,20 @@ struct ListenArgs {
     /// Address and port [setting http.listen]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BenchCommand {
+    /// Measure the index: recall against speed, building, size, opening
+    #[command(
+        after_help = "Example:\n  kindred bench ann --base base.fvecs --queries queries.fvecs --index built --json result.json --svg result.svg\n  kindred bench ann --base vectors.npy --k 100 --ef 100,200,400 --set index.threads=1\n  kindred bench ann --collection jobs\n\nRecall counts by score: of rows that are equally near, any is right. Keep the machine idle meanwhile."
+    )]
+    Ann(ann::AnnArgs),
+    /// Measure filtered searches: recall and time from one row in two to one in ten thousand
+    #[command(
+        after_help = "Example:\n  kindred bench filters --base base.fvecs --queries queries.fvecs --json result.json\n\nKeep the machine idle meanwhile."
+    )]
+    Filters(filters::FiltersArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -159,17 +178,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             search::run(&settings, &args)?;
         }
-        Command::Rebuild { collection } => {
-            fetch::ensure(&settings)?;
-            let app = App::open(&settings, Access::Rebuild)?;
-            let report = app.rebuild.rebuild(&collection, &|what, total| Progress::new(what, total))?;
-            println!(
-                "rebuilt {collection}: {} documents, {} embedded again, in {:.1} s",
-                report.n_documents,
-                report.n_encoded,
-                report.elapsed.as_secs_f64()
-            );
-        }
+        Command::Rebuild { collection } => return rebuild(&settings, &collection),
         Command::Evaluate(args) => {
             fetch::ensure(&settings)?;
             evaluate::run(&settings, &args)?;
@@ -178,6 +187,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             inspect::run(&settings, &collection, json)?;
         }
+        Command::Bench(BenchCommand::Ann(args)) => ann::run(&settings, &args)?,
+        Command::Bench(BenchCommand::Filters(args)) => filters::run(&settings, &args)?,
         Command::Model(ModelCommand::Import { folder, to }) => {
             let imported = import(&folder, &to)?;
             println!("wrote {}: {imported:?}\nuse it with: kindred serve --model-dir {0}", to.display());
@@ -186,12 +197,47 @@ fn run(cli: Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn rebuild(settings: &Settings, collection: &CollectionName) -> Result<ExitCode> {
+    fetch::ensure(settings)?;
+    let app = App::open(settings, Access::Rebuild)?;
+    let cancel = signals::cancelled_by_signal()?;
+    let report = match build(&app, collection, &cancel) {
+        Err(e) if cancel.is_cancelled() => return Ok(cancelled(&e, "The old generation stays, and all changes since")),
+        built => built?,
+    };
+    println!(
+        "rebuilt {collection}: {} documents, {} embedded again, in {:.1} s",
+        report.n_documents,
+        report.n_encoded,
+        report.elapsed.as_secs_f64()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build(app: &App, collection: &CollectionName, cancel: &Cancel) -> Result<RebuildReport> {
+    Ok(app.rebuild.rebuild(collection, &|what, total| Progress::new(what, total).cancelled_by(cancel))?)
+}
+
+/// Tells of work that a signal ended.
+fn cancelled(e: &anyhow::Error, what_is_left: &str) -> ExitCode {
+    eprintln!("{e:#}. {what_is_left}");
+    ExitCode::from(signals::INTERRUPTED)
+}
+
 fn ingest(settings: &Settings, collection: &CollectionName, file: &Path) -> Result<ExitCode> {
-    /// Refused lines that are printed; a file of the wrong kind would print itself.
-    const MAX_PRINTED: usize = 20;
     fetch::ensure(settings)?;
     let app = App::open(settings, Access::Serve)?;
-    let report = serve::runtime()?.block_on(kindred::ingest::file(&app.write, collection, file))?;
+    let cancel = signals::cancelled_by_signal()?;
+    match ingest_until(&cancel, &app, collection, file) {
+        Err(e) if cancel.is_cancelled() => Ok(cancelled(&e, "Documents that were written stay and are found: run it again to go on")),
+        done => done,
+    }
+}
+
+fn ingest_until(cancel: &Cancel, app: &App, collection: &CollectionName, file: &Path) -> Result<ExitCode> {
+    /// Refused lines that are printed; a file of the wrong kind would print itself.
+    const MAX_PRINTED: usize = 20;
+    let report = serve::runtime()?.block_on(kindred::ingest::file(&app.write, collection, file, cancel))?;
     for refused in report.refused.iter().take(MAX_PRINTED) {
         let id = refused.id.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
         eprintln!("{}:{}{id}: {}", file.display(), refused.line, refused.error.message);
@@ -200,7 +246,7 @@ fn ingest(settings: &Settings, collection: &CollectionName, file: &Path) -> Resu
         eprintln!("… and {} more", report.refused.len() - MAX_PRINTED);
     }
     if app.catalog.get(collection)?.n_changes > 0 {
-        app.rebuild.rebuild(collection, &|what, total| Progress::new(what, total))?;
+        build(app, collection, cancel)?;
     }
     println!(
         "{collection}: {} created, {} updated, {} unchanged, {} refused; {} texts embedded",

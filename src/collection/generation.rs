@@ -9,7 +9,7 @@ use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 use super::{CollectionError, Contents, Description, Meaning};
 use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, SeqNo};
-use crate::index::{self, BuildInput, BuildParams, IdTable, Index};
+use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
 use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
 
@@ -173,7 +173,8 @@ fn write(
     let files = storage::list_dir(dir)?.iter().map(|file| FileEntry::of(dir, file)).collect::<Result<Vec<_>, _>>()?;
     debug_assert!(files.iter().any(|f| f.name == DOCUMENTS_FILE), "the manifest names every file");
     Manifest::new(id, name, &contents.description, contents.ids.len(), covered, files).write(dir)?;
-    Ok(())
+    // The last look: what follows takes little, and then the generation is there.
+    if progress.is_cancelled() { Err(IndexError::Cancelled.into()) } else { Ok(()) }
 }
 
 fn folder(dir: &Path, id: GenerationId) -> PathBuf {

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use arc_swap::ArcSwap;
 
-pub use crate::index::BuildParams;
+pub use crate::index::{BuildParams, Quantization};
 pub use collections::{Collections, IdentifyModel};
 pub use delta::StoredChange;
 pub use manifest::{Description, ModelIdentity};

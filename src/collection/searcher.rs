@@ -9,8 +9,8 @@ use roaring::RoaringBitmap;
 use super::delta::{Delta, State};
 use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, SeqNo, Strategy};
-use crate::index::{SearchRequest, StrategyChoice, dot};
+use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, SeqNo, StrategyChoice};
+use crate::index::{Quantization, SearchRequest, dot};
 use crate::wal::{Batch, Operation, StoredDocument};
 
 /// A collection as it was after one change; it never changes.
@@ -32,8 +32,7 @@ pub struct RetrieveRequest<'a> {
     /// How many candidates.
     pub k: usize,
     pub ef_search: usize,
-    /// Compare with every document.
-    pub exact: bool,
+    pub strategy: StrategyChoice,
     pub filter: Option<&'a Filter>,
     /// A document that is not an answer: the one that was asked with.
     pub exclude: Option<&'a DocumentId>,
@@ -130,6 +129,11 @@ impl Searcher {
         self.base.as_ref().map(|b| b.created_at_us())
     }
 
+    /// How exactly the generation stores vectors.
+    pub fn quantization(&self) -> Option<Quantization> {
+        self.base.as_ref().map(|b| b.index.quantization())
+    }
+
     /// Name and size in bytes of the generation's files.
     pub fn files(&self) -> Vec<(String, u64)> {
         self.base.iter().flat_map(|b| b.files().map(|(name, size)| (name.to_owned(), size))).collect()
@@ -177,7 +181,7 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`] when the query does not fit, or the index is damaged.
     pub fn retrieve(&self, query: &Embedding, request: &RetrieveRequest<'_>) -> Result<(Vec<Found>, Plan), CollectionError> {
-        let mut plan = Plan { strategy: Strategy::Exact, n_matching: 0, n_documents: self.n_documents, ef_search: 0, n_distances: 0 };
+        let mut plan = Plan::new(0, 0, 1.0);
         let mut found = Vec::new();
         if let Some(base) = &self.base {
             let excluded = request.exclude.map(|id| self.row_in_base(id)).transpose()?.flatten();
@@ -185,10 +189,15 @@ impl Searcher {
             if let Some(row) = excluded.filter(|row| !self.tombstones.contains(*row)) {
                 deleted.to_mut().insert(row);
             }
-            let strategy = if request.exact { StrategyChoice::Exact } else { StrategyChoice::Auto };
-            let search = SearchRequest { k: request.k, ef_search: request.ef_search, strategy, filter: request.filter, deleted: &deleted };
+            let search = SearchRequest {
+                k: request.k,
+                ef_search: request.ef_search,
+                strategy: request.strategy,
+                filter: request.filter,
+                deleted: &deleted,
+            };
             let from_base = base.index.search(query, &search)?;
-            plan = Plan { n_documents: self.n_documents, ..from_base.plan };
+            plan = from_base.plan;
             found.extend(from_base.candidates.into_iter().map(|c| Found { document: FoundDocument::Base(c.row), score: c.score }));
         }
         let from_delta = self
@@ -196,8 +205,7 @@ impl Searcher {
             .documents()
             .filter(|(id, document)| Some(*id) != request.exclude && request.filter.is_none_or(|f| f.matches(&document.attributes)));
         let mut newer: Vec<_> = from_delta.map(|(id, document)| (dot(query.as_slice(), &document.embedding), id, document)).collect();
-        plan.n_matching += newer.len() as u64;
-        plan.n_distances += newer.len() as u64;
+        plan.add_compared(newer.len() as u64, self.n_documents - plan.n_documents);
         // Only the best are copied and put in order: the delta may be large, and every query comes through here.
         if newer.len() > request.k {
             newer.select_nth_unstable_by(request.k, |a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
@@ -237,10 +245,10 @@ impl Searcher {
     }
 
     /// The embedding of a document of this snapshot: `[dims]`, unit length.
-    pub fn embedding<'a>(&'a self, document: &'a FoundDocument) -> Result<&'a [f32], CollectionError> {
+    pub fn embedding<'a>(&'a self, document: &'a FoundDocument) -> Result<Cow<'a, [f32]>, CollectionError> {
         match document {
             FoundDocument::Base(row) => Ok(self.base().index.vector(*row)?),
-            FoundDocument::Delta(_, document) => Ok(&document.embedding),
+            FoundDocument::Delta(_, document) => Ok(Cow::Borrowed(&document.embedding)),
         }
     }
 
@@ -250,6 +258,28 @@ impl Searcher {
     /// [`CollectionError::Index`] and [`CollectionError::Storage`] name the file that is damaged, and where.
     pub fn verify(&self) -> Result<(), CollectionError> {
         self.base.as_ref().map_or(Ok(()), |base| base.verify())
+    }
+
+    /// The documents at positions below [`Self::n_documents`]: those of the base in their order, then the newer ones in the
+    /// order of their ids. Positions at which there is none give none.
+    pub fn documents_at(&self, positions: &[u64]) -> Vec<FoundDocument> {
+        let mut kept = RoaringBitmap::new();
+        kept.insert_range(..self.base.as_ref().map_or(0, |b| b.index.n_rows()));
+        kept -= &self.tombstones;
+        let newer = self.newer();
+        let at = |position: &u64| match position.checked_sub(kept.len()) {
+            None => kept.select(*position as u32).map(FoundDocument::Base),
+            Some(position) => newer.get(position as usize).cloned(),
+        };
+        positions.iter().filter_map(at).collect()
+    }
+
+    /// The documents of the delta, in the order of their ids.
+    fn newer(&self) -> Vec<FoundDocument> {
+        let mut newer: Vec<_> =
+            self.delta.documents().map(|(id, document)| FoundDocument::Delta(id.clone(), Arc::clone(document))).collect();
+        newer.sort_by(FoundDocument::order);
+        newer
     }
 
     /// All documents, for a rebuild: those of the base in their order, then the newer ones in the order of their ids.
@@ -268,14 +298,11 @@ impl Searcher {
         };
         let rows = self.base.as_ref().map_or(0, |b| b.index.n_rows());
         let kept = (0..rows).filter(|row| !self.tombstones.contains(*row)).map(FoundDocument::Base);
-        let mut newer: Vec<_> =
-            self.delta.documents().map(|(id, document)| FoundDocument::Delta(id.clone(), Arc::clone(document))).collect();
-        newer.sort_by(FoundDocument::order);
-        for document in kept.chain(newer) {
+        for document in kept.chain(self.newer()) {
             contents.ids.push(self.id(&document)?);
             contents.fields.push(self.fields(&document)?.to_owned());
             contents.attributes.push(self.attributes(&document)?.into_owned());
-            contents.vectors.extend_from_slice(self.embedding(&document)?);
+            contents.vectors.extend_from_slice(&self.embedding(&document)?);
         }
         Ok(contents)
     }

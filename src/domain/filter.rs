@@ -100,6 +100,12 @@ impl Filter {
         reader.filter(json, "filter", MAX_DEPTH)
     }
 
+    /// About how much memory the filter takes.
+    pub fn size_bytes(&self) -> usize {
+        let conditions = [&self.must, &self.should, &self.must_not].into_iter().flatten();
+        size_of::<Self>() + conditions.map(Condition::size_bytes).sum::<usize>()
+    }
+
     /// Whether a document with these values passes.
     pub fn matches(&self, attributes: &Attributes) -> bool {
         self.must.iter().all(|c| c.matches(attributes))
@@ -124,6 +130,18 @@ impl Condition {
             }
             Self::Nested(filter) => filter.matches(attributes),
         }
+    }
+
+    fn size_bytes(&self) -> usize {
+        let beside = match self {
+            Self::Words { any: words, .. } | Self::WordsExcept { except: words, .. } => {
+                words.iter().map(|word| size_of::<String>() + word.len()).sum()
+            }
+            Self::Numbers { any, .. } => size_of_val(any.as_slice()),
+            Self::Nested(filter) => filter.size_bytes(),
+            Self::Bool { .. } | Self::Range { .. } | Self::GeoRadius { .. } => 0,
+        };
+        size_of::<Self>() + beside
     }
 }
 
@@ -319,6 +337,17 @@ mod tests {
         assert!(holds(json!({"should": [{"key": "remote", "match": {"value": false}}, {"key": "salary", "range": {"gt": 1}}]})));
         assert!(!holds(json!({"must_not": [{"key": "remote", "match": {"value": true}}]})));
         assert!(Filter::parse(&json!({}), &schema).unwrap().matches(&attributes), "an empty filter lets all through");
+    }
+
+    #[test]
+    fn long_filters_are_large() {
+        let (_, schema) = definition().check().unwrap();
+        let size = |filter: Json| Filter::parse(&filter, &schema).unwrap().size_bytes();
+        let skills = |words: &[&str]| json!({"must": [{"key": "skills", "match": {"any": words}}]});
+        assert!(size(json!({})) < size(skills(&["a"])) && size(skills(&["a"])) < size(skills(&["a", "b"])));
+        assert!(size(skills(&[&"x".repeat(5_000)])) > 5_000);
+        assert!(size(json!({"must": [skills(&["a"])]})) > size(skills(&["a"])));
+        assert!(size(json!({"must": [{"key": "salary", "match": {"any": vec![1; 1_000]}}]})) > 8_000);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`Filter`] names only fields that exist, a [`DocumentId`] is of a sane length.
 
 mod attributes;
+mod choice;
 mod document;
 mod embedding;
 mod filter;
@@ -15,11 +16,12 @@ mod time;
 mod words;
 
 pub use attributes::{Attributes, Value};
+pub use choice::Choice;
 pub use document::{Change, Document, DocumentError};
 pub use embedding::{Embedding, EmbeddingError};
 pub use filter::{Condition, Filter, FilterError, Range};
 pub use geo::GeoPoint;
-pub use hit::{Candidate, Plan, Strategy};
+pub use hit::{Candidate, Plan, Strategy, StrategyChoice};
 pub use ids::{CollectionName, DocumentId, GenerationId, NameError, SeqNo};
 pub use schema::{CollectionDefinition, FieldId, FieldSpec, FieldType, Role, Schema, SchemaError, Template};
 pub use time::parse_time_us;

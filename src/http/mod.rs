@@ -3,6 +3,7 @@
 //! | file | routes |
 //! |---|---|
 //! | `search.rs` | `POST /v1/collections/{c}/search`, `POST /v1/match` |
+//! | `recall.rs` | `POST /v1/collections/{c}/recall` |
 //! | `documents.rs` | `PUT /v1/collections/{c}/documents`, `GET`, `DELETE …/documents/{id}` |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
@@ -19,6 +20,7 @@ mod error;
 mod gate;
 mod operations;
 mod path;
+mod recall;
 mod request;
 mod search;
 
@@ -58,6 +60,7 @@ pub fn router(services: Services) -> Router {
     let (router, api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(search::search))
         .routes(routes!(search::match_documents))
+        .routes(routes!(recall::recall))
         .routes(routes!(collections::list))
         .routes(routes!(collections::get, collections::put, collections::delete))
         .routes(routes!(documents::put))

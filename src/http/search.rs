@@ -12,7 +12,7 @@ use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::domain::DocumentId;
+use crate::domain::{DocumentId, StrategyChoice};
 use crate::error::ErrorKind;
 use crate::pipeline::{PipelineError, Query, QueryRequest, QueryResponse};
 
@@ -47,9 +47,9 @@ pub struct SearchBody {
     candidates: Option<usize>,
     /// Width of the graph's beam.
     ef_search: Option<usize>,
-    /// Compare with every document instead of walking the graph.
+    /// Walk the graph, compare with every matching document, or whichever costs less.
     #[serde(default)]
-    exact: bool,
+    strategy: StrategyChoice,
     /// Weights of the re-scoring.
     profile: Option<String>,
     /// Names of the fields to return; all without it.
@@ -100,7 +100,7 @@ pub struct MatchBody {
     candidates: Option<usize>,
     ef_search: Option<usize>,
     #[serde(default)]
-    exact: bool,
+    strategy: StrategyChoice,
     profile: Option<String>,
     fields: Option<Vec<String>>,
     #[serde(default)]
@@ -130,8 +130,8 @@ pub async fn search(
             ));
         }
     };
-    let SearchBody { filter, limit, candidates, ef_search, exact, profile, fields, explain, .. } = body;
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
+    let SearchBody { filter, limit, candidates, ef_search, strategy, profile, fields, explain, .. } = body;
+    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
@@ -155,11 +155,11 @@ pub async fn match_documents(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let MatchBody { from, to, filter, limit, candidates, ef_search, exact, profile, fields, explain } = body;
+    let MatchBody { from, to, filter, limit, candidates, ef_search, strategy, profile, fields, explain } = body;
     let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
     let collection = existing(&to).map_err(|e| e.about("to"))?;
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, exact, profile, fields, explain };
+    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

@@ -1,30 +1,40 @@
 //! The values of indexed fields as columns: which rows have a word, which rows lie in a range, read in place.
 //!
-//! *On disk*: `attributes.bin`, kind `ATTR`, version 1. All starts count items of their section.
+//! *On disk*: `attributes.bin`, kind `ATTR`, version 2. All starts count items of their section.
 //!
 //! | section | holds |
 //! |---|---|
-//! | 0 | `[columns × 8]` u64: name start and length (section 4), shape, items, start in section 1, in 2, in 3, rows of several words |
+//! | 0 | `[columns × 10]` u64: name start and length (section 4), shape, items, starts in sections 1, 2, 3 and 5, `several`, `block` |
 //! | 1 | f64: numbers in ascending order; latitudes in ascending order, then their longitudes |
 //! | 2 | u32: the rows of those numbers or places; rows with several different words in ascending order, then how many each has |
 //! | 3 | u64: limits of the words and then of the bitmaps in section 4, absolute |
 //! | 4 | bytes: names, words in ascending order, a roaring bitmap of rows for each word and then one of all rows with a word |
+//! | 5 | bytes: for blocks of numbers, sets of rows as plain bits, the lowest first, each of a bit for every row of the index |
+//!
+//! Rows with several different words, or several numbers, are counted in `several`.
+//!
+//! Numbers in ascending order are cut into blocks of `block` each, the last of what is left, so that a range need not look at
+//! every number in it: two sets of section 5 stand for all whole blocks of a range. `block` is 0, and there are no sets, where
+//! they would not pay. Where no row has several numbers, set `i` has the rows of blocks 0 to `i`, and what one has beside another
+//! are the rows between. Elsewhere a row may lie in several blocks, and there is a set for each run of 1, 2, 4, … blocks, in
+//! this order and that of their first blocks: two runs that may overlap make up any other.
 //!
 //! Shapes: 1 words (keywords; `true` and `false`), 2 numbers (and times), 3 places. What a list says is checked where it is
 //! used: a start or a row that does not exist is [`StorageError::Corrupt`].
 
+use std::ops::Range;
 use std::path::Path;
 
 use roaring::RoaringBitmap;
 
-use super::columns::{Pools, RECORD};
+use super::columns::{Pools, RECORD, set_len};
 use super::{IndexError, bytes_of};
 use crate::domain::{Attributes, FieldId, FieldType, Schema};
 use crate::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "attributes.bin";
 const KIND: [u8; 4] = *b"ATTR";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// How the values of a column are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +70,7 @@ pub(super) fn write(dir: &Path, attributes: &[Attributes], schema: &Schema) -> R
     file.section(bytes_of(&pools.rows))?;
     file.section(bytes_of(&pools.limits))?;
     file.section(&pools.bytes)?;
+    file.section(&pools.sets)?;
     file.finish()?;
     Ok(())
 }
@@ -80,7 +91,9 @@ struct Column {
     numbers: usize,
     rows: usize,
     limits: usize,
+    sets: usize,
     n_several: usize,
+    block_len: usize,
 }
 
 impl AttributeFile {
@@ -89,7 +102,7 @@ impl AttributeFile {
     /// # Errors
     /// [`IndexError::Column`] when the schema has come to index other fields; [`IndexError::Storage`].
     pub fn open(dir: &Path, n_rows: u32, schema: &Schema) -> Result<Self, IndexError> {
-        let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, 5)?;
+        let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, 6)?;
         let (records, rest) = file.numbers::<u64>(0)?.as_chunks::<RECORD>();
         if !rest.is_empty() {
             return Err(file.corrupt("its list of columns is cut short").into());
@@ -99,8 +112,8 @@ impl AttributeFile {
             let Some(shape) = Shape::of(spec.field_type) else { continue };
             let record = find(&file, records, name)?.filter(|record| record[2] == shape as u64);
             let record = record.ok_or_else(|| IndexError::Column { field: name.to_owned() })?;
-            let [_, _, _, n_items, numbers, rows, limits, n_several] = record.map(|x| x as usize);
-            columns.push((field, Column { shape, n_items, numbers, rows, limits, n_several }));
+            let [_, _, _, n_items, numbers, rows, limits, sets, n_several, block_len] = record.map(|x| x as usize);
+            columns.push((field, Column { shape, n_items, numbers, rows, limits, sets, n_several, block_len }));
         }
         Ok(Self { file, n_rows, columns })
     }
@@ -119,7 +132,7 @@ impl AttributeFile {
         let Some(column) = self.column(field, Shape::Numbers)? else { return Ok(None) };
         let numbers = self.file.numbers_at(1, column.numbers, column.n_items)?;
         let rows = self.file.numbers_at(2, column.rows, column.n_items)?;
-        Ok(Some(Numbers { numbers, rows }))
+        Ok(Some(Numbers { numbers, rows, attributes: self, column }))
     }
 
     /// The places of a field.
@@ -180,6 +193,66 @@ fn find<'a>(file: &SectionFile, records: &'a [[u64; RECORD]], name: &str) -> Res
 pub(super) struct Numbers<'a> {
     pub numbers: &'a [f64],
     pub rows: &'a [u32],
+    attributes: &'a AttributeFile,
+    column: Column,
+}
+
+/// The rows of some numbers that follow each other.
+#[derive(Debug)]
+pub(super) struct Span<'a> {
+    /// Those of the whole blocks among them.
+    pub blocks: Option<Blocks<'a>>,
+    /// Those of the numbers before and after these blocks.
+    pub edges: [&'a [u32]; 2],
+}
+
+/// The rows of some blocks that follow each other, as plain bits.
+#[derive(Debug)]
+pub(super) enum Blocks<'a> {
+    /// All of the first but those of the second, of which there may be none.
+    Difference(&'a [u8], &'a [u8]),
+    Union(&'a [u8], &'a [u8]),
+}
+
+impl<'a> Numbers<'a> {
+    /// The rows of the numbers at some positions; a range that ends before it begins, or after the last number, holds none.
+    pub fn span(&self, range: Range<usize>) -> Result<Span<'a>, IndexError> {
+        let Some(rows) = self.rows.get(range.clone()) else { return Ok(Span { blocks: None, edges: [&[], &[]] }) };
+        let Some((blocks, covered)) = self.whole_blocks(&range) else { return Ok(Span { blocks: None, edges: [rows, &[]] }) };
+        let edges = [&self.rows[range.start..covered.start], &self.rows[covered.end..range.end]];
+        Ok(Span { blocks: Some(self.blocks(blocks)?), edges })
+    }
+
+    /// The blocks that lie in a range of numbers, and the numbers in them.
+    fn whole_blocks(&self, range: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
+        let (len, n_items) = (self.column.block_len, self.rows.len());
+        if len == 0 {
+            return None;
+        }
+        // The last block ends with the numbers, however few are in it.
+        let end = if range.end == n_items { n_items.div_ceil(len) } else { range.end / len };
+        let blocks = range.start.div_ceil(len)..end;
+        (!blocks.is_empty()).then(|| (blocks.clone(), blocks.start * len..end.saturating_mul(len).min(n_items)))
+    }
+
+    fn blocks(&self, blocks: Range<usize>) -> Result<Blocks<'a>, StorageError> {
+        if self.column.n_several == 0 {
+            let before = if blocks.start == 0 { Ok(&[][..]) } else { self.set(blocks.start - 1) };
+            return Ok(Blocks::Difference(self.set(blocks.end - 1)?, before?));
+        }
+        let level = blocks.len().ilog2() as usize;
+        // Of n blocks there are n runs of one, n - 1 of two, n - 3 of four, …
+        let n_blocks = self.rows.len().div_ceil(self.column.block_len);
+        let runs = level * (n_blocks + 1) - ((1 << level) - 1);
+        Ok(Blocks::Union(self.set(runs + blocks.start)?, self.set(runs + blocks.end - (1 << level))?))
+    }
+
+    /// The set at a position among those of the column.
+    fn set(&self, position: usize) -> Result<&'a [u8], StorageError> {
+        let len = set_len(self.attributes.n_rows as usize);
+        let start = self.column.sets.saturating_add(position.saturating_mul(len));
+        self.attributes.file.slice(5, start..start.saturating_add(len))
+    }
 }
 
 /// The places of one field in ascending order of latitude, and the row of each.

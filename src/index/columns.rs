@@ -8,7 +8,16 @@ use super::attributes::Shape;
 use crate::domain::{Attributes, FieldId, Value};
 
 /// Numbers in a column's record.
-pub(super) const RECORD: usize = 8;
+pub(super) const RECORD: usize = 10;
+
+/// Blocks of a column with one number in every row. Where rows have none there are fewer, so that sets never take more than 8
+/// bytes for each number.
+const MAX_BLOCKS: usize = 64;
+/// Those of a column with several numbers in some rows, for which there are about four times as many sets as blocks: up to 17
+/// bytes for each number.
+const MAX_OVERLAPPING_BLOCKS: usize = MAX_BLOCKS / 2;
+/// Fewer numbers than these are set one by one about as soon.
+const MIN_BLOCK_LEN: usize = 256;
 
 /// The sections of the file while they grow; see the byte table in `attributes.rs`.
 #[derive(Debug, Default)]
@@ -18,6 +27,7 @@ pub(super) struct Pools {
     pub rows: Vec<u32>,
     pub limits: Vec<u64>,
     pub bytes: Vec<u8>,
+    pub sets: Vec<u8>,
 }
 
 impl Pools {
@@ -25,20 +35,20 @@ impl Pools {
     pub fn add(&mut self, field: FieldId, name: &str, shape: Shape, attributes: &[Attributes]) {
         let name_start = self.bytes.len();
         self.bytes.extend(name.as_bytes());
-        let starts = [self.numbers.len(), self.rows.len(), self.limits.len()];
+        let starts = [self.numbers.len(), self.rows.len(), self.limits.len(), self.sets.len()];
         let values = attributes.iter().enumerate().filter_map(|(row, a)| Some((row as u32, a.get(field)?)));
-        let (n_items, n_several) = match shape {
+        let (n_items, n_several, block_len) = match shape {
             Shape::Words => self.add_words(values),
-            Shape::Numbers => (self.add_numbers(values), 0),
-            Shape::Places => (self.add_places(values), 0),
+            Shape::Numbers => self.add_numbers(values, attributes.len()),
+            Shape::Places => (self.add_places(values), 0, 0),
         };
-        let [numbers, rows, limits] = starts;
-        let record: [usize; RECORD] = [name_start, name.len(), shape as usize, n_items, numbers, rows, limits, n_several];
+        let [numbers, rows, limits, sets] = starts;
+        let record: [usize; RECORD] = [name_start, name.len(), shape as usize, n_items, numbers, rows, limits, sets, n_several, block_len];
         self.records.extend(record.map(|x| x as u64));
     }
 
-    /// Returns the number of different words and of rows that have several.
-    fn add_words<'a>(&mut self, values: impl Iterator<Item = (u32, &'a Value)>) -> (usize, usize) {
+    /// Returns the number of different words and of rows that have several, and that there are no blocks.
+    fn add_words<'a>(&mut self, values: impl Iterator<Item = (u32, &'a Value)>) -> (usize, usize, usize) {
         let mut by_word: BTreeMap<&str, RoaringBitmap> = BTreeMap::new();
         let (mut all, mut several, mut n_words) = (RoaringBitmap::new(), Vec::new(), Vec::new());
         for (row, value) in values {
@@ -66,20 +76,60 @@ impl Pools {
         }
         self.rows.extend(&several);
         self.rows.extend(&n_words);
-        (by_word.len(), several.len())
+        (by_word.len(), several.len(), 0)
     }
 
-    fn add_numbers<'a>(&mut self, values: impl Iterator<Item = (u32, &'a Value)>) -> usize {
-        let mut items: Vec<(f64, u32)> = Vec::new();
+    /// Returns the number of numbers, of rows that have several, and of numbers in a block.
+    fn add_numbers<'a>(&mut self, values: impl Iterator<Item = (u32, &'a Value)>, n_rows: usize) -> (usize, usize, usize) {
+        let (mut items, mut n_several): (Vec<(f64, u32)>, usize) = (Vec::new(), 0);
         for (row, value) in values {
             if let Value::Numbers(numbers) = value {
+                n_several += usize::from(numbers.len() > 1);
                 items.extend(numbers.iter().map(|&number| (number, row)));
             }
         }
         items.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         self.numbers.extend(items.iter().map(|(number, _)| number));
-        self.rows.extend(items.iter().map(|(_, row)| row));
-        items.len()
+        let rows: Vec<u32> = items.iter().map(|(_, row)| *row).collect();
+        self.rows.extend(&rows);
+        (items.len(), n_several, self.add_sets(&rows, n_rows, n_several > 0))
+    }
+
+    /// Adds the sets of rows that stand for blocks of numbers; returns how many numbers are in each, 0 if there are no blocks.
+    fn add_sets(&mut self, rows: &[u32], n_rows: usize, is_overlapping: bool) -> usize {
+        let max_blocks = if is_overlapping { MAX_OVERLAPPING_BLOCKS } else { MAX_BLOCKS };
+        let block_len = rows.len().max(n_rows).div_ceil(max_blocks).max(MIN_BLOCK_LEN);
+        if rows.len() < 2 * block_len {
+            return 0;
+        }
+        let first = self.sets.len();
+        let mut set = vec![0; set_len(n_rows)];
+        for block in rows.chunks(block_len) {
+            if is_overlapping {
+                set.fill(0);
+            }
+            block.iter().for_each(|&row| set[row as usize / 8] |= 1 << (row % 8));
+            self.sets.extend(&set);
+        }
+        if is_overlapping {
+            self.add_longer_runs(first, set.len(), rows.len().div_ceil(block_len));
+        }
+        block_len
+    }
+
+    /// Adds the sets of runs of 2, 4, … blocks behind those of single blocks, which begin at `first`.
+    fn add_longer_runs(&mut self, mut first: usize, set_len: usize, n_blocks: usize) {
+        let mut run = 1;
+        while 2 * run <= n_blocks {
+            let next = self.sets.len();
+            for i in 0..=n_blocks - 2 * run {
+                let [a, b] = [first + i * set_len, first + (i + run) * set_len];
+                self.sets.extend_from_within(a..a + set_len);
+                let (shorter, set) = self.sets.split_at_mut(next + i * set_len);
+                set.iter_mut().zip(&shorter[b..]).for_each(|(byte, other)| *byte |= other);
+            }
+            (first, run) = (next, 2 * run);
+        }
     }
 
     fn add_places<'a>(&mut self, values: impl Iterator<Item = (u32, &'a Value)>) -> usize {
@@ -105,6 +155,11 @@ impl Pools {
         add(&mut self.bytes);
         self.limits.push(self.bytes.len() as u64);
     }
+}
+
+/// Bytes of a set of rows as plain bits.
+pub(super) fn set_len(n_rows: usize) -> usize {
+    n_rows.div_ceil(8)
 }
 
 /// Truth values are words as well, under the names that [`bool_word`] gives them.

@@ -23,6 +23,14 @@ pub enum IndexError {
     Column { field: String },
     #[error("the filter names field number {}, which the index does not hold", .field.0)]
     NotIndexed { field: FieldId },
+    #[error("cancelled before it was done: nothing was changed")]
+    Cancelled,
+    #[error(
+        "building takes about {} MiB of memory, and {} MiB are allowed (index.max_build_bytes; 0 allows 80 % of what the system has available): nothing was changed. Give the process more memory, or raise the limit",
+        .needed.div_ceil(1 << 20),
+        .limit >> 20
+    )]
+    Memory { needed: u64, limit: u64 },
     #[error("cannot start threads to build the index")]
     Threads(#[from] rayon::ThreadPoolBuildError),
     #[error(transparent)]
@@ -36,7 +44,7 @@ impl IndexError {
             Self::Dims { .. } | Self::Parameter { .. } => ErrorKind::Invalid,
             Self::TooManyRows { .. } => ErrorKind::TooLarge,
             Self::Column { .. } => ErrorKind::Conflict,
-            Self::Threads(_) => ErrorKind::Unavailable,
+            Self::Threads(_) | Self::Cancelled | Self::Memory { .. } => ErrorKind::Unavailable,
             Self::Storage(error) => error.kind(),
             // Documents and filters were checked before they came here.
             Self::Count { .. } | Self::NotUnit { .. } | Self::DuplicateId { .. } | Self::NotIndexed { .. } => ErrorKind::Internal,

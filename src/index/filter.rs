@@ -1,4 +1,7 @@
 //! Filters as bitmaps of rows: exactly the rows whose documents [`Filter::matches`].
+//!
+//! Beside each bitmap goes the share of rows that one would have guessed: a condition's own share is counted, and shares are put
+//! together as if conditions were independent.
 
 use std::collections::HashMap;
 use std::iter;
@@ -7,8 +10,8 @@ use std::ops::Range;
 use roaring::RoaringBitmap;
 
 use super::IndexError;
-use super::attributes::{AttributeFile, Numbers, Places, Words};
-use super::columns::bool_word;
+use super::attributes::{AttributeFile, Blocks, Places, Words};
+use super::columns::{bool_word, set_len};
 use crate::domain::{Condition, FieldId, Filter, GeoPoint};
 
 /// The rows that a search may return.
@@ -16,7 +19,14 @@ use crate::domain::{Condition, FieldId, Filter, GeoPoint};
 pub(super) enum Allowed<'a> {
     /// All below the number of rows but these.
     Except(&'a RoaringBitmap, u32),
-    Only(RoaringBitmap),
+    Only(Passing),
+}
+
+/// The rows that pass, and the share of all rows that one would have guessed.
+#[derive(Debug)]
+pub(super) struct Passing {
+    pub rows: RoaringBitmap,
+    estimate: f64,
 }
 
 impl<'a> Allowed<'a> {
@@ -27,7 +37,13 @@ impl<'a> Allowed<'a> {
     pub fn new(attributes: &AttributeFile, filter: Option<&Filter>, deleted: &'a RoaringBitmap) -> Result<Self, IndexError> {
         match filter {
             None => Ok(Self::Except(deleted, attributes.n_rows())),
-            Some(filter) => Ok(Self::Only(rows(attributes, filter)? - deleted)),
+            Some(filter) => {
+                let mut passing = passing(attributes, filter)?;
+                if !deleted.is_empty() {
+                    passing.rows -= deleted;
+                }
+                Ok(Self::Only(passing))
+            }
         }
     }
 
@@ -35,14 +51,42 @@ impl<'a> Allowed<'a> {
     pub fn contains(&self, row: u32) -> bool {
         match self {
             Self::Except(deleted, n_rows) => row < *n_rows && (deleted.is_empty() || !deleted.contains(row)),
-            Self::Only(rows) => rows.contains(row),
+            Self::Only(passing) => passing.rows.contains(row),
+        }
+    }
+
+    /// The allowed row with so many before it.
+    pub fn select(&self, rank: u64) -> Option<u32> {
+        let rank = u32::try_from(rank).ok()?;
+        match self {
+            Self::Only(passing) => passing.rows.select(rank),
+            // Each deleted row at or before it moves it on by one.
+            Self::Except(deleted, n_rows) => {
+                let mut row = rank;
+                loop {
+                    let moved = u64::from(rank) + deleted.rank(row);
+                    let moved = u32::try_from(moved).ok().filter(|moved| moved < n_rows)?;
+                    if moved == row {
+                        return Some(row);
+                    }
+                    row = moved;
+                }
+            }
         }
     }
 
     pub fn len(&self) -> u64 {
         match self {
             Self::Except(deleted, n_rows) => u64::from(*n_rows) - deleted.range_cardinality(..*n_rows),
-            Self::Only(rows) => rows.len(),
+            Self::Only(passing) => passing.rows.len(),
+        }
+    }
+
+    /// The share of rows that one would guess from the share of each condition; deletions do not enter it.
+    pub fn estimated_selectivity(&self) -> f64 {
+        match self {
+            Self::Except(..) => 1.0,
+            Self::Only(passing) => passing.estimate,
         }
     }
 
@@ -51,14 +95,14 @@ impl<'a> Allowed<'a> {
         match self {
             Self::Except(deleted, n_rows) if deleted.is_empty() => Box::new(0..*n_rows),
             Self::Except(deleted, n_rows) => Box::new((0..*n_rows).filter(|&row| !deleted.contains(row))),
-            Self::Only(rows) => Box::new(rows.iter()),
+            Self::Only(passing) => Box::new(passing.rows.iter()),
         }
     }
 
     pub fn into_bitmap(self) -> RoaringBitmap {
         match self {
             Self::Except(deleted, n_rows) => all_rows(n_rows) - deleted,
-            Self::Only(rows) => rows,
+            Self::Only(passing) => passing.rows,
         }
     }
 }
@@ -70,31 +114,47 @@ fn all_rows(n_rows: u32) -> RoaringBitmap {
 }
 
 /// The rows that pass a filter.
-fn rows(attributes: &AttributeFile, filter: &Filter) -> Result<RoaringBitmap, IndexError> {
-    let mut passing: Option<RoaringBitmap> = None;
+fn passing(attributes: &AttributeFile, filter: &Filter) -> Result<Passing, IndexError> {
+    let mut required = Vec::new();
+    let mut estimate = 1.0;
     if !filter.should.is_empty() {
-        let mut any = RoaringBitmap::new();
+        let (mut any, mut none_holds) = (RoaringBitmap::new(), 1.0);
         for condition in &filter.should {
-            any |= satisfying(attributes, condition)?;
+            let one = satisfying(attributes, condition)?;
+            any |= one.rows;
+            none_holds *= 1.0 - one.estimate;
         }
-        passing = Some(any);
+        required.push(any);
+        estimate *= 1.0 - none_holds;
     }
     for condition in &filter.must {
-        let rows = satisfying(attributes, condition)?;
-        passing = Some(match passing {
-            Some(passing) => passing & rows,
-            None => rows,
-        });
+        let one = satisfying(attributes, condition)?;
+        required.push(one.rows);
+        estimate *= one.estimate;
     }
-    let mut passing = passing.unwrap_or_else(|| all_rows(attributes.n_rows()));
+    // The fewest first, so that the many are only looked into.
+    required.sort_by_key(RoaringBitmap::len);
+    let mut rows = required.into_iter().reduce(|all, one| all & one).unwrap_or_else(|| all_rows(attributes.n_rows()));
     for condition in &filter.must_not {
-        passing -= satisfying(attributes, condition)?;
+        let one = satisfying(attributes, condition)?;
+        rows -= one.rows;
+        estimate *= 1.0 - one.estimate;
     }
-    Ok(passing)
+    Ok(Passing { rows, estimate })
+}
+
+/// The rows that satisfy a condition, whose share is no guess unless it is a filter of its own.
+fn satisfying(attributes: &AttributeFile, condition: &Condition) -> Result<Passing, IndexError> {
+    if let Condition::Nested(filter) = condition {
+        return passing(attributes, filter);
+    }
+    let rows = rows(attributes, condition)?;
+    let estimate = rows.len() as f64 / f64::from(attributes.n_rows().max(1));
+    Ok(Passing { rows, estimate })
 }
 
 /// The rows that satisfy a condition; none if the field holds values of another type.
-fn satisfying(attributes: &AttributeFile, condition: &Condition) -> Result<RoaringBitmap, IndexError> {
+fn rows(attributes: &AttributeFile, condition: &Condition) -> Result<RoaringBitmap, IndexError> {
     match condition {
         Condition::Words { field, any } => with_words(attributes, *field, any.iter().map(String::as_str)),
         Condition::WordsExcept { field, except } => match attributes.words(*field)? {
@@ -112,7 +172,7 @@ fn satisfying(attributes: &AttributeFile, condition: &Condition) -> Result<Roari
             in_ranges(attributes, *field, |numbers| vec![span(numbers, is_below, is_not_above)])
         }
         Condition::GeoRadius { field, center, radius_km } => within(attributes, *field, *center, *radius_km),
-        Condition::Nested(filter) => rows(attributes, filter),
+        Condition::Nested(filter) => Ok(passing(attributes, filter)?.rows),
     }
 }
 
@@ -160,11 +220,16 @@ fn in_ranges(
     field: FieldId,
     ranges: impl FnOnce(&[f64]) -> Vec<Range<usize>>,
 ) -> Result<RoaringBitmap, IndexError> {
-    let Some(Numbers { numbers, rows }) = attributes.numbers(field)? else { return Ok(RoaringBitmap::new()) };
-    // A range that ends before it begins holds nothing.
-    let spans: Vec<&[u32]> = ranges(numbers).into_iter().filter_map(|range| rows.get(range)).collect();
-    let n_rows = spans.iter().map(|span| span.len()).sum();
-    bitmap(attributes, spans.into_iter().flatten().copied(), n_rows)
+    let Some(column) = attributes.numbers(field)? else { return Ok(RoaringBitmap::new()) };
+    let spans = ranges(column.numbers).into_iter().map(|range| column.span(range)).collect::<Result<Vec<_>, _>>()?;
+    let edges = spans.iter().flat_map(|span| span.edges);
+    if spans.iter().all(|span| span.blocks.is_none()) && are_few(edges.clone().map(<[u32]>::len).sum(), attributes) {
+        return few_rows(attributes, edges.flatten().copied().collect());
+    }
+    let mut bits = Bits::new(attributes);
+    spans.iter().filter_map(|span| span.blocks.as_ref()).for_each(|blocks| bits.add_blocks(blocks));
+    edges.for_each(|rows| bits.add(rows));
+    bits.into_bitmap()
 }
 
 /// Only places of a fitting latitude are measured.
@@ -174,22 +239,59 @@ fn within(attributes: &AttributeFile, field: FieldId, center: GeoPoint, radius_k
     let span = span(lats, |lat| lat < *latitudes.start(), |lat| lat <= *latitudes.end());
     let near = span.filter(|&i| GeoPoint { lat: lats[i], lon: lons[i] }.distance_km(center) <= radius_km).map(|i| rows[i]);
     let near: Vec<u32> = near.collect();
-    let n_rows = near.len();
-    bitmap(attributes, near.into_iter(), n_rows)
+    if are_few(near.len(), attributes) {
+        return few_rows(attributes, near);
+    }
+    let mut bits = Bits::new(attributes);
+    bits.add(&near);
+    bits.into_bitmap()
 }
 
-/// A bitmap of about `n` rows in any order. Many rows are collected as plain bits, which is far quicker than inserting them.
-fn bitmap(attributes: &AttributeFile, rows: impl Iterator<Item = u32>, n: usize) -> Result<RoaringBitmap, IndexError> {
-    let n_rows = attributes.n_rows();
-    if n < n_rows as usize / 64 {
-        return attributes.check_rows(rows.collect());
+/// Whether so many rows are sooner put in order than set in as many bits as there are rows.
+fn are_few(n: usize, attributes: &AttributeFile) -> bool {
+    n < attributes.n_rows() as usize / 1024
+}
+
+fn few_rows(attributes: &AttributeFile, mut rows: Vec<u32>) -> Result<RoaringBitmap, IndexError> {
+    rows.sort_unstable();
+    attributes.check_rows(rows.into_iter().collect())
+}
+
+/// Rows as plain bits, as which many in any order are collected far quicker than in a bitmap.
+struct Bits<'a> {
+    attributes: &'a AttributeFile,
+    bytes: Vec<u8>,
+    /// A row that lies past the bits, which a damaged file may name.
+    beyond: Option<u32>,
+}
+
+impl<'a> Bits<'a> {
+    fn new(attributes: &'a AttributeFile) -> Self {
+        Self { attributes, bytes: vec![0; set_len(attributes.n_rows() as usize)], beyond: None }
     }
-    let mut bits = vec![0u8; n_rows.div_ceil(8) as usize];
-    for row in rows {
-        match bits.get_mut(row as usize / 8) {
-            Some(byte) => *byte |= 1 << (row % 8),
-            None => return attributes.check_rows(RoaringBitmap::from_iter([row])),
+
+    fn add(&mut self, rows: &[u32]) {
+        for &row in rows {
+            match self.bytes.get_mut(row as usize / 8) {
+                Some(byte) => *byte |= 1 << (row % 8),
+                None => self.beyond = Some(row),
+            }
         }
     }
-    attributes.check_rows(RoaringBitmap::from_lsb0_bytes(0, &bits))
+
+    fn add_blocks(&mut self, blocks: &Blocks<'_>) {
+        match *blocks {
+            Blocks::Difference(all, &[]) => self.bytes.iter_mut().zip(all).for_each(|(byte, all)| *byte |= all),
+            Blocks::Difference(all, but) => self.bytes.iter_mut().zip(all).zip(but).for_each(|((byte, all), but)| *byte |= all & !but),
+            Blocks::Union(a, b) => self.bytes.iter_mut().zip(a).zip(b).for_each(|((byte, a), b)| *byte |= a | b),
+        }
+    }
+
+    fn into_bitmap(self) -> Result<RoaringBitmap, IndexError> {
+        let rows = RoaringBitmap::from_lsb0_bytes(0, &self.bytes);
+        self.attributes.check_rows(match self.beyond {
+            Some(row) => RoaringBitmap::from_iter([row]),
+            None => rows,
+        })
+    }
 }

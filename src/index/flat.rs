@@ -1,105 +1,75 @@
 //! Exact search: every row compared, the best kept. The oracle of the graph, and the better way for few rows.
+//!
+//! Rows are compared by their int8 codes first. No such score is farther from the true one than a bound that is known (see
+//! `codes.rs`). So the `k` best by codes are compared by their vectors, and then those others that the bound lets come up to the worst
+//! of them. The answer is that of comparing all vectors, at a fraction of the bytes.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 
-use super::distance::dot;
+use super::codes::QueryCodes;
+use super::graph_file::GraphFile;
+use super::kernels;
+use super::vectors::VectorFile;
 use crate::domain::Candidate;
+use crate::storage::StorageError;
+
+/// Rows that are asked for ahead of the one that is compared.
+const AHEAD: usize = 8;
 
 /// Best first: the larger score, and of equal scores the smaller row.
 pub(super) fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
     b.score.total_cmp(&a.score).then(a.row.cmp(&b.row))
 }
 
-/// The best `k` of all candidates that are offered to it.
-#[derive(Debug)]
-pub struct TopK {
-    k: usize,
-    /// The worst of those kept is on top.
-    heap: BinaryHeap<Ranked>,
-}
-
-/// A candidate in the order of [`best_first`], so the worst is the greatest.
-#[derive(Debug)]
-pub(super) struct Ranked(pub Candidate);
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> Ordering {
-        best_first(&self.0, &other.0)
-    }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Ranked {}
-
-impl TopK {
-    /// Keeps nothing yet.
-    pub fn new(k: usize) -> Self {
-        Self { k, heap: BinaryHeap::new() }
-    }
-
-    /// Keeps the candidate if it is among the best so far.
-    #[inline]
-    pub fn offer(&mut self, candidate: Candidate) {
-        if self.heap.len() < self.k {
-            self.heap.push(Ranked(candidate));
-        } else if let Some(mut worst) = self.heap.peek_mut()
-            && best_first(&candidate, &worst.0).is_lt()
-        {
-            worst.0 = candidate;
-        }
-    }
-
-    /// Those kept, best first.
-    pub fn into_sorted(self) -> Vec<Candidate> {
-        self.heap.into_sorted_vec().into_iter().map(|Ranked(candidate)| candidate).collect()
-    }
-}
-
-/// The `k` rows whose vectors have the largest dot products with the query, best first; `vectors` is `[rows × dims]`.
+/// The `k` best of `rows`, best first, and how many scores were computed. `query` is `[dims]`, `codes` are its codes.
 ///
-/// Rows without a vector are skipped. Also returns how many were compared.
-pub(super) fn scan(query: &[f32], vectors: &[f32], rows: impl Iterator<Item = u32>, k: usize) -> (Vec<Candidate>, u64) {
-    let (dims, mut best, mut n_distances) = (query.len(), TopK::new(k), 0);
-    for row in rows {
-        let start = row as usize * dims;
-        let Some(vector) = vectors.get(start..start + dims) else { continue };
-        best.offer(Candidate { row, score: dot(query, vector) });
-        n_distances += 1;
+/// # Errors
+/// [`StorageError::Corrupt`] when the file of a row that it meets is damaged.
+pub(super) fn scan(
+    graph: &GraphFile,
+    vectors: &VectorFile,
+    (query, codes): (&[f32], &QueryCodes),
+    rows: impl Iterator<Item = u32>,
+    k: usize,
+) -> Result<(Vec<Candidate>, u64), StorageError> {
+    let rows: Vec<u32> = rows.collect();
+    if rows.len() <= k {
+        let all: Vec<(f32, u32)> = rows.iter().map(|&row| (0.0, row)).collect();
+        return Ok((rescore(vectors, query, &all, k)?, rows.len() as u64));
     }
-    (best.into_sorted(), n_distances)
+    let mut by_codes = Vec::with_capacity(rows.len());
+    for (i, &row) in rows.iter().enumerate() {
+        if let Some(&ahead) = rows.get(i + AHEAD) {
+            kernels::prefetch(graph.place(ahead).0, graph.header().layout().code_dims);
+        }
+        by_codes.push((codes.score(graph.codes(row)?), row));
+    }
+    by_codes.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0));
+    let (first, others) = by_codes.split_at(k);
+    // The best by codes, with their true scores: the `k` best of all are at least as good as the worst of these.
+    let mut candidates = rescore(vectors, query, first, k)?;
+    let least = candidates.last().map_or(f32::NEG_INFINITY, |worst| worst.score) - codes.max_error;
+    let possible: Vec<(f32, u32)> = others.iter().copied().filter(|&(score, _)| score >= least).collect();
+    candidates.extend(rescore(vectors, query, &possible, possible.len())?);
+    candidates.sort_unstable_by(best_first);
+    candidates.truncate(k);
+    Ok((candidates, (rows.len() + k + possible.len()) as u64))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keeps_the_best_and_orders_ties_by_row() {
-        let offered = [(5, 0.5), (1, 0.9), (4, 0.5), (2, 0.1), (3, 0.5), (0, -1.0)].map(|(row, score)| Candidate { row, score });
-        for k in 0..8 {
-            let mut best = TopK::new(k);
-            offered.iter().for_each(|c| best.offer(*c));
-            let rows: Vec<u32> = best.into_sorted().iter().map(|c| c.row).collect();
-            assert_eq!(rows, [1, 3, 4, 5, 2, 0][..k.min(6)], "k = {k}");
+/// The `k` best of some rows by their vectors, best first.
+pub(super) fn rescore(vectors: &VectorFile, query: &[f32], rows: &[(f32, u32)], k: usize) -> Result<Vec<Candidate>, StorageError> {
+    rows.iter().take(AHEAD).for_each(|&(_, row)| vectors.prefetch(row));
+    let mut candidates = Vec::with_capacity(rows.len());
+    for (i, &(_, row)) in rows.iter().enumerate() {
+        if let Some(&(_, ahead)) = rows.get(i + AHEAD) {
+            vectors.prefetch(ahead);
         }
+        candidates.push(Candidate { row, score: vectors.score(row, query)? });
     }
-
-    #[test]
-    fn rows_without_a_vector_are_skipped() {
-        let (found, n_distances) = scan(&[1.0], &[0.5, 0.7], [1, 9, u32::MAX, 0].into_iter(), 10);
-        assert_eq!(found, [Candidate { row: 1, score: 0.7 }, Candidate { row: 0, score: 0.5 }]);
-        assert_eq!(n_distances, 2);
+    if k < candidates.len() {
+        candidates.select_nth_unstable_by(k, best_first);
+        candidates.truncate(k);
     }
+    candidates.sort_unstable_by(best_first);
+    Ok(candidates)
 }

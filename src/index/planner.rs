@@ -1,89 +1,152 @@
 //! Chooses between the graph and a scan, and makes sure that as many rows come back as there are.
 
-use serde::{Deserialize, Serialize};
-
-use super::beam::{self, Limits};
+use super::beam::{self, Limits, Walk};
+use super::codes::QueryCodes;
 use super::filter::Allowed;
-use super::flat;
-use super::graph_file::Graph;
-use crate::domain::{Candidate, Plan, Strategy};
-
-/// What a caller wants; the plan says what was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StrategyChoice {
-    /// Whichever is likely to cost less.
-    #[default]
-    Auto,
-    Graph,
-    Exact,
-}
+use super::graph_file::GraphFile;
+use super::vectors::VectorFile;
+use super::{filtered, flat};
+use crate::domain::{Candidate, Plan, Strategy, StrategyChoice};
+use crate::storage::StorageError;
 
 /// Allowed rows up to which a scan always is the better choice.
-const SMALL: u128 = 2_000;
-/// Distances that the graph computes per row of its beam, measured at 110,000 rows of 384 dimensions.
-const DISTANCES_PER_EF: u128 = 18;
-/// How many scanned rows cost as much as one distance in the graph, which waits for memory and keeps a beam in order. Measured as
-/// 3 to 5 (30 ns against 90 to 145 ns); the lower end, since many scans at once are bound by memory.
-const GRAPH_DISTANCE_COST: u128 = 3;
-
+const SMALL: f64 = 2_000.0;
+/// How many scanned rows cost as much as one row visited by a walk over all rows. What counts is memory: a node has 34 lines of
+/// the cache at 384 dimensions, a row's codes have 6.
+const VISIT_COST: f64 = 20.0;
+/// How many scanned rows cost as much as one step of a walk over allowed rows only, which compares some thirty rows and reads
+/// as many lists of links.
+const STEP_COST: f64 = 60.0;
 /// A search with everything resolved.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
-    pub graph: Graph<'a>,
-    /// `[rows × dims]`.
-    pub vectors: &'a [f32],
+    pub graph: &'a GraphFile,
+    pub vectors: &'a VectorFile,
     /// `[dims]`.
     pub query: &'a [f32],
+    pub codes: QueryCodes,
     pub allowed: Allowed<'a>,
     pub k: usize,
     /// At least `k`.
     pub ef: usize,
 }
 
+/// A way to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Scan,
+    Walk,
+    WalkAllowed,
+}
+
 impl Search<'_> {
     /// Finds `min(k, allowed rows)` candidates, best first, and tells how: the strategy, the beam, the distances.
-    pub fn run(&self, choice: StrategyChoice, n_documents: u64) -> (Vec<Candidate>, Plan) {
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] when a part of the files that it meets is damaged.
+    pub fn run(&self, choice: StrategyChoice, n_documents: u64) -> Result<(Vec<Candidate>, Plan), StorageError> {
         let n_matching = self.allowed.len();
-        let mut plan = Plan { strategy: Strategy::Exact, n_matching, n_documents, ef_search: 0, n_distances: 0 };
+        let mut plan = Plan::new(n_matching, n_documents, self.allowed.estimated_selectivity());
         let n_wanted = usize::try_from(n_matching).map_or(self.k, |n| n.min(self.k));
         if n_wanted == 0 {
-            return (Vec::new(), plan);
+            return Ok((Vec::new(), plan));
         }
-        if self.walks_graph(choice, n_matching) {
-            // Whoever asks for the graph gets it. Otherwise, a walk longer than the scan it was to save is no use: filters
-            // that contradict the query lead there, since all allowed rows are far away.
-            let max_distances = if choice == StrategyChoice::Graph { u64::MAX } else { n_matching };
-            let walk = beam::search(&self.graph, self.vectors, self.query, &self.allowed, Limits { ef: self.ef, max_distances });
-            plan.ef_search = self.ef;
-            plan.n_distances = walk.n_distances;
-            if walk.is_complete && walk.candidates.len() >= n_wanted {
+        let costs = Costs::new(u64::from(self.graph.header().n_rows), n_matching, self.ef as u64);
+        let mut way = costs.choose(choice);
+        if way == Way::Walk {
+            let walk = self.walk(choice, &costs, n_wanted, &mut plan)?;
+            if walk.found.len() >= n_wanted {
                 plan.strategy = Strategy::Graph;
-                let mut candidates = walk.candidates;
-                candidates.truncate(n_wanted);
-                return (candidates, plan);
+                return Ok((self.rescore(walk, n_wanted, &mut plan)?, plan));
             }
+            // Filters that contradict the query lead here: all allowed rows are far away.
+            way = costs.choose_after_walk(choice);
+        }
+        if way == Way::WalkAllowed {
+            let walk = filtered::search(self.graph, &self.codes, &self.allowed, self.ef)?;
+            plan.ef_search = self.ef;
+            plan.n_visited += walk.n_visited;
+            plan.n_distances += walk.n_distances;
+            if walk.found.len() >= n_wanted {
+                plan.strategy = Strategy::FilteredGraph;
+                return Ok((self.rescore(walk, n_wanted, &mut plan)?, plan));
+            }
+        }
+        if plan.n_visited > 0 {
             plan.strategy = Strategy::GraphThenExact;
         }
-        let (candidates, n_distances) = flat::scan(self.query, self.vectors, self.allowed.iter(), n_wanted);
+        let query = (self.query, &self.codes);
+        let (candidates, n_distances) = flat::scan(self.graph, self.vectors, query, self.allowed.iter(), n_wanted)?;
         plan.n_distances += n_distances;
-        (candidates, plan)
+        Ok((candidates, plan))
     }
 
-    fn walks_graph(&self, choice: StrategyChoice, n_allowed: u64) -> bool {
-        match choice {
-            StrategyChoice::Graph => true,
-            StrategyChoice::Exact => false,
-            StrategyChoice::Auto => graph_is_cheaper(u64::from(self.graph.header.n_rows), n_allowed, self.ef as u64),
+    /// Walks over all rows with a beam that is wide enough: should it find too few, it is widened, unless a walk over allowed rows
+    /// only will find them sooner.
+    fn walk(&self, choice: StrategyChoice, costs: &Costs, n_wanted: usize, plan: &mut Plan) -> Result<Walk, StorageError> {
+        let n_rows = self.graph.header().n_rows as usize;
+        // Some rows of the pool are the same, the more the larger it is: it visits a little more than `ef` of them, but not always.
+        let spare = if costs.selectivity < 0.9 { n_wanted / 2 } else { n_wanted / 5 };
+        let mut limits = Limits { ef: self.ef.max(n_wanted + spare), selectivity: costs.selectivity };
+        loop {
+            let walk = beam::search(self.graph, &self.codes, &self.allowed, limits)?;
+            plan.ef_search = limits.ef;
+            plan.n_visited += walk.n_visited;
+            plan.n_distances += walk.n_distances;
+            let is_final = walk.found.len() >= n_wanted || limits.ef >= n_rows || costs.walk_allowed.is_finite();
+            // Whoever asks for the graph gets it.
+            if is_final || choice == StrategyChoice::Auto && VISIT_COST * plan.n_visited as f64 > costs.scan {
+                return Ok(walk);
+            }
+            limits.ef = limits.ef.saturating_mul(2);
         }
+    }
+
+    /// Scores by their vectors those rows that may well be among the best.
+    fn rescore(&self, mut walk: Walk, n_wanted: usize, plan: &mut Plan) -> Result<Vec<Candidate>, StorageError> {
+        let (_, worst, _) = walk.found.select_nth_unstable_by(n_wanted - 1, |a, b| b.0.total_cmp(&a.0));
+        let least = worst.0 - self.codes.likely_error;
+        walk.found.retain(|&(score, _)| score >= least);
+        plan.n_distances += walk.found.len() as u64;
+        flat::rescore(self.vectors, self.query, &walk.found, n_wanted)
     }
 }
 
-/// Compares the expected costs. The graph walks through rows that are not allowed as well, so it takes longer the fewer are.
-fn graph_is_cheaper(n_rows: u64, n_allowed: u64, ef: u64) -> bool {
-    let per_row = u128::from(n_rows).saturating_mul(u128::from(ef));
-    let n_allowed = u128::from(n_allowed);
-    n_allowed > SMALL && n_allowed.saturating_mul(n_allowed) > per_row.saturating_mul(DISTANCES_PER_EF * GRAPH_DISTANCE_COST)
+/// What each way is expected to cost, in scanned rows.
+#[derive(Debug, Clone, Copy)]
+struct Costs {
+    selectivity: f64,
+    scan: f64,
+    walk: f64,
+    walk_allowed: f64,
+}
+
+impl Costs {
+    fn new(n_rows: u64, n_allowed: u64, ef: u64) -> Self {
+        let (n_rows, n_allowed, ef) = (n_rows as f64, n_allowed as f64, ef as f64);
+        let selectivity = n_allowed / n_rows.max(1.0);
+        // A walk over all rows meets those that are not allowed as well, so it takes longer the fewer are.
+        let walk = VISIT_COST * ef / selectivity.max(f64::MIN_POSITIVE);
+        // Without a filter it would do the same, without the estimates beside the links.
+        let walk_allowed = if n_allowed < n_rows { STEP_COST * ef } else { f64::INFINITY };
+        Self { selectivity, scan: n_allowed, walk, walk_allowed }
+    }
+
+    fn choose(&self, choice: StrategyChoice) -> Way {
+        let cheaper = if self.walk <= self.walk_allowed { Way::Walk } else { Way::WalkAllowed };
+        match choice {
+            StrategyChoice::Exact => Way::Scan,
+            StrategyChoice::Graph => cheaper,
+            StrategyChoice::Auto if self.scan <= SMALL || self.scan <= self.walk.min(self.walk_allowed) => Way::Scan,
+            StrategyChoice::Auto => cheaper,
+        }
+    }
+
+    /// Once a walk over all rows has found too few.
+    fn choose_after_walk(&self, choice: StrategyChoice) -> Way {
+        let is_worth_it = self.walk_allowed < self.scan || choice == StrategyChoice::Graph;
+        if is_worth_it && self.walk_allowed.is_finite() { Way::WalkAllowed } else { Way::Scan }
+    }
 }
 
 #[cfg(test)]
@@ -92,21 +155,30 @@ mod tests {
 
     #[test]
     fn few_allowed_rows_are_scanned_and_many_walked_to() {
-        for (n_rows, n_allowed, ef, is_graph) in [
-            (0, 0, 64, false),
-            (2_000, 2_000, 64, false),
-            (4_000, 4_000, 64, true),
-            (3_000, 3_000, 1_000, false),
-            (13_434, 13_434, 200, true),
-            (110_000, 110_000, 64, true),
-            (110_000, 55_000, 200, true),
-            (110_000, 11_000, 200, false),
-            (110_000, 1_100, 64, false),
-            (10_000_000, 1_000_000, 200, true),
-            (10_000_000, 100_000, 200, false),
-            (u64::MAX, u64::MAX, u64::MAX, false),
+        for (n_rows, n_allowed, ef, way) in [
+            (0, 0, 64, Way::Scan),
+            (2_000, 2_000, 64, Way::Scan),
+            (4_000, 4_000, 64, Way::Walk),
+            (3_000, 3_000, 1_000, Way::Scan),
+            (5_000, 5_000, 200, Way::Walk),
+            (13_434, 13_434, 200, Way::Walk),
+            (110_000, 110_000, 64, Way::Walk),
+            (110_000, 55_000, 200, Way::Walk),
+            (110_000, 22_000, 200, Way::WalkAllowed),
+            (110_000, 11_000, 200, Way::Scan),
+            (110_000, 4_400, 200, Way::Scan),
+            (110_000, 1_100, 64, Way::Scan),
+            (1_000_000, 500_000, 200, Way::Walk),
+            (1_000_000, 100_000, 200, Way::WalkAllowed),
+            (1_000_000, 40_000, 200, Way::WalkAllowed),
+            (1_000_000, 20_000, 200, Way::WalkAllowed),
+            (1_000_000, 10_000, 200, Way::Scan),
+            (u64::MAX, u64::MAX, u64::MAX, Way::Scan),
         ] {
-            assert_eq!(graph_is_cheaper(n_rows, n_allowed, ef), is_graph, "{n_allowed} of {n_rows} at ef {ef}");
+            let costs = Costs::new(n_rows, n_allowed, ef);
+            assert_eq!(costs.choose(StrategyChoice::Auto), way, "{n_allowed} of {n_rows} at ef {ef}: {costs:?}");
+            assert_eq!(costs.choose(StrategyChoice::Exact), Way::Scan);
+            assert_ne!(costs.choose(StrategyChoice::Graph), Way::Scan);
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::domain::{CollectionName, SeqNo};
 use crate::error::ErrorKind;
 use crate::pipeline::{Incoming, ItemError, Outcome, PipelineError, WritePipeline};
-use crate::telemetry::Progress;
+use crate::telemetry::{Cancel, Progress};
 
 /// Lines that are written together.
 const BATCH: usize = 1_024;
@@ -90,17 +90,18 @@ fn parse_line(line: &[u8]) -> Incoming {
     serde_json::from_str(text).map_err(|e| malformed(format!("the document is not valid JSON: {e}")))
 }
 
-/// Ingests a file into a collection, a batch at a time. Running it again goes on where it stopped: what is there already is not embedded again.
+/// Ingests a file into a collection, a batch at a time, until it is cancelled. Running it again goes on where it stopped: what is
+/// there already is not embedded again.
 ///
 /// # Errors
 /// [`IngestError`] when reading or writing fails; single bad lines are in the report.
-pub async fn file(write: &WritePipeline, collection: &CollectionName, path: &Path) -> Result<IngestReport, IngestError> {
+pub async fn file(write: &WritePipeline, collection: &CollectionName, path: &Path, cancel: &Cancel) -> Result<IngestReport, IngestError> {
     let failed = |source| IngestError::Read { path: path.to_owned(), source };
     let opened = File::open(path).map_err(failed)?;
     // A pipe can be read only once: how long it will be is not known.
     let is_file = opened.metadata().map_err(failed)?.is_file();
     let n_lines = if is_file { count_lines(path).map_err(failed)? } else { 0 };
-    let progress = Progress::new(format!("ingesting {collection}"), n_lines);
+    let progress = Progress::new(format!("ingesting {collection}"), n_lines).cancelled_by(cancel);
     let mut lines = Lines::new(BufReader::with_capacity(1 << 20, opened));
     let mut report = IngestReport::default();
     loop {

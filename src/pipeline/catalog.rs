@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::PipelineError;
-use crate::collection::{Collection, Collections, ModelIdentity};
+use crate::collection::{Collection, Collections, ModelIdentity, Quantization};
 use crate::domain::{CollectionDefinition, CollectionName, DocumentId};
 use crate::encoder::{Encoder, ModelInfo};
 
@@ -27,6 +27,9 @@ pub struct CollectionInfo {
     pub model: String,
     pub fingerprint: String,
     pub dims: usize,
+    /// How exactly the generation stores vectors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
     /// The generation's files on disk.
     pub files: Vec<FileInfo>,
     pub definition: CollectionDefinition,
@@ -46,6 +49,14 @@ pub struct StoredDocument {
     pub id: DocumentId,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
+}
+
+/// What stands in a collection's index.
+#[derive(Debug)]
+pub struct Embeddings {
+    pub dims: usize,
+    /// `[documents × dims]`, row-major, unit length.
+    pub vectors: Vec<f32>,
 }
 
 /// Knows the collections and the encoder.
@@ -124,6 +135,15 @@ impl Catalog {
         Ok(StoredDocument { id: id.clone(), fields })
     }
 
+    /// The embeddings of all documents of a collection.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`] when there is none of that name.
+    pub fn embeddings(&self, name: &CollectionName) -> Result<Embeddings, PipelineError> {
+        let contents = self.collections.get(name)?.searcher().contents()?;
+        Ok(Embeddings { dims: contents.description.model.dims, vectors: contents.vectors })
+    }
+
     /// The loaded model and where it runs.
     pub fn model(&self) -> &ModelInfo {
         self.encoder.info()
@@ -156,6 +176,7 @@ fn describe(collection: &Collection) -> CollectionInfo {
         model,
         fingerprint,
         dims,
+        quantization: searcher.quantization(),
         files: searcher.files().into_iter().map(|(name, size_bytes)| FileInfo { name, size_bytes }).collect(),
         definition: description.definition.clone(),
     }

@@ -5,6 +5,9 @@
 //! | `query.rs` | text, vector or document in, hits out |
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
+//! | `recall.rs` | how much of the exact answer searches find |
+//! | `probes.rs` | the queries that this is measured with |
+//! | `recent.rs` | the last searches, some of those queries |
 //! | `catalog.rs` | what there is: collections, documents, the model |
 //! | `pool.rs` | the bounded threads that search |
 //!
@@ -12,15 +15,19 @@
 
 mod catalog;
 mod pool;
+mod probes;
 mod query;
 mod rebuild;
+mod recall;
+mod recent;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
-pub use catalog::{Catalog, CollectionInfo, FileInfo, StoredDocument};
+pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
 pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
 pub use rebuild::{RebuildPipeline, RebuildReport};
+pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
 pub use write::{Incoming, ItemError, Outcome, WritePipeline, WriteReport};
 
 use crate::collection::CollectionError;
@@ -67,10 +74,14 @@ pub enum PipelineError {
     TooManyDocuments { actual: usize, limit: usize },
     #[error("{actual} searches are waiting already: try again in a moment")]
     Overloaded { actual: usize },
+    #[error("recall is being measured already: try again when that is done")]
+    Measuring,
     #[error("document {id:?} does not fit the new definition: {source}. Change the definition, or delete the document first")]
     DoesNotFit { id: String, source: DocumentError },
     #[error("the stored document {id:?} cannot be read: {reason}. Send it again")]
     StoredDocument { id: String, reason: String },
+    #[error("cancelled before it was done: {kept}")]
+    Cancelled { kept: &'static str },
     #[error("a worker ended before it answered; the log says why")]
     WorkerLost,
     #[error(transparent)]
@@ -92,9 +103,10 @@ impl PipelineError {
             Self::OutOfRange { .. } | Self::EmptyQuery | Self::DoesNotFit { .. } => ErrorKind::Invalid,
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
             Self::UnknownDocument { .. } => ErrorKind::NotFound,
-            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::Overloaded { .. } | Self::Measuring => ErrorKind::Overloaded,
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
             Self::WorkerLost => ErrorKind::Internal,
+            Self::Cancelled { .. } => ErrorKind::Unavailable,
             Self::Filter(e) => e.kind(),
             Self::Vector(e) => e.kind(),
             Self::Rescore(e) => e.kind(),

@@ -12,9 +12,10 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::pool::Pool;
+use super::recent::{Recent, RecentQuery};
 use super::{Limits, PipelineError, SearchSettings};
-use crate::collection::{Collections, Found, RetrieveRequest, Searcher};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan};
+use crate::collection::{Collection, Collections, Found, RetrieveRequest, Searcher};
+use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, StrategyChoice};
 use crate::encoder::Encoder;
 use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
 use crate::telemetry::metrics;
@@ -44,7 +45,7 @@ pub struct QueryRequest {
     pub limit: usize,
     pub candidates: Option<usize>,
     pub ef_search: Option<usize>,
-    pub exact: bool,
+    pub strategy: StrategyChoice,
     pub profile: Option<String>,
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
@@ -109,17 +110,22 @@ impl Timings {
 #[derive(Debug)]
 pub struct QueryPipeline {
     encoder: Arc<Encoder>,
-    collections: Arc<Collections>,
+    pub(super) collections: Arc<Collections>,
     profiles: BTreeMap<CollectionName, Profiles>,
-    settings: SearchSettings,
-    limits: Limits,
-    pool: Pool,
+    pub(super) settings: SearchSettings,
+    pub(super) limits: Limits,
+    pub(super) pool: Pool,
+    /// What recall is measured with.
+    pub(super) recent: Recent,
+    /// Held while recall is measured.
+    pub(super) measuring: tokio::sync::Mutex<()>,
 }
 
 /// A request whose every part has been checked against the searcher it pinned.
 struct Checked {
+    collection: Arc<Collection>,
     searcher: Arc<Searcher>,
-    filter: Option<Filter>,
+    filter: Option<Arc<Filter>>,
     weights: Weights,
     candidates: usize,
     ef_search: usize,
@@ -127,7 +133,7 @@ struct Checked {
 
 /// What a query asks with.
 struct Asked {
-    embedding: Embedding,
+    embedding: Arc<Embedding>,
     wanted: Wanted,
     exclude: Option<DocumentId>,
 }
@@ -142,7 +148,8 @@ impl QueryPipeline {
         limits: Limits,
     ) -> Self {
         let pool = Pool::new(settings.threads, settings.max_queue);
-        Self { encoder, collections, profiles, settings, limits, pool }
+        let (recent, measuring) = (Recent::default(), tokio::sync::Mutex::default());
+        Self { encoder, collections, profiles, settings, limits, pool, recent, measuring }
     }
 
     /// Answers a search.
@@ -154,15 +161,19 @@ impl QueryPipeline {
         let checked = self.check(&request)?;
         let mut timings = Timings::default();
         let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
+        let noted = RecentQuery { embedding: Arc::clone(&asked.embedding), filter, exclude: asked.exclude.clone() };
         let waiting = Instant::now();
         let mut response = self.pool.run(move || answer(&request, &checked, &asked, timings, waiting)).await??;
+        self.recent.note(&collection, noted);
         response.timings.total_us = micros(started);
         response.timings.record();
         Ok(response)
     }
 
     fn check(&self, request: &QueryRequest) -> Result<Checked, PipelineError> {
-        let searcher = self.collections.get(&request.collection)?.searcher();
+        let collection = self.collections.get(&request.collection)?;
+        let searcher = collection.searcher();
         within("limit", request.limit, self.limits.max_limit)?;
         if let Some(actual) = request.fields.as_ref().map(Vec::len).filter(|&n| n > MAX_FIELDS) {
             return Err(PipelineError::OutOfRange { field: "fields", min: 0, max: MAX_FIELDS, actual });
@@ -171,7 +182,7 @@ impl QueryPipeline {
         within("candidates", candidates, self.limits.max_candidates)?;
         let ef_search = request.ef_search.unwrap_or(self.settings.ef_search);
         within("ef_search", ef_search, self.limits.max_ef_search)?;
-        let filter = request.filter.as_ref().map(|json| Filter::parse(json, &searcher.meaning().schema)).transpose()?;
+        let filter = request.filter.as_ref().map(|json| Filter::parse(json, &searcher.meaning().schema).map(Arc::new)).transpose()?;
         let direction = match &request.query {
             Query::Text(_) | Query::Vector(_) => FROM_TEXT,
             Query::Document { collection, .. } => collection.as_str(),
@@ -182,7 +193,7 @@ impl QueryPipeline {
             .get(&request.collection)
             .unwrap_or(&none)
             .weights(request.profile.as_deref().unwrap_or(DEFAULT_PROFILE), direction)?;
-        Ok(Checked { searcher, filter, weights, candidates: candidates.max(request.limit), ef_search })
+        Ok(Checked { collection, searcher, filter, weights, candidates: candidates.max(request.limit), ef_search })
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -200,11 +211,11 @@ impl QueryPipeline {
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
-                let embedding = encoded.embeddings.pop().ok_or(PipelineError::WorkerLost)?;
+                let embedding = Arc::new(encoded.embeddings.pop().ok_or(PipelineError::WorkerLost)?);
                 Ok(Asked { embedding, wanted: Wanted::from_text(text, now_us), exclude: None })
             }
             Query::Vector(numbers) => {
-                let embedding = Embedding::new(numbers.clone(), target.description().model.dims)?;
+                let embedding = Arc::new(Embedding::new(numbers.clone(), target.description().model.dims)?);
                 Ok(Asked { embedding, wanted: Wanted::from_text("", now_us), exclude: None })
             }
             Query::Document { collection, id } => {
@@ -219,7 +230,7 @@ impl QueryPipeline {
                 let document = source
                     .get(id)?
                     .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
-                let embedding = Embedding::new(source.embedding(&document)?.to_vec(), target.description().model.dims)?;
+                let embedding = Arc::new(Embedding::new(source.embedding(&document)?.into_owned(), target.description().model.dims)?);
                 let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
                 Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
             }
@@ -249,8 +260,8 @@ fn answer(
     let retrieve = RetrieveRequest {
         k: checked.candidates,
         ef_search: checked.ef_search,
-        exact: request.exact,
-        filter: checked.filter.as_ref(),
+        strategy: request.strategy,
+        filter: checked.filter.as_deref(),
         exclude: asked.exclude.as_ref(),
     };
     let (found, plan) = searcher.retrieve(&asked.embedding, &retrieve)?;
@@ -327,7 +338,7 @@ fn merge(into: &mut Json, part: Json) {
     }
 }
 
-fn within(field: &'static str, actual: usize, max: usize) -> Result<(), PipelineError> {
+pub(super) fn within(field: &'static str, actual: usize, max: usize) -> Result<(), PipelineError> {
     if (1..=max).contains(&actual) { Ok(()) } else { Err(PipelineError::OutOfRange { field, min: 1, max, actual }) }
 }
 
@@ -336,7 +347,7 @@ pub(super) fn label(generation: GenerationId) -> String {
     if generation == GenerationId(0) { "none".to_owned() } else { generation.to_string() }
 }
 
-fn micros(since: Instant) -> u64 {
+pub(super) fn micros(since: Instant) -> u64 {
     since.elapsed().as_micros() as u64
 }
 

@@ -2,6 +2,7 @@
 //!
 //! What a user can get wrong is refused item by item before anything is embedded; the rest of the batch goes on.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -105,7 +106,8 @@ impl WritePipeline {
         Self { encoder, collections, rebuild, limits }
     }
 
-    /// Inserts or replaces documents; when this returns, the accepted ones are durable and found by the next search.
+    /// Inserts or replaces documents; when this returns, the accepted ones are durable and found by the next search. It ends
+    /// between two chunks when `progress` is cancelled.
     ///
     /// # Errors
     /// [`PipelineError`] when nothing more could be written: chunks before that one stay. What is wrong with single items is in the report.
@@ -122,6 +124,9 @@ impl WritePipeline {
         let mut report = WriteReport { outcomes: Vec::new(), seqno: collection.searcher().seqno(), n_encoded: 0 };
         let mut accepted = accepted.into_iter().peekable();
         while accepted.peek().is_some() {
+            if progress.is_cancelled() {
+                return Err(PipelineError::Cancelled { kept: "the rest was not written" });
+            }
             let chunk: Vec<Accepted> = accepted.by_ref().take(CHUNK).collect();
             let n = chunk.len();
             let (n_encoded, seqno) = self.write_chunk(&collection, chunk, &mut outcomes).await?;
@@ -233,7 +238,7 @@ fn compare(searcher: &Searcher, document: &Document, fields: &str) -> Result<Exi
     }
     let text = serde_json::from_str(stored).map(|fields| searcher.meaning().template.render(&fields)).unwrap_or_default();
     let embedding = if text == document.text { searcher.embedding(&found).inspect_err(warn).ok() } else { None };
-    Ok(Existing::Other(embedding.map(<[f32]>::to_vec)))
+    Ok(Existing::Other(embedding.map(Cow::into_owned)))
 }
 
 /// Runs work that waits for the disk or takes long away from the threads that serve HTTP.

@@ -20,7 +20,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use mmap::MappedFile;
+pub use mmap::{Buffer, MappedFile};
 pub use section_writer::SectionWriter;
 pub use sections::{SectionFile, container_checksum};
 
@@ -35,6 +35,8 @@ pub enum StorageError {
     Corrupt { path: PathBuf, reason: String },
     #[error("{} was written by another version of Kindred: {reason}. Use that version, or delete the collection's whole folder and ingest its documents again", path.display())]
     OtherVersion { path: PathBuf, reason: String },
+    #[error("cannot take {len} bytes of memory")]
+    OutOfMemory { len: usize, source: io::Error },
     #[error("{} is in use by another kindred process ({holder}). Stop that one, choose another storage.data_dir, or send your request to it over HTTP", path.display())]
     Locked { path: PathBuf, holder: String },
 }
@@ -43,7 +45,7 @@ impl StorageError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Io { .. } | Self::OutOfMemory { .. } => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::OtherVersion { .. } | Self::Locked { .. } => ErrorKind::Conflict,
         }

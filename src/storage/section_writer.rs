@@ -1,17 +1,23 @@
 //! Writes containers; `sections.rs` holds the byte table and reads them.
 
 use std::fs::File;
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::StorageError;
 use super::sections::{ALIGNMENT, CHUNK_BYTES, FIRST_SECTION, Header, MAX_SECTIONS};
 
+/// Bytes that go to the file at once, at multiples of as many. It is the size of a large page: the operating system then keeps, and
+/// maps, what was written in large pages.
+const BLOCK_BYTES: usize = 2 << 20;
+
 /// Writes a container: sections one after the other, the checksums of their chunks, and then the header.
 #[derive(Debug)]
 pub struct SectionWriter {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: File,
+    /// What comes next in the file, less than a block.
+    block: Vec<u8>,
     position: u64,
     header: Header,
     /// Of the chunks that are complete.
@@ -30,7 +36,8 @@ impl SectionWriter {
         let file = File::create_new(path).map_err(StorageError::io("create", path))?;
         let mut writer = Self {
             path: path.to_owned(),
-            file: BufWriter::with_capacity(1 << 20, file),
+            file,
+            block: Vec::new(),
             position: 0,
             header: Header { kind, version, ..Header::default() },
             checksums: Vec::new(),
@@ -82,10 +89,10 @@ impl SectionWriter {
         self.header.checksums_crc32 = crc32fast::hash(&checksums);
         let header = self.header.encode();
         let mut write = || -> std::io::Result<()> {
+            self.file.write_all(&self.block)?;
             self.file.seek(SeekFrom::Start(0))?;
             self.file.write_all(&header)?;
-            self.file.flush()?;
-            self.file.get_ref().sync_all()
+            self.file.sync_all()
         };
         write().map_err(StorageError::io("write", &self.path))?;
         Ok(self.position)
@@ -107,8 +114,17 @@ impl SectionWriter {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file.write_all(bytes).map_err(StorageError::io("write", &self.path))?;
         self.position += bytes.len() as u64;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(now);
+            if self.block.len() == BLOCK_BYTES {
+                self.file.write_all(&self.block).map_err(StorageError::io("write", &self.path))?;
+                self.block.clear();
+            }
+            rest = later;
+        }
         Ok(())
     }
 }

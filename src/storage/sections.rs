@@ -251,6 +251,12 @@ impl SectionFile {
         self.cast(section, self.slice(section, start..end)?)
     }
 
+    /// Where a byte of a section lies, to ask for it before it is needed; what lies there is for the functions above to hand out.
+    #[inline]
+    pub fn address(&self, section: usize, at: usize) -> *const u8 {
+        self.map.bytes().as_ptr().wrapping_add(self.sections[section].start.wrapping_add(at))
+    }
+
     /// Checks all that was not checked yet.
     pub fn verify(&self) -> Result<(), StorageError> {
         (0..MAX_SECTIONS).try_for_each(|section| self.bytes(section).map(drop))

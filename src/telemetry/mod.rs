@@ -1,9 +1,17 @@
-//! What Kindred tells about itself: logs, metrics and progress.
+//! What Kindred tells about itself, and about the machine it runs on.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | the log |
+//! | `metrics.rs` | the one table of metrics |
+//! | `progress.rs` | progress of long work, and its cancelling |
+//! | `memory.rs` | how much memory is left |
 
+pub mod memory;
 pub mod metrics;
 mod progress;
 
-pub use progress::Progress;
+pub use progress::{Cancel, Progress};
 
 /// Starts the log on standard error. `level` is a filter such as `info` or `kindred=debug,info`.
 ///

@@ -1,14 +1,31 @@
-//! Progress of long work: a bar with rate and ETA on a terminal, a plain line now and then elsewhere.
+//! The handle of long work: shows how far it has come (a bar with rate and ETA on a terminal, a plain line now and then elsewhere),
+//! and tells it when it is not wanted any more.
 
+use std::fmt;
 use std::io::IsTerminal;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Time between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Cancels work. All clones are one: whoever holds one may cancel, and the work looks at its own now and then.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Says that the work is not wanted any more. It ends at its next look, and leaves everything as it was.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// The progress of one step, shared by the threads that work on it. Goes to standard error.
 #[derive(Debug)]
@@ -17,13 +34,25 @@ pub struct Progress {
     total: u64,
     done: AtomicU64,
     show: Show,
+    cancel: Cancel,
 }
 
-#[derive(Debug)]
 enum Show {
     Nothing,
     Bar(ProgressBar),
     Lines { started: Instant, last: Mutex<Instant> },
+    Call(Box<dyn Fn(u64) + Send + Sync>),
+}
+
+impl fmt::Debug for Show {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Bar(_) => "Bar",
+            Self::Lines { .. } => "Lines",
+            Self::Call(_) => "Call",
+        })
+    }
 }
 
 impl Progress {
@@ -37,12 +66,28 @@ impl Progress {
         } else {
             Show::Lines { started: Instant::now(), last: Mutex::new(Instant::now()) }
         };
-        Self { what, total, done: AtomicU64::new(0), show }
+        Self { what, total, show, ..Self::hidden() }
     }
 
     /// Counts, but shows nothing.
     pub fn hidden() -> Self {
-        Self { what: String::new(), total: 0, done: AtomicU64::new(0), show: Show::Nothing }
+        Self { what: String::new(), total: 0, done: AtomicU64::new(0), show: Show::Nothing, cancel: Cancel::default() }
+    }
+
+    /// Shows nothing, but calls `look` with what is done whenever that changes, on the threads that do it.
+    pub fn watched(look: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self { show: Show::Call(Box::new(look)), ..Self::hidden() }
+    }
+
+    /// Makes the step one of those that this handle cancels.
+    #[must_use]
+    pub fn cancelled_by(self, cancel: &Cancel) -> Self {
+        Self { cancel: cancel.clone(), ..self }
+    }
+
+    /// Whether the work should end without being done.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// Adds to what is done.
@@ -50,6 +95,7 @@ impl Progress {
         let done = self.done.fetch_add(n, Ordering::Relaxed) + n;
         match &self.show {
             Show::Nothing => {}
+            Show::Call(look) => look(done),
             Show::Bar(bar) => bar.inc(n),
             Show::Lines { started, last } => {
                 // A line that another thread is writing already need not be written twice.
@@ -67,7 +113,7 @@ impl Progress {
     pub fn finish(self) {
         let done = self.done.load(Ordering::Relaxed);
         match &self.show {
-            Show::Nothing => {}
+            Show::Nothing | Show::Call(_) => {}
             Show::Bar(bar) => {
                 let elapsed = bar.elapsed();
                 bar.finish_and_clear();
@@ -92,6 +138,22 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_handle_cancels_all_steps_of_a_work() {
+        let cancel = Cancel::default();
+        let steps = [Progress::hidden().cancelled_by(&cancel), Progress::hidden().cancelled_by(&cancel)];
+        let (other, handle) = (Progress::hidden(), cancel.clone());
+        let watched = Progress::watched(move |done| {
+            if done == 3 {
+                handle.cancel()
+            }
+        });
+        watched.advance(2);
+        assert!(!steps.iter().any(Progress::is_cancelled));
+        watched.advance(1);
+        assert!(steps.iter().all(Progress::is_cancelled) && !other.is_cancelled());
+    }
 
     #[test]
     fn lines_tell_rate_and_rest() {

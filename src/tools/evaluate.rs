@@ -17,7 +17,7 @@ use super::serve::runtime;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
-use crate::domain::CollectionName;
+use crate::domain::{CollectionName, StrategyChoice};
 use crate::encoder::Encoder;
 use crate::pipeline::{Hit, Outcome, Query, QueryRequest};
 use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Weights};
@@ -56,9 +56,9 @@ pub struct EvaluateArgs {
     /// Weight of text_overlap in the re-scoring; 0 leaves the order of retrieval
     #[arg(long, default_value_t = 0.3)]
     text_overlap: f64,
-    /// Compare with every document instead of walking the graph
-    #[arg(long)]
-    exact: bool,
+    /// auto, graph or exact: whichever costs less, walk the graph, compare with every document
+    #[arg(long, value_name = "STRATEGY", default_value = "auto")]
+    strategy: StrategyChoice,
     /// As JSON lines, one a task
     #[arg(long)]
     json: bool,
@@ -149,11 +149,11 @@ async fn evaluate(settings: &Settings, args: &EvaluateArgs, encoder: Arc<Encoder
     let mut workers = tokio::task::JoinSet::new();
     for worker in 0..CONCURRENCY {
         let queries: Vec<TaskQuery> = judged.iter().skip(worker).step_by(CONCURRENCY).map(|query| (*query).clone()).collect();
-        let (app, collection, progress, exact) = (Arc::clone(&app), collection.clone(), Arc::clone(&progress), args.exact);
+        let (app, collection, progress, strategy) = (Arc::clone(&app), collection.clone(), Arc::clone(&progress), args.strategy);
         workers.spawn(async move {
             let mut answers = Vec::with_capacity(queries.len());
             for query in queries {
-                answers.push((ranked(&app, &collection, query.text, exact).await?, query.id));
+                answers.push((ranked(&app, &collection, query.text, strategy).await?, query.id));
                 progress.advance(1);
             }
             anyhow::Ok(answers)
@@ -210,7 +210,7 @@ struct Ranked {
     rescored: Vec<String>,
 }
 
-async fn ranked(app: &App, collection: &CollectionName, text: String, exact: bool) -> Result<Ranked> {
+async fn ranked(app: &App, collection: &CollectionName, text: String, strategy: StrategyChoice) -> Result<Ranked> {
     let request = QueryRequest {
         collection: collection.clone(),
         query: Query::Text(text),
@@ -218,7 +218,7 @@ async fn ranked(app: &App, collection: &CollectionName, text: String, exact: boo
         limit: CANDIDATES,
         candidates: Some(CANDIDATES),
         ef_search: None,
-        exact,
+        strategy,
         profile: None,
         fields: Some(Vec::new()),
         explain: false,

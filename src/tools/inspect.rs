@@ -23,6 +23,9 @@ pub fn run(settings: &Settings, collection: &CollectionName, json: bool) -> Resu
     println!("documents    {} ({} changes since the generation, last change {})", info.n_documents, info.n_changes, info.seqno);
     println!("generation   {}{}", info.generation, info.generation_created_at.map(|at| format!(", built {at}")).unwrap_or_default());
     println!("model        {}, {} dims, fingerprint {}", info.model, info.dims, info.fingerprint);
+    if let Some(quantization) = info.quantization {
+        println!("vectors      stored as {quantization:?}");
+    }
     println!("template     {}", info.definition.template.replace('\n', " ⏎ "));
     for (name, spec) in &info.definition.fields {
         let field_type = serde_json::to_string(&spec.field_type)?;
@@ -30,11 +33,12 @@ pub fn run(settings: &Settings, collection: &CollectionName, json: bool) -> Resu
         println!("field        {name}: {}{}{role}", field_type.trim_matches('"'), if spec.index { ", indexed" } else { "" });
     }
     let total: u64 = info.files.iter().map(|file| file.size_bytes).sum();
+    let each = |bytes: u64| bytes.checked_div(info.n_documents).map(|each| format!(", {each} a document")).unwrap_or_default();
     for file in &info.files {
-        println!("file         {} {} bytes", file.name, file.size_bytes);
+        println!("file         {} {} bytes{}", file.name, file.size_bytes, each(file.size_bytes));
     }
-    if let Some(each) = total.checked_div(info.n_documents) {
-        println!("on disk      {total} bytes, {each} a document; all checksums match");
+    if total > 0 {
+        println!("on disk      {total} bytes{}; all checksums match", each(total));
     }
     Ok(())
 }

@@ -3,15 +3,18 @@
 //! | module | duty |
 //! |---|---|
 //! | `serve` | from settings to a listening server and its graceful end |
+//! | `signals` | Ctrl-C and SIGTERM: a graceful end, or cancelled work |
 //! | `fetch` | what the settings need and the user has not brought |
 //! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
 //! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
 //! | `search` | a search as a table people can read |
 //! | `inspect` | what a collection holds |
 //! | `evaluate` | how well a search finds what people judged relevant |
+//! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
 //! | `measures` | nDCG, MRR, MAP, recall, precision and hits of a ranking |
 
+pub mod bench;
 pub mod demo;
 pub mod demo_corpus;
 pub mod evaluate;
@@ -21,3 +24,4 @@ pub mod judgments;
 pub mod measures;
 pub mod search;
 pub mod serve;
+pub mod signals;

@@ -10,7 +10,7 @@ use super::serve::runtime;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::CollectionName;
+use crate::domain::{CollectionName, StrategyChoice};
 use crate::pipeline::{Hit, Query, QueryRequest, QueryResponse};
 
 /// Fields that tell people most about a posting or a member, in the order in which they are shown.
@@ -29,9 +29,9 @@ pub struct SearchArgs {
     /// A filter as in the HTTP API
     #[arg(long, value_name = "JSON")]
     filter: Option<String>,
-    /// Compare with every document instead of walking the graph
-    #[arg(long)]
-    exact: bool,
+    /// auto, graph or exact: whichever costs less, walk the graph, compare with every matching document
+    #[arg(long, value_name = "STRATEGY", default_value = "auto")]
+    strategy: StrategyChoice,
     /// The whole answer as JSON
     #[arg(long)]
     json: bool,
@@ -51,7 +51,7 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         limit: args.limit,
         candidates: None,
         ef_search: None,
-        exact: args.exact,
+        strategy: args.strategy,
         profile: None,
         fields: None,
         explain: false,

@@ -1,10 +1,13 @@
 //! Serving: from settings to a listening server and its graceful end.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
+use super::signals::{INTERRUPTED, Signals};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
@@ -46,17 +49,19 @@ impl Server {
         Ok(Self { runtime, address, gate, served })
     }
 
-    /// Serves an application until the process is told to end; requests under way are answered first. `ready` is called
-    /// with the address once the server is.
+    /// Serves an application until the process is told to end; requests under way are answered first, and a rebuild under
+    /// way is cancelled. `ready` is called with the address once the server is.
     ///
     /// # Errors
     /// The listener broke.
     pub fn serve(self, app: App, ready: impl FnOnce(&str)) -> Result<()> {
-        let model = app.catalog.model().clone();
+        let (model, rebuild) = (app.catalog.model().clone(), Arc::clone(&app.rebuild));
         self.gate.open(app.into_router());
         tracing::info!(address = self.address, model = model.name, provider = model.provider, "serving");
         ready(&self.address);
-        self.runtime.block_on(self.served)??;
+        let served = self.runtime.block_on(self.served)?;
+        rebuild.end();
+        served?;
         tracing::info!("ended");
         Ok(())
     }
@@ -70,24 +75,17 @@ pub fn runtime() -> Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("cannot start the threads that serve HTTP")
 }
 
-/// What a shell reports of a process that Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
-
-/// Ctrl-C, or SIGTERM where there is such a thing. Before the server is ready there is nothing to drain, and what was written is durable.
+/// Before the server is ready there is nothing to drain, and what was written is durable.
 async fn told_to_end(gate: Gate) {
-    let interrupt = async { tokio::signal::ctrl_c().await.unwrap_or_else(|_| tracing::warn!("cannot listen for Ctrl-C")) };
-    #[cfg(unix)]
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(_) => std::future::pending().await,
+    match Signals::listen() {
+        Ok(mut signals) => signals.wait().await,
+        Err(e) => {
+            tracing::warn!(error = %e, "cannot listen for signals: end the process to end the server");
+            std::future::pending::<()>().await;
         }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! { () = interrupt => {}, () = terminate => {} }
+    }
     if !gate.is_open() {
         eprintln!("ended before it was ready");
-        std::process::exit(INTERRUPTED);
+        std::process::exit(i32::from(INTERRUPTED));
     }
 }

@@ -35,6 +35,9 @@ async fn searches_that_cannot_be_read_are_400() {
             Some("filter.must[0].key"),
             "not indexed",
         ),
+        (json!({"query": {"text": "x"}, "strategy": "fast"}), Some("strategy"), "\"fast\", expected \"auto\", \"graph\" or \"exact\""),
+        (json!({"query": {"text": "x"}, "strategy": true}), Some("strategy"), "expected \"auto\", \"graph\" or \"exact\""),
+        (json!({"query": {"text": "x"}, "exact": true}), Some("exact"), "`strategy`"),
         (json!({"query": {"text": "x"}, "filter": {"maybe": []}}), Some("filter"), "maybe"),
     ];
     for (body, field, word) in cases {

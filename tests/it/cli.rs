@@ -89,6 +89,43 @@ fn evaluate_prints_the_measures() {
 }
 
 #[test]
+fn bench_ann_measures_files_and_collections() {
+    let dir = folder();
+    // Rows that a simple generator (that of Numerical Recipes) makes; the last four become queries.
+    let (n_rows, dims, mut state) = (400, 8i32, 1u32);
+    let mut file = Vec::new();
+    for _ in 0..n_rows {
+        file.extend(dims.to_le_bytes());
+        for _ in 0..dims {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            file.extend(((state >> 8) as f32 / (1 << 23) as f32 - 1.0).to_le_bytes());
+        }
+    }
+    fs::write(dir.path().join("base.fvecs"), file).unwrap();
+    // As exact as they are given: f16 would change the order of some.
+    let set = ["--set", "index.quantization=f32"];
+    let args =
+        ["bench", "ann", "--base", "base.fvecs", "--index", "built", "--ef", "10,396", "--rounds", "1", "--json", "-", set[0], set[1]];
+    let measure = |more: &[&str]| -> Value { serde_json::from_str(&ok(&kindred(dir.path(), &[&args, more].concat()))).unwrap() };
+    let first = measure(&["--write-ground-truth", "gt.ivecs", "--svg", "plot.svg", "--threads", "2"]);
+    assert_eq!((&first["n_rows"], &first["n_queries"], &first["is_reused"]), (&json!(396), &json!(4), &json!(false)), "{first}");
+    let widest = &first["rows"][1];
+    assert_eq!((&widest["ef_search"], &widest["recall"], &widest["recall_at"]["1"]), (&json!(396), &json!(1.0), &json!(1.0)), "{first}");
+    assert!(widest["qps"].as_f64().unwrap() > 0.0 && first["file_bytes"].as_u64().unwrap() > 396 * 8 * 4, "{first}");
+    assert!(fs::read_to_string(dir.path().join("plot.svg")).unwrap().contains("recall@10"));
+    let again = measure(&["--ground-truth", "gt.ivecs"]);
+    assert_eq!((&again["is_reused"], &again["build_s"], &again["rows"][1]["recall"]), (&json!(true), &first["build_s"], &json!(1.0)));
+    let other = kindred(dir.path(), &[&args[..], &["--max-connections", "4"]].concat());
+    assert!(String::from_utf8_lossy(&other.stderr).contains("built with"), "{other:?}");
+    let narrow = kindred(dir.path(), &[&args[..], &["--k", "20"]].concat());
+    assert!(String::from_utf8_lossy(&narrow.stderr).contains("--ef 10 is below --k 20"), "{narrow:?}");
+
+    kindred(dir.path(), &["ingest", "jobs", "jobs.jsonl"]);
+    let table = ok(&kindred(dir.path(), &["bench", "ann", "--collection", "jobs", "--k", "2"]));
+    assert!(table.contains("jobs: 4 × 384, 1 queries") && table.contains("recall@2"), "{table}");
+}
+
+#[test]
 fn failures_say_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     for (args, code, word) in [
@@ -96,6 +133,7 @@ fn failures_say_what_to_do() {
         (&["rebuild", "cats"], 1, "there are jobs, members"),
         (&["search", "cats", "x"], 1, "PUT /v1/collections/cats"),
         (&["search", "Cats", "x"], 2, "not allowed"),
+        (&["search", "jobs", "x", "--strategy", "fast"], 2, "expected \"auto\", \"graph\" or \"exact\""),
         (&["search", "jobs", "x", "--filter", "{"], 1, "--filter is not valid JSON"),
         (&["ingest", "jobs", "none.jsonl"], 1, "none.jsonl"),
         (&["inspect", "jobs", "--set", "search.candidates=0"], 1, "search.candidates"),
@@ -108,6 +146,34 @@ fn failures_say_what_to_do() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
         assert!(said.contains(word), "{args:?}: {said}");
+    }
+}
+
+/// The file is a pipe that says nothing until the signal has arrived: however fast the machine, it is interrupted half-way.
+#[test]
+#[cfg(unix)]
+fn an_interrupted_ingest_ends_cleanly() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    for signal in ["-INT", "-TERM"] {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("jobs.jsonl");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kindred"));
+        command.current_dir(dir.path()).args(["ingest", "jobs", "jobs.jsonl", "--model-dir"]).arg(models().join(assets::MODEL_NAME));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // Opening waits for the other side, which listens for signals by then.
+        let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        let mut said = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        assert!(said.by_ref().any(|line| line.contains("cancelling")));
+        writer.write_all(jobs()[0].to_string().as_bytes()).unwrap();
+        drop(writer);
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+        let rest: String = said.collect();
+        assert!(rest.contains("cancelled") && rest.contains("run it again to go on"), "{rest}");
+        assert!(ok(&kindred(dir.path(), &["inspect", "jobs"])).contains("documents    0"));
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kindred::app::App;
 use kindred::collection::Access;
-use kindred::domain::{CollectionName, DocumentId};
+use kindred::domain::{CollectionName, DocumentId, StrategyChoice};
 use kindred::error::ErrorKind;
 use kindred::pipeline::{Outcome, PipelineError, Query, QueryRequest, WriteReport};
 use kindred::telemetry::Progress;
@@ -120,7 +120,7 @@ async fn answers(app: &App) -> Vec<Result<Value, PipelineError>> {
             limit: 3,
             candidates: None,
             ef_search: None,
-            exact: false,
+            strategy: StrategyChoice::Auto,
             profile: None,
             fields: None,
             explain: false,

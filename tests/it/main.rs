@@ -8,4 +8,5 @@ mod layers;
 mod operations;
 mod query;
 mod rebuild;
+mod recall;
 mod write;

@@ -55,6 +55,7 @@ async fn the_description_names_every_path() {
         "get /v1/collections/{collection}",
         "get /v1/collections/{collection}/documents/{id}",
         "get /v1/info",
+        "post /v1/collections/{collection}/recall",
         "post /v1/collections/{collection}/search",
         "post /v1/match",
         "put /v1/collections/{collection}",

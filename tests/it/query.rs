@@ -75,6 +75,19 @@ async fn documents_find_their_like_but_not_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_strategy_may_be_asked_for() {
+    let app = filled().await;
+    let from = json!({"collection": "members", "id": "m-nurse"});
+    for strategy in ["auto", "graph", "exact"] {
+        let answer = app.search("jobs", json!({"query": {"text": "make desserts"}, "strategy": strategy})).await.ok();
+        assert_eq!(ids(&answer)[0], "chef", "{strategy}");
+        let answer = app.post("/v1/match", json!({"from": from, "to": "jobs", "strategy": strategy})).await.ok();
+        assert_eq!(ids(&answer)[0], "nurse", "{strategy}");
+        assert_eq!(answer["plan"]["strategy"], "exact", "without a generation, there is no graph to walk");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn filters_let_through_what_they_say() {
     let app = filled().await;
     for (filter, expected) in [
@@ -94,6 +107,7 @@ async fn filters_let_through_what_they_say() {
         found.sort_unstable();
         assert_eq!(found, expected, "{filter}");
         assert_eq!(answer["plan"]["n_matching"], expected.len(), "{filter}");
+        assert_eq!(answer["plan"]["selectivity"], expected.len() as f64 / 5.0, "{filter}");
     }
 }
 

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kindred::app::App;
 use kindred::collection::Access;
 use kindred::config::Settings;
-use kindred::domain::CollectionName;
+use kindred::domain::{CollectionName, StrategyChoice};
+use kindred::error::ErrorKind;
 use kindred::pipeline::{PipelineError, Query, QueryRequest};
-use kindred::telemetry::Progress;
+use kindred::telemetry::{Cancel, Progress};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -35,7 +36,7 @@ async fn best(app: &App, text: &str) -> (Vec<String>, String) {
         limit: 3,
         candidates: None,
         ef_search: None,
-        exact: false,
+        strategy: StrategyChoice::Auto,
         profile: None,
         fields: None,
         explain: false,
@@ -121,6 +122,78 @@ async fn enough_changes_start_a_rebuild_by_themselves() {
             break;
         }
     }
+}
+
+/// What lies in the generations' folder.
+fn generations(settings: &Settings) -> Vec<String> {
+    let entries = std::fs::read_dir(settings.storage.data_dir.join("jobs/generations")).into_iter().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_rebuild_leaves_the_old_generation_and_nothing_else() {
+    let (_dir, settings) = built().await;
+    let app = open(&settings, Access::Serve).unwrap();
+    let before = best(&app, "look after sick animals").await;
+    let cancel = Cancel::default();
+    // From within the build: when its first row is done.
+    let show = |_: &str, _: u64| {
+        let handle = cancel.clone();
+        Progress::watched(move |_| handle.cancel()).cancelled_by(&cancel)
+    };
+    let error = app.rebuild.rebuild(&name(), &show).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("cancelled") && error.to_string().contains("nothing was changed"), "{error}");
+    assert_eq!(generations(&settings), ["000001"]);
+    assert_eq!(best(&app, "look after sick animals").await, before);
+    assert_eq!(app.catalog.get(&name()).unwrap().n_changes, 2);
+    rebuild(&app).unwrap();
+    assert_eq!(generations(&settings), ["000002"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedding_again_can_be_cancelled() {
+    let (dir, settings_before) = built().await;
+    let prompted = settings(dir.path(), &["collections.jobs.document_prompt=\"passage: \""]);
+    let app = open(&prompted, Access::Rebuild).unwrap();
+    let cancel = Cancel::default();
+    let show = |what: &str, _: u64| {
+        assert_eq!(what, "embedding jobs", "nothing is built");
+        cancel.cancel();
+        Progress::hidden().cancelled_by(&cancel)
+    };
+    let error = app.rebuild.rebuild(&name(), &show).unwrap_err();
+    assert!(matches!(error, PipelineError::Cancelled { .. }), "{error}");
+    drop(app);
+    open(&settings_before, Access::Serve).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_server_ends_its_rebuilds() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path(), &["storage.rebuild_after_changes=3"]);
+    let app = open(&settings, Access::Serve).unwrap();
+    put(&app, jobs()).await;
+    app.rebuild.end();
+    // It was cancelled or was done before: there is no third way, and nothing half-done.
+    let generation = best(&app, "make desserts").await.1;
+    assert_eq!(generations(&settings), if generation == "none" { vec![] } else { vec![generation.clone()] });
+    put(&app, json!([{"id": "a", "title": "Vet"}, {"id": "b", "title": "Florist"}, {"id": "c", "title": "Clerk"}])).await;
+    app.rebuild.end();
+    assert_eq!(best(&app, "make desserts").await.1, generation, "none is started any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_needs_too_much_memory_is_refused_at_once() {
+    let (dir, _) = built().await;
+    let settings = settings(dir.path(), &["index.max_build_bytes=2000", "collections.jobs.document_prompt=\"passage: \""]);
+    let app = open(&settings, Access::Rebuild).unwrap();
+    let show = |what: &str, _: u64| -> Progress { panic!("{what} was begun") };
+    let error = app.rebuild.rebuild(&name(), &show).unwrap_err().to_string();
+    assert!(error.contains("index.max_build_bytes"), "{error}");
+    assert_eq!(generations(&settings), ["000001"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,9 @@
 use super::*;
 use crate::domain::Strategy;
 use crate::error::ErrorKind;
-use crate::index::graph_file::{Graph, Header};
-use crate::storage::SectionWriter;
+use crate::index::attributes::AttributeFile;
+use crate::index::graph_file::{Header, MAX_LEVELS, Upper};
+use crate::storage::{SectionFile, SectionWriter};
 
 const FILES: [&str; 3] = ["graph.bin", "vectors.bin", "attributes.bin"];
 
@@ -25,7 +26,7 @@ fn input_that_is_wrong_is_refused() {
     assert!(matches!(refuse(&|s| s.vectors.truncate(7)), IndexError::Count { expected: 8, actual: 7, .. }));
     assert!(matches!(refuse(&|s| s.dims = 0), IndexError::Dims { .. }));
     for (m, ef, threads) in [(1, 200, 0), (256, 200, 0), (16, 0, 0), (16, 200, 1_000_000)] {
-        let params = BuildParams { max_connections: m, ef_construction: ef, threads };
+        let params = BuildParams { max_connections: m, ef_construction: ef, threads, ..BuildParams::default() };
         assert_eq!(params.check().unwrap_err().kind(), ErrorKind::Invalid);
     }
     assert!(matches!(check_row_count(u32::MAX as usize), Err(IndexError::TooManyRows { .. })));
@@ -95,23 +96,80 @@ fn a_sound_file_of_nonsense_is_searched_without_harm() {
     for seed in 0..20 {
         let (dir, _) = sample.index();
         let mut random = Random(seed);
+        let mut level_rows = [0; MAX_LEVELS];
+        level_rows[..3].copy_from_slice(&[20, 9, 9]);
+        let header =
+            Header { n_rows: 50, dims: 4, max_connections: 3, degree: 64, entry: 7, seed, step: 0.01, max_error: 1e-3, level_rows };
         let mut noise = |n: usize, below: usize| -> Vec<u32> {
             (0..n).map(|_| if random.chance(8) { random.next() as u32 } else { random.below(below) as u32 }).collect()
         };
-        let (level0, mut upper_starts, upper) = (noise(50 * 6, 60), noise(51, 20), noise(20 * 3, 60));
-        upper_starts[50] = 20;
-        let header = Header { n_rows: 50, dims: 4, max_connections: 3, degree: 6, entry: 7, max_level: 60 };
+        let (rows, links, codes) = (noise(20, 50), noise(38 * 3, 20), noise(20 * 16, 1 << 31));
+        let upper = Upper { rows: &rows, codes: bytemuck::cast_slice(&codes), links: &links };
         std::fs::remove_file(dir.path().join("graph.bin")).unwrap();
-        graph_file::write(dir.path(), &Graph { header, level0: &level0, upper_starts: &upper_starts, upper: &upper }).unwrap();
+        let encode = |_: u32, nodes: &mut [u8]| nodes.chunks_exact_mut(4).for_each(|x| x.copy_from_slice(&noise(1, 60)[0].to_le_bytes()));
+        graph_file::write(dir.path(), &header, &upper, encode).unwrap();
         let index = Index::open(dir.path(), 4, 50, &sample.schema).unwrap();
         for k in [1, 10, 50] {
             let query = Embedding::new(sample.row(seed as u32).to_vec(), 4).unwrap();
             let none = RoaringBitmap::new();
             let request = SearchRequest { k, ef_search: 1, strategy: StrategyChoice::Graph, filter: None, deleted: &none };
-            let found = index.search(&query, &request).unwrap();
-            assert_eq!(found.candidates.len(), k);
-            assert_ne!(found.plan.strategy, Strategy::Exact);
+            match index.search(&query, &request) {
+                Ok(found) => {
+                    assert_eq!(found.candidates.len(), k);
+                    assert_ne!(found.plan.strategy, Strategy::Exact);
+                }
+                Err(e) => assert_eq!(e.kind(), ErrorKind::Corrupt),
+            }
         }
+    }
+}
+
+#[test]
+fn headers_of_nonsense_are_refused() {
+    let sample = Sample::random(3, 50, 4);
+    let good = Header {
+        n_rows: 50,
+        dims: 4,
+        max_connections: 3,
+        degree: 32,
+        entry: 7,
+        seed: 1,
+        step: 0.01,
+        max_error: 1e-3,
+        level_rows: [0; MAX_LEVELS],
+    };
+    let open = |header: Header| {
+        let (dir, _) = sample.index();
+        std::fs::remove_file(dir.path().join("graph.bin")).unwrap();
+        // As long as the sound header wants it.
+        graph_file::write(dir.path(), &good, &Upper::default(), |_, _| {}).unwrap();
+        graph_file::tests::replace_header(dir.path(), &good, &header);
+        Index::open(dir.path(), 4, 50, &sample.schema)
+    };
+    open(good).unwrap();
+    let mut more_above = [0; MAX_LEVELS];
+    more_above[..2].copy_from_slice(&[1, 2]);
+    let bad = [
+        Header { n_rows: 49, ..good },
+        Header { n_rows: u32::MAX, ..good },
+        Header { dims: 5, ..good },
+        Header { dims: u32::MAX, ..good },
+        Header { degree: 0, ..good },
+        Header { degree: 31, ..good },
+        Header { degree: 64, ..good },
+        Header { degree: 1 << 31, ..good },
+        Header { max_connections: u32::MAX, ..good },
+        Header { entry: 50, ..good },
+        Header { step: f32::NAN, ..good },
+        Header { max_error: -1.0, ..good },
+        Header { max_error: f32::INFINITY, ..good },
+        Header { level_rows: [51; MAX_LEVELS], ..good },
+        Header { level_rows: [1; MAX_LEVELS], ..good },
+        Header { level_rows: more_above, ..good },
+    ];
+    for header in bad {
+        let error = open(header).unwrap_err();
+        assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("graph.bin"), "{header:?}: {error}");
     }
 }
 
@@ -122,7 +180,7 @@ fn vectors_of_nonsense_are_searched_without_harm() {
     std::fs::remove_file(dir.path().join("vectors.bin")).unwrap();
     let numbers = [f32::NAN, f32::INFINITY, -f32::INFINITY, 1e38, 0.0];
     let vectors: Vec<f32> = (0..200).map(|i| numbers[i * 7 % 5]).collect();
-    vectors::write(dir.path(), 50, 4, &vectors).unwrap();
+    vectors::write(dir.path(), 4, &vectors, Quantization::F32).unwrap();
     let index = Index::open(dir.path(), 4, 50, &sample.schema).unwrap();
     for strategy in [StrategyChoice::Graph, StrategyChoice::Exact] {
         let query = Embedding::new(vec![0.5; 4], 4).unwrap();
@@ -132,26 +190,31 @@ fn vectors_of_nonsense_are_searched_without_harm() {
     }
 }
 
+/// Flips two bits in every section of `attributes.bin` in a folder.
+fn garble_columns(dir: &Path, random: &mut Random) {
+    let path = dir.join("attributes.bin");
+    let file = SectionFile::open(&path, *b"ATTR", 2, 6).unwrap();
+    let mut sections: Vec<Vec<u8>> = (0..6).map(|section| file.bytes(section).unwrap().to_vec()).collect();
+    for section in sections.iter_mut().filter(|section| !section.is_empty()) {
+        for _ in 0..2 {
+            let at = random.below(section.len());
+            section[at] ^= 1 << random.below(8);
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    let mut file = SectionWriter::create(&path, *b"ATTR", 2).unwrap();
+    sections.iter().for_each(|section| file.section(section).unwrap());
+    file.finish().unwrap();
+}
+
 #[test]
 fn columns_of_nonsense_are_errors() {
     let sample = Sample::random(4, 50, 4);
     let mut n_errors = 0;
     for seed in 0..60 {
         let (dir, _) = sample.index();
-        let path = dir.path().join("attributes.bin");
-        let file = crate::storage::SectionFile::open(&path, *b"ATTR", 1, 5).unwrap();
-        let mut sections: Vec<Vec<u8>> = (0..5).map(|section| file.bytes(section).unwrap().to_vec()).collect();
         let mut random = Random(seed);
-        for section in &mut sections {
-            for _ in 0..2 {
-                let at = random.below(section.len());
-                section[at] ^= 1 << random.below(8);
-            }
-        }
-        std::fs::remove_file(&path).unwrap();
-        let mut file = SectionWriter::create(&path, *b"ATTR", 1).unwrap();
-        sections.iter().for_each(|section| file.section(section).unwrap());
-        file.finish().unwrap();
+        garble_columns(dir.path(), &mut random);
         let Ok(index) = Index::open(dir.path(), 4, 50, &sample.schema) else {
             n_errors += 1;
             continue;
@@ -161,6 +224,27 @@ fn columns_of_nonsense_are_errors() {
             let rows = index.matching(Some(&Filter::parse(&filter, &sample.schema).unwrap()), &RoaringBitmap::new());
             assert!(rows.as_ref().map_or(true, |rows| rows.max().is_none_or(|row| row < 50)));
             n_errors += usize::from(rows.is_err());
+        }
+    }
+    assert!(n_errors > 0, "some of that was noticed");
+}
+
+#[test]
+fn blocks_of_nonsense_are_errors() {
+    let (schema, n) = (definition().1, 1_203);
+    let (mut random, mut n_errors) = (Random(5), 0);
+    for max in [1, 3] {
+        let documents = filters::many_numbers(&mut random, n, 900, max);
+        for _ in 0..150 {
+            let dir = tempfile::tempdir().unwrap();
+            filters::columns_of(dir.path(), &documents);
+            garble_columns(dir.path(), &mut random);
+            let Ok(columns) = AttributeFile::open(dir.path(), n as u32, &schema) else { continue };
+            for _ in 0..20 {
+                let rows = filters::satisfying(&columns, &filters::range_of_many(&mut random, 900));
+                n_errors += usize::from(rows.is_err());
+                assert!(rows.map_or(None, |rows| rows.max()).is_none_or(|row| row < n as u32));
+            }
         }
     }
     assert!(n_errors > 0, "some of that was noticed");

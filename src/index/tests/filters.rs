@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::index::attributes::{self as columns, AttributeFile};
+use crate::index::filter::Allowed;
 
 fn index_of(documents: Vec<Json>) -> (Sample, tempfile::TempDir, Index) {
     let vectors = documents.iter().flat_map(|_| [1.0, 0.0]).collect();
@@ -65,6 +67,102 @@ proptest! {
             let expected: RoaringBitmap = (0..n_rows as u32).filter(|&row| filter.matches(&sample.attributes[row as usize])).collect();
             prop_assert_eq!(index.matching(Some(&filter), &none).unwrap(), expected, "{}", json);
         }
+    }
+}
+
+/// The columns of documents, without the rest of an index.
+pub(super) fn columns_of(dir: &Path, attributes: &[Attributes]) -> AttributeFile {
+    let schema = definition().1;
+    columns::write(dir, attributes, &schema).unwrap();
+    AttributeFile::open(dir, attributes.len() as u32, &schema).unwrap()
+}
+
+/// The rows that satisfy a condition.
+pub(super) fn satisfying(columns: &AttributeFile, condition: &Json) -> Result<RoaringBitmap, IndexError> {
+    let filter = Filter::parse(&json!({"must": [condition]}), &definition().1).unwrap();
+    Ok(Allowed::new(columns, Some(&filter), &RoaringBitmap::new())?.into_bitmap())
+}
+
+/// Documents with one number at most, or several, of which some are equal; enough for blocks of numbers in each column.
+pub(super) fn many_numbers(random: &mut Random, n: usize, below: usize, max: usize) -> Vec<Attributes> {
+    let document = |random: &mut Random| {
+        let count = random.below(max + 1);
+        let numbers: Vec<f64> = (0..count).map(|_| random.below(below) as f64 - 100.0).collect();
+        attributes(json!({"salary": numbers, "posted_at": format!("2026-01-{:02}", 1 + random.below(28))}))
+    };
+    (0..n).map(|_| document(random)).collect()
+}
+
+pub(super) fn range_of_many(random: &mut Random, below: usize) -> Json {
+    match random.below(6) {
+        0 => json!({"key": "posted_at", "range": random_range(random, |r| json!(format!("2026-01-{:02}", 1 + r.below(28))))}),
+        1 => json!({"key": "salary", "match": {"any": [random.below(below), random.below(below), -100]}}),
+        _ => json!({"key": "salary", "range": random_range(random, |r| json!(r.below(below + 20) as f64 - 110.0))}),
+    }
+}
+
+#[test]
+fn ranges_over_blocks_hold_the_rows_that_match() {
+    let mut random = Random(8);
+    // Of so many rows, up to so many numbers in each, so many different ones: one block and a bit of another up to the most blocks.
+    for (n, max, below) in [(1_100, 1, 5000), (3_000, 1, 300), (9_001, 1, 20_000), (40_000, 1, 9_000), (2_000, 3, 700), (20_000, 5, 30_000)]
+    {
+        let documents = many_numbers(&mut random, n, below, max);
+        let dir = tempfile::tempdir().unwrap();
+        let columns = columns_of(dir.path(), &documents);
+        for _ in 0..60 {
+            let condition = range_of_many(&mut random, below);
+            let filter = Filter::parse(&json!({"must": [condition]}), &definition().1).unwrap();
+            let expected: RoaringBitmap = (0..n as u32).filter(|&row| filter.matches(&documents[row as usize])).collect();
+            let found = satisfying(&columns, &condition).unwrap();
+            assert!(found == expected, "{condition} of {n} rows: {} instead of {}", found.len(), expected.len());
+        }
+    }
+}
+
+#[test]
+fn ranges_end_at_blocks_and_beside_them() {
+    let mut random = Random(9);
+    for max in [1, 3] {
+        // Every number another, so that every position is a bound.
+        let documents: Vec<Attributes> =
+            (0..1_500).map(|i| attributes(json!({"salary": (0..max).map(|j| i * max + j).collect::<Vec<_>>()}))).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let (columns, n) = (columns_of(dir.path(), &documents), 1_500 * max);
+        let bounds: Vec<usize> = (0..=n).filter(|i| (i + 1) % 256 < 3 || *i + 2 > n || random.chance(300)).collect();
+        for (from, to) in bounds.iter().flat_map(|from| bounds.iter().map(move |to| (*from, *to))) {
+            let condition = json!({"key": "salary", "range": {"gte": from, "lt": to}});
+            let mut expected = RoaringBitmap::new();
+            if from < to {
+                expected.insert_range((from / max) as u32..to.div_ceil(max) as u32);
+            }
+            assert!(satisfying(&columns, &condition).unwrap() == expected, "{condition}, {max} in a row");
+        }
+    }
+}
+
+#[test]
+fn estimates_put_shares_together_as_if_conditions_were_independent() {
+    // Half speak rust, and those are the remote ones; a quarter earn 1.
+    let document = |i: usize| json!({"skills": if i.is_multiple_of(2) { "rust" } else { "go" }, "remote": i.is_multiple_of(2), "salary": usize::from(i.is_multiple_of(4))});
+    let (sample, _dir, index) = index_of((0..40).map(document).collect());
+    let rust = json!({"key": "skills", "match": {"value": "rust"}});
+    let remote = json!({"key": "remote", "match": {"value": true}});
+    let paid = json!({"key": "salary", "range": {"gte": 1}});
+    for (filter, counted, guessed) in [
+        (json!({}), 1.0, 1.0),
+        (json!({"must": [paid]}), 0.25, 0.25),
+        (json!({"must": [rust, remote]}), 0.5, 0.25),
+        (json!({"should": [rust, remote]}), 0.5, 0.75),
+        (json!({"must_not": [rust]}), 0.5, 0.5),
+        (json!({"must": [rust], "must_not": [remote]}), 0.0, 0.25),
+        (json!({"must": [paid, {"should": [rust, remote]}], "must_not": [{"must": [paid, rust]}]}), 0.0, 0.25 * 0.75 * (1.0 - 0.125)),
+    ] {
+        let parsed = Filter::parse(&filter, &sample.schema).unwrap();
+        let deleted = RoaringBitmap::new();
+        let request = SearchRequest { filter: Some(&parsed), ..request(&deleted) };
+        let plan = index.search(&Embedding::new(vec![1.0, 0.0], 2).unwrap(), &request).unwrap().plan;
+        assert_eq!((plan.selectivity, plan.estimated_selectivity), (counted, guessed), "{filter}");
     }
 }
 

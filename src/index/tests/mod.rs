@@ -1,5 +1,6 @@
 //! Tests of the whole index against a brute-force oracle, with what they share.
 
+mod build;
 mod damage;
 mod filters;
 mod search;
@@ -17,7 +18,7 @@ use crate::telemetry::Progress;
 pub(super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -25,16 +26,16 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    fn chance(&mut self, one_in: usize) -> bool {
+    pub fn chance(&mut self, one_in: usize) -> bool {
         self.below(one_in) == 0
     }
 
     /// -1 to 1.
-    fn number(&mut self) -> f32 {
+    pub fn number(&mut self) -> f32 {
         (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
@@ -125,7 +126,7 @@ impl Sample {
 
     /// Built with little effort, and opened.
     pub fn index(&self) -> (tempfile::TempDir, Index) {
-        self.index_with(&BuildParams { max_connections: 8, ef_construction: 40, threads: 2 })
+        self.index_with(&BuildParams { max_connections: 8, ef_construction: 40, threads: 2, ..params() })
     }
 
     pub fn index_with(&self, params: &BuildParams) -> (tempfile::TempDir, Index) {
@@ -147,6 +148,11 @@ impl Sample {
         all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row)));
         all
     }
+}
+
+/// As by default, but vectors are stored as they are given, so that scores can be compared to the bit.
+pub(super) fn params() -> BuildParams {
+    BuildParams { quantization: Quantization::F32, ..BuildParams::default() }
 }
 
 pub(super) fn request(deleted: &RoaringBitmap) -> SearchRequest<'_> {

@@ -17,7 +17,7 @@ fn check(sample: &Sample, index: &Index, query: &Embedding, request: &SearchRequ
     assert_eq!(found.plan.n_matching, oracle.len() as u64, "{what}");
     assert!(found.candidates.is_sorted_by(|a, b| flat::best_first(a, b).is_lt()), "{what}: best first, none twice");
     assert!(found.candidates.iter().all(|c| oracle.contains(c)), "{what}: allowed rows, their true scores");
-    if found.plan.strategy != Strategy::Graph {
+    if !matches!(found.plan.strategy, Strategy::Graph | Strategy::FilteredGraph) {
         assert_eq!(rows(&found.candidates), rows(&oracle[..found.candidates.len()]), "{what}: exact");
     }
     if request.strategy == StrategyChoice::Exact {
@@ -63,8 +63,9 @@ fn few_rows_and_equal_vectors() {
     }
 }
 
-/// Rows among the oracle's first ten that the graph finds, of 100 queries near random rows: per mille.
-fn recall(sample: &Sample, index: &Index, ef_search: usize) -> usize {
+/// Rows among the oracle's first ten that the graph finds, of 100 queries near random rows: per mille. Rows whose scores differ by
+/// less than `tie` are as good as each other.
+pub(super) fn recall(sample: &Sample, index: &Index, ef_search: usize, tie: f32) -> usize {
     let (mut random, none) = (Random(8), RoaringBitmap::new());
     let found_of_one = |_| {
         let near = sample.row(random.below(sample.n_rows()) as u32);
@@ -73,8 +74,8 @@ fn recall(sample: &Sample, index: &Index, ef_search: usize) -> usize {
         let found = index.search(&query, &request).unwrap();
         assert_eq!(found.plan.strategy, Strategy::Graph);
         assert!(found.plan.n_distances < sample.n_rows() as u64, "{:?}", found.plan);
-        let nearest = &sample.oracle(&query, None, &none)[..10];
-        nearest.iter().filter(|c| found.candidates.contains(c)).count()
+        let tenth = sample.oracle(&query, None, &none)[9].score;
+        found.candidates.iter().filter(|c| dot(query.as_slice(), sample.row(c.row)) >= tenth - tie).count()
     };
     (0..100).map(found_of_one).sum()
 }
@@ -82,8 +83,8 @@ fn recall(sample: &Sample, index: &Index, ef_search: usize) -> usize {
 #[test]
 fn the_graph_finds_nearly_all_of_the_nearest() {
     let sample = Sample::plain(32, Random(7).clustered(1_800, 32, 40));
-    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 60, ..BuildParams::default() });
-    let recall = recall(&sample, &index, 200);
+    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 60, ..params() });
+    let recall = recall(&sample, &index, 200, 0.0);
     assert!(recall >= 990, "recall@10 is {recall} per mille");
 }
 
@@ -94,8 +95,8 @@ fn groups_of_near_equal_rows_do_not_hide_each_other() {
     let centers = random.clustered(20, 24, 4);
     let rows = (0..2_000).flat_map(|i| random.unit_vector(&centers[i % 20 * 24..][..24], 0.01));
     let sample = Sample::plain(24, rows.collect());
-    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 100, ..BuildParams::default() });
-    let recall = recall(&sample, &index, 200);
+    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 100, ..params() });
+    let recall = recall(&sample, &index, 200, 0.0);
     assert!(recall >= 950, "recall@10 is {recall} per mille");
 }
 
@@ -142,4 +143,47 @@ fn a_query_of_another_model_is_refused() {
     assert!(index.vector(5).is_err());
     assert_eq!((index.n_rows(), index.dims()), (5, 3));
     assert!(index.size_bytes() > 5 * 3 * 4);
+}
+
+/// A small grid of `kindred bench filters`: shares of rows that pass, which have nothing to do with the query, are near it, or are
+/// far from it.
+#[test]
+fn filters_lose_no_recall() {
+    let mut sample = Sample::plain(24, Random(11).clustered(6_000, 24, 30));
+    let mut random = Random(12);
+    let query_of = |random: &mut Random| {
+        let near = random.below(6_000) as u32;
+        Embedding::new(random.unit_vector(sample.row(near), 0.1), 24).unwrap()
+    };
+    let queries: Vec<Embedding> = (0..12).map(|_| query_of(&mut random)).collect();
+    // A number by which rows are as near to the first query as it is large, and one by chance.
+    let order = sample.oracle(&queries[0], None, &RoaringBitmap::new());
+    let mut rank = vec![0.0; 6_000];
+    order.iter().enumerate().for_each(|(at, c)| rank[c.row as usize] = 1.0 - at as f64 / 6_000.0);
+    for (row, rank) in rank.iter().enumerate() {
+        sample.attributes[row] = attributes(json!({"salary": rank, "location": {"lat": f64::from(random.number()) * 90.0, "lon": 0.0}}));
+    }
+    let (_dir, index) = sample.index_with(&BuildParams { threads: 2, ef_construction: 80, ..params() });
+    let none = RoaringBitmap::new();
+    for share in [0.5, 0.2, 0.1, 0.04, 0.01, 0.001] {
+        let filters = [
+            json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": -90, "lon": 0}, "radius": 20_015_000.0 * share}}]}),
+            json!({"must": [{"key": "salary", "range": {"gte": 1.0 - share}}]}),
+            json!({"must": [{"key": "salary", "range": {"lt": share}}]}),
+        ];
+        for filter in filters.map(|json| Filter::parse(&json, &sample.schema).unwrap()) {
+            for strategy in [StrategyChoice::Auto, StrategyChoice::Graph] {
+                let (mut n_found, mut n_wanted) = (0, 0);
+                for query in &queries {
+                    let request = SearchRequest { ef_search: 64, strategy, filter: Some(&filter), ..request(&none) };
+                    check(&sample, &index, query, &request, "grid");
+                    let oracle = sample.oracle(query, Some(&filter), &none);
+                    let found = index.search(query, &request).unwrap();
+                    n_wanted += oracle.len().min(10);
+                    n_found += oracle.iter().take(10).filter(|c| found.candidates.contains(c)).count();
+                }
+                assert!(n_found * 100 >= n_wanted * 95, "{share} {strategy:?} {filter:?}: {n_found} of {n_wanted}");
+            }
+        }
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use super::choice::Choice;
 use super::occupation::{Duty, Occupation, Skill};
 use super::{DemoCorpusError, words};
+use crate::domain::Choice;
 
 pub const DETAILED_FILE: &str = "esco/esco_o.json.gz";
 pub const DETAILED_SKILLS_FILE: &str = "esco/esco_s.json.gz";
@@ -104,7 +104,7 @@ pub fn occupations(csv: &str) -> Result<Vec<Occupation>, DemoCorpusError> {
         .filter_map(|(uri, text)| occupation(uri, &words::clean(text)))
         .filter(|o| words::count(&o.name) <= MAX_TITLE_WORDS && !TOO_NARROW.iter().any(|narrow| o.name.contains(narrow)))
         .collect();
-    found.sort_by_key(|o| Choice::new(&o.key, 0).next());
+    found.sort_by_key(|o| Choice::new(&o.key, 0).next_u64());
     let mut titles = HashSet::new();
     found.retain(|o| titles.insert(o.name.to_lowercase()));
     Ok(found)

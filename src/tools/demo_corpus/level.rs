@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::choice::Choice;
 use super::families;
 use super::occupation::Occupation;
 use super::places::City;
+use crate::domain::Choice;
 
 /// How far somebody has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

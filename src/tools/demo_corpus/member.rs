@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::choice::Choice;
 use super::families;
 use super::level::Level;
 use super::occupation::{Duty, Occupation, Skill};
 use super::places::CITIES;
 use super::posting::{MAX_NAME_WORDS, share_skills};
 use super::words;
+use crate::domain::Choice;
 
 /// Words of headline, skills, summary and experience that optional parts may fill; see the postings' limit.
 const FILL_WORDS: usize = 58;

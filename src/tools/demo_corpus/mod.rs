@@ -9,12 +9,11 @@
 //! | `families.rs`, `places.rs` | pay, companies and habits by occupation family; cities and their pay levels |
 //! | `level.rs` | seniority: titles, years, pay |
 //! | `posting.rs`, `member.rs` | compose one job, one member |
-//! | `choice.rs`, `words.rs` | deterministic choice; small English |
+//! | `words.rs` | small English |
 //!
 //! No posting and no member is real: companies are invented by composition, persons have no names.
 //! Texts come from O*NET (CC BY 4.0) and ESCO (European Union).
 
-mod choice;
 mod esco;
 mod families;
 mod level;
@@ -35,8 +34,8 @@ use serde_json::Value;
 
 pub use sources::Sources;
 
+use crate::domain::Choice;
 use crate::error::ErrorKind;
-use choice::Choice;
 
 /// Postings, and members, of an occupation that lists its own skills; such texts differ the most.
 const PER_DETAILED_OCCUPATION: u64 = 4;

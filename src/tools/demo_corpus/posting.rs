@@ -4,12 +4,12 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 
-use super::choice::Choice;
 use super::families::{self, Family};
 use super::level::Level;
 use super::occupation::{Duty, Occupation, Skill};
 use super::places::{CITIES, City};
 use super::words;
+use crate::domain::Choice;
 
 /// Words of title, skills and description that optional sentences may fill.
 /// A word is about 1.35 tokens; thousands of postings are embedded while somebody waits.

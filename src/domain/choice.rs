@@ -1,4 +1,4 @@
-//! Deterministic choice: the same occupation and number always choose the same words.
+//! Deterministic choice: the same key and number always choose the same.
 
 /// A stream of numbers that depends on nothing but its key (splitmix64).
 #[derive(Debug, Clone)]
@@ -13,7 +13,7 @@ impl Choice {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -22,7 +22,7 @@ impl Choice {
 
     /// A number in `0..n`; 0 when `n` is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        (self.next_u64() % n.max(1) as u64) as usize
     }
 
     /// One of the items, which must not be empty.
@@ -32,7 +32,7 @@ impl Choice {
 
     /// True in `percent` of 100 cases.
     pub fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
+        self.next_u64() % 100 < percent
     }
 
     /// Puts the items into an order of its own.
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_same_key_gives_the_same_stream_and_another_key_another() {
-        let stream = |key, number| (0..4).map(move |_| ()).scan(Choice::new(key, number), |c, ()| Some(c.next())).collect::<Vec<_>>();
+        let stream = |key, number| (0..4).map(move |_| ()).scan(Choice::new(key, number), |c, ()| Some(c.next_u64())).collect::<Vec<_>>();
         assert_eq!(stream("nurse", 1), stream("nurse", 1));
         assert_ne!(stream("nurse", 1), stream("nurse", 2));
         assert_ne!(stream("nurse", 1), stream("baker", 1));

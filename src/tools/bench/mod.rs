@@ -1,0 +1,25 @@
+//! `kindred bench`: measures a part of Kindred on its own.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `ann.rs` | the command `kindred bench ann`, from vectors to a report |
+//! | `filters.rs` | the command `kindred bench filters`: a grid of filters |
+//! | `vectors.rs` | vectors from `.fvecs` and `.npy` files, checked and scaled to unit length |
+//! | `truth.rs` | the exact neighbours: computed, read, written |
+//! | `top_k.rs` | the best of many candidates |
+//! | `built.rs` | builds the index to measure, or finds one that was built before |
+//! | `measure.rs` | opens, searches, counts and times |
+//! | `system.rs` | what the operating system knows: CPU time, resident memory, the page cache |
+//! | `report.rs` | the result as a table and as JSON |
+//! | `plot.rs` | the result as an SVG plot |
+
+pub mod ann;
+mod built;
+pub mod filters;
+mod measure;
+mod plot;
+mod report;
+mod system;
+mod top_k;
+mod truth;
+mod vectors;
