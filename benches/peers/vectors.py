@@ -133,6 +133,11 @@ def embed(args):
     return vectors[N_QUERIES:], vectors[:N_QUERIES]
 
 
+def join(vectors):
+    """Each vector beside the one before it: two texts that have nothing to do with each other. Harder than texts are."""
+    return unit(np.hstack([vectors, np.roll(vectors, 1, axis=0)]))
+
+
 def write_repeated(path, base, n_rows):
     random = np.random.default_rng(SEED)
     file = Fvecs(path)
@@ -150,13 +155,15 @@ def main():
     parser.add_argument("--out", type=Path, required=True, help="folder to write base.fvecs and queries.fvecs to")
     parser.add_argument("--dims", type=int, choices=(MODEL_DIMS, 2 * MODEL_DIMS), default=MODEL_DIMS)
     parser.add_argument("--rows", type=int, help="repeat the base with noise until it has so many rows")
-    parser.add_argument("--from", dest="source", type=Path, help="folder this script wrote: take its vectors and embed nothing")
+    parser.add_argument("--from", dest="source", type=Path, help="folder this script wrote: take its vectors and embed nothing (with --dims 768: join them in pairs)")
     parser.add_argument("--model", type=Path, default=Path("models/all-MiniLM-L6-v2"), help="made by kindred fetch")
     parser.add_argument("--cache", type=Path, default=Path("vec/cache"), help="where the package of texts is kept")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     if args.source:
         base, queries = (read_fvecs(args.source / name) for name in ("base.fvecs", "queries.fvecs"))
+        if args.dims != base.shape[1]:
+            base, queries = join(base), join(queries)
     else:
         base, queries = embed(args)
     if args.rows:
