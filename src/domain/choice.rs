@@ -1,5 +1,16 @@
 //! Deterministic choice: the same key and number always choose the same.
 
+/// What lies between two numbers of a stream before they are mixed: 2^64 by the golden ratio.
+pub const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// Scrambles bits (splitmix64): pseudo-random numbers that depend on nothing but their place.
+pub fn mix_bits(place: u64) -> u64 {
+    let z = place.wrapping_add(GOLDEN);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
 /// A stream of numbers that depends on nothing but its key (splitmix64).
 #[derive(Debug, Clone)]
 pub struct Choice(u64);
@@ -9,15 +20,14 @@ impl Choice {
     pub fn new(key: &str, number: u64) -> Self {
         // FNV-1a spreads the key; splitmix64 below does the rest.
         let key = key.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Self(key ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        Self(key ^ number.wrapping_mul(GOLDEN))
     }
 
     /// The next number.
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        let next = mix_bits(self.0);
+        self.0 = self.0.wrapping_add(GOLDEN);
+        next
     }
 
     /// A number in `0..n`; 0 when `n` is 0.

@@ -16,7 +16,7 @@ mod time;
 mod words;
 
 pub use attributes::{Attributes, Value};
-pub use choice::Choice;
+pub use choice::{Choice, GOLDEN, mix_bits};
 pub use document::{Change, Document, DocumentError};
 pub use embedding::{Embedding, EmbeddingError};
 pub use filter::{Condition, Filter, FilterError, Range};

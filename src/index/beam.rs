@@ -94,8 +94,7 @@ impl Walker<'_> {
             // Asked for while the row at hand is worked on. Should that bring up a better one, it comes right after.
             next = self.take();
             if let Some(next) = next {
-                let (start, len) = self.graph.place(next);
-                kernels::prefetch(start, len);
+                self.graph.prefetch_node(next);
             }
             self.visit(row, allowed)?;
             if self.leads_nowhere(limits.selectivity) {

@@ -12,6 +12,7 @@
 use rayon::prelude::*;
 
 use super::kernels::{self, LinkQuery};
+use crate::domain::mix_bits;
 use crate::storage::{Buffer, StorageError};
 
 /// Codes are numbers from 1 to 255 around this.
@@ -214,12 +215,4 @@ impl QueryCodes {
 fn round(x: f32) -> f32 {
     const NO_ROOM: f32 = 12_582_912.0;
     (x + NO_ROOM) - NO_ROOM
-}
-
-/// Scrambles bits (splitmix64): pseudo-random numbers that depend on nothing but their place.
-pub(super) fn mix_bits(place: u64) -> u64 {
-    let mut z = place.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

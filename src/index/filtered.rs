@@ -15,7 +15,6 @@ use super::beam::{Pool, VisitedSet, Walk, descend};
 use super::codes::QueryCodes;
 use super::filter::Allowed;
 use super::graph_file::GraphFile;
-use super::kernels;
 use super::row_set::RowSet;
 use crate::storage::StorageError;
 
@@ -136,9 +135,9 @@ impl Walker<'_> {
 
     fn compare_fresh(&mut self) -> Result<(), StorageError> {
         let Scratch { pool, fresh, .. } = &mut self.scratch;
-        let code_dims = self.graph.header().layout().code_dims;
         for &row in fresh.iter() {
-            kernels::prefetch(self.graph.place(row).0, code_dims + 4 * self.graph.header().degree as usize);
+            self.graph.prefetch_codes(row);
+            self.graph.prefetch_links(row);
         }
         for &row in fresh.iter() {
             let score = self.query.score(self.graph.codes(row)?);

@@ -8,7 +8,6 @@ use std::cmp::Ordering;
 
 use super::codes::QueryCodes;
 use super::graph_file::GraphFile;
-use super::kernels;
 use super::vectors::VectorFile;
 use crate::domain::Candidate;
 use crate::storage::StorageError;
@@ -40,7 +39,7 @@ pub(super) fn scan(
     let mut by_codes = Vec::with_capacity(rows.len());
     for (i, &row) in rows.iter().enumerate() {
         if let Some(&ahead) = rows.get(i + AHEAD) {
-            kernels::prefetch(graph.place(ahead).0, graph.header().layout().code_dims);
+            graph.prefetch_codes(ahead);
         }
         by_codes.push((codes.score(graph.codes(row)?), row));
     }

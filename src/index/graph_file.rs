@@ -223,13 +223,25 @@ impl GraphFile {
     /// Asks for a row's links before they are needed.
     #[inline]
     pub fn prefetch_links(&self, row: u32) {
-        kernels::prefetch(self.place(row).0.wrapping_add(self.layout.code_dims), 4 * self.layout.degree);
+        kernels::prefetch(self.place(row).wrapping_add(self.layout.code_dims), 4 * self.layout.degree);
     }
 
-    /// Where a node's bytes lie and how many they are, to ask for them before they are needed.
+    /// Asks for a row's codes before they are needed.
     #[inline]
-    pub fn place(&self, row: u32) -> (*const u8, usize) {
-        (self.file.address(1, row as usize * self.layout.size()), self.layout.size())
+    pub fn prefetch_codes(&self, row: u32) {
+        kernels::prefetch(self.place(row), self.layout.code_dims);
+    }
+
+    /// Asks for a row's whole node before it is needed.
+    #[inline]
+    pub fn prefetch_node(&self, row: u32) {
+        kernels::prefetch(self.place(row), self.layout.size());
+    }
+
+    /// Where a node's bytes lie.
+    #[inline]
+    fn place(&self, row: u32) -> *const u8 {
+        self.file.address(1, row as usize * self.layout.size())
     }
 
     pub fn verify(&self) -> Result<(), StorageError> {

@@ -64,9 +64,7 @@ impl Search<'_> {
         }
         if way == Way::WalkAllowed {
             let walk = filtered::search(self.graph, &self.codes, &self.allowed, self.ef)?;
-            plan.ef_search = self.ef;
-            plan.n_visited += walk.n_visited;
-            plan.n_distances += walk.n_distances;
+            note(&mut plan, self.ef, &walk);
             if walk.found.len() >= n_wanted {
                 plan.strategy = Strategy::FilteredGraph;
                 return Ok((self.rescore(walk, n_wanted, &mut plan)?, plan));
@@ -90,9 +88,7 @@ impl Search<'_> {
         let mut limits = Limits { ef: self.ef.max(n_wanted + spare), selectivity: costs.selectivity };
         loop {
             let walk = beam::search(self.graph, &self.codes, &self.allowed, limits)?;
-            plan.ef_search = limits.ef;
-            plan.n_visited += walk.n_visited;
-            plan.n_distances += walk.n_distances;
+            note(plan, limits.ef, &walk);
             let is_final = walk.found.len() >= n_wanted || limits.ef >= n_rows || costs.walk_allowed.is_finite();
             // Whoever asks for the graph gets it.
             if is_final || choice == StrategyChoice::Auto && VISIT_COST * plan.n_visited as f64 > costs.scan {
@@ -110,6 +106,13 @@ impl Search<'_> {
         plan.n_distances += walk.found.len() as u64;
         flat::rescore(self.vectors, self.query, &walk.found, n_wanted)
     }
+}
+
+/// Adds what a walk did.
+fn note(plan: &mut Plan, ef: usize, walk: &Walk) {
+    plan.ef_search = ef;
+    plan.n_visited += walk.n_visited;
+    plan.n_distances += walk.n_distances;
 }
 
 /// What each way is expected to cost, in scanned rows.

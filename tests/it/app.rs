@@ -6,8 +6,10 @@ use std::sync::{Arc, OnceLock};
 use kindred::app::{App, AppError};
 use kindred::collection::Access;
 use kindred::config::{Settings, Sources};
+use kindred::domain::{CollectionName, StrategyChoice};
 use kindred::encoder::{Encoder, assets};
 use kindred::http::{self, Gate};
+use kindred::pipeline::{Query, QueryRequest};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,6 +30,22 @@ pub fn encoder() -> Arc<Encoder> {
         let settings = settings(Path::new("unused"), &[]);
         Arc::new(Encoder::load(&settings.encoder).expect("the fetched model loads"))
     }))
+}
+
+/// A search for three hits, everything else by default.
+pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
+    QueryRequest {
+        collection,
+        query,
+        filter: None,
+        limit: 3,
+        candidates: None,
+        ef_search: None,
+        strategy: StrategyChoice::Auto,
+        profile: None,
+        fields: None,
+        explain: false,
+    }
 }
 
 /// The defaults, in a folder of the test's own; `flags` as after `--set`.

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use kindred::app::App;
 use kindred::collection::Access;
-use kindred::domain::{CollectionName, DocumentId, StrategyChoice};
+use kindred::domain::{CollectionName, DocumentId};
 use kindred::error::ErrorKind;
 use kindred::pipeline::{Outcome, PipelineError, Query, QueryRequest, WriteReport};
 use kindred::telemetry::Progress;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::app::{jobs, members, open, settings};
+use crate::app::{jobs, members, open, request, settings};
 
 const FILES: [&str; 6] = ["manifest.bin", "graph.bin", "vectors.bin", "attributes.bin", "ids.bin", "documents.bin"];
 /// Where the first section of a file begins.
@@ -113,18 +113,8 @@ async fn answers(app: &App) -> Vec<Result<Value, PipelineError>> {
         Some(json!({"must": [{"key": "salary.min", "range": {"gte": 40_000}}]})),
         Some(json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 48.8, "lon": 2.3}, "radius": 50_000}}]})),
     ] {
-        let answer = app.query.search(QueryRequest {
-            collection: name("jobs"),
-            query: Query::Document { collection: name("members"), id: DocumentId::new("m-nurse").unwrap() },
-            filter,
-            limit: 3,
-            candidates: None,
-            ef_search: None,
-            strategy: StrategyChoice::Auto,
-            profile: None,
-            fields: None,
-            explain: false,
-        });
+        let query = Query::Document { collection: name("members"), id: DocumentId::new("m-nurse").unwrap() };
+        let answer = app.query.search(QueryRequest { filter, ..request(name("jobs"), query) });
         // Scores depend on the time of day.
         let hits = answer.await.map(|answer| answer.hits.into_iter().map(|hit| json!([hit.id, hit.retrieval_score, hit.fields])).collect());
         answers.push(hits);

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kindred::app::App;
 use kindred::collection::Access;
 use kindred::config::Settings;
-use kindred::domain::{CollectionName, StrategyChoice};
+use kindred::domain::CollectionName;
 use kindred::error::ErrorKind;
-use kindred::pipeline::{PipelineError, Query, QueryRequest};
+use kindred::pipeline::{PipelineError, Query};
 use kindred::telemetry::{Cancel, Progress};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::app::{TestApp, ids, jobs, open, settings};
+use crate::app::{TestApp, ids, jobs, open, request, settings};
 
 fn name() -> CollectionName {
     CollectionName::new("jobs").unwrap()
@@ -29,18 +29,7 @@ fn rebuild(app: &App) -> Result<usize, PipelineError> {
 }
 
 async fn best(app: &App, text: &str) -> (Vec<String>, String) {
-    let request = QueryRequest {
-        collection: name(),
-        query: Query::Text(text.to_owned()),
-        filter: None,
-        limit: 3,
-        candidates: None,
-        ef_search: None,
-        strategy: StrategyChoice::Auto,
-        profile: None,
-        fields: None,
-        explain: false,
-    };
+    let request = request(name(), Query::Text(text.to_owned()));
     let response = app.query.search(request).await.unwrap();
     (response.hits.iter().map(|hit| hit.id.to_string()).collect(), response.generation)
 }

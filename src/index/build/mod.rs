@@ -30,6 +30,8 @@ use crate::telemetry::Progress;
 
 /// How far from 1 a squared length may be.
 const UNIT_TOLERANCE: f32 = 4e-3;
+/// Rows inserted one after the other, so that those inserted at once have something to link to.
+const SERIAL_ROWS: usize = 256;
 /// Bytes that `hnsw_rs` holds per row beside the vector, at most at [`MEASURED_CONNECTIONS`]: measured as the growth of the
 /// process's resident memory over builds of 100,000 rows and more.
 const REFERENCE_BYTES_PER_ROW: u64 = 2_700;
@@ -155,6 +157,19 @@ pub fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: 
     not_cancelled(progress)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads).thread_name(|i| format!("build-{i}")).build()?;
     pool.install(|| build_graph(dir, &input, n_rows, storage_error, params, progress))
+}
+
+/// Inserts rows on the threads of the pool that this runs in; what is left is skipped once it is cancelled.
+fn insert_all(rows: &[u32], progress: &Progress, insert: impl Fn(u32) + Sync) {
+    let insert = |&row: &u32| {
+        if !progress.is_cancelled() {
+            insert(row);
+            progress.advance(1);
+        }
+    };
+    let (first, rest) = rows.split_at(rows.len().min(SERIAL_ROWS));
+    first.iter().for_each(insert);
+    rest.par_iter().for_each(insert);
 }
 
 /// Ends work that is not wanted any more.

@@ -7,16 +7,12 @@
 use std::cell::RefCell;
 use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
-
-use super::super::codes::{CodeTable, Probe, mix_bits};
+use super::super::codes::{CodeTable, Probe};
 use super::super::graph_file::MAX_LEVELS;
-use super::BuildParams;
 use super::draft::{Draft, Link, Scratch};
+use super::{BuildParams, insert_all};
+use crate::domain::mix_bits;
 use crate::telemetry::Progress;
-
-/// Rows inserted one after the other, so that those inserted at once have something to link to.
-const SERIAL_ROWS: usize = 256;
 
 /// Inserts `rows` into a graph, on the threads of the pool that this runs in.
 pub(super) fn build<'a>(table: &'a CodeTable, n_rows: u32, rows: &[u32], params: &BuildParams, progress: &Progress) -> Draft<'a> {
@@ -24,15 +20,7 @@ pub(super) fn build<'a>(table: &'a CodeTable, n_rows: u32, rows: &[u32], params:
     let mut levels = vec![0; n_rows as usize];
     rows.iter().for_each(|&row| levels[row as usize] = level(row, params));
     let builder = Builder { draft: Draft::new(table, levels, params), ef: params.ef_construction, entry: Mutex::new(None) };
-    let insert = |&row: &u32| {
-        if !progress.is_cancelled() {
-            builder.insert(row);
-            progress.advance(1);
-        }
-    };
-    let (first, rest) = rows.split_at(rows.len().min(SERIAL_ROWS));
-    first.iter().for_each(insert);
-    rest.par_iter().for_each(insert);
+    insert_all(rows, progress, |row| builder.insert(row));
     builder.draft
 }
 

@@ -104,4 +104,4 @@ pub(super) fn prefetch(start: *const u8, len: usize) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

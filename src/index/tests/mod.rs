@@ -10,35 +10,12 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 use serde_json::{Value as Json, json};
 
+pub(super) use super::kernels::tests::Random;
 use super::*;
 use crate::domain::{Attributes, CollectionDefinition, Document, Template};
 use crate::telemetry::Progress;
 
-/// Pseudo-random numbers that are the same in every run (splitmix64).
-pub(super) struct Random(pub u64);
-
 impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    pub fn chance(&mut self, one_in: usize) -> bool {
-        self.below(one_in) == 0
-    }
-
-    /// -1 to 1.
-    pub fn number(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
     /// Roughly normal around a centre, scaled to unit length.
     fn unit_vector(&mut self, center: &[f32], spread: f32) -> Vec<f32> {
         let around = center.iter().map(|c| c + spread * (self.number() + self.number() + self.number())).collect();

@@ -17,17 +17,18 @@ use roaring::RoaringBitmap;
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use super::truth::TIE;
 use super::vectors::Vectors;
 use crate::config::Settings;
-use crate::domain::{Attributes, CollectionDefinition, Document, Embedding, Filter, Schema, Strategy, StrategyChoice, Template};
+use crate::domain::{
+    Attributes, CollectionDefinition, Document, Embedding, Filter, GOLDEN, Schema, Strategy, StrategyChoice, Template, mix_bits,
+};
 use crate::index::{self, BuildInput, Found, Index, SearchRequest, dot};
 use crate::telemetry::Progress;
 
 const SHARES: [f64; 7] = [0.5, 0.2, 0.1, 0.04, 0.01, 0.001, 0.0001];
 const N_CLAUSES: usize = 3;
 const N_CENTERS: usize = 8;
-/// By how much scores may differ that are equal but for rounding.
-const TIE: f32 = 1e-6;
 
 #[derive(Debug, Args)]
 pub struct FiltersArgs {
@@ -155,12 +156,9 @@ fn ranks(base: &Vectors, center: &[f32]) -> Vec<f64> {
     ranks
 }
 
-/// From 0 to 1, the same for the same place (splitmix64).
+/// From 0 to 1, the same for the same place.
 fn uniform(place: u64) -> f64 {
-    let mut z = place.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    (mix_bits(place.wrapping_mul(GOLDEN)) >> 11) as f64 / (1u64 << 53) as f64
 }
 
 struct Bench {

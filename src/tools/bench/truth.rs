@@ -20,7 +20,7 @@ const BLOCK_ROWS: usize = 128;
 /// Queries in a batch.
 const BATCH_QUERIES: usize = 64;
 /// By how much scores may differ that are equal but for the order of additions.
-const TIE: f32 = 1e-6;
+pub(super) const TIE: f32 = 1e-6;
 
 /// The exact neighbours of each query, best first.
 #[derive(Debug)]
