@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::collection::{Access, CollectionError, Collections, IdentifyModel, ModelIdentity};
+use crate::collection::{Access, CollectionError, Collections, IdentifyModel, OpenOptions, WalSettings};
 use crate::config::Settings;
-use crate::domain::CollectionDefinition;
+use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{Encoder, EncoderError};
 use crate::error::ErrorKind;
 use crate::http::{self, Router, Services};
-use crate::pipeline::{Catalog, QueryPipeline, RebuildPipeline, WritePipeline};
+use crate::pipeline::{Catalog, Encoders, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RebuildSettings, Tasks, WritePipeline};
 use crate::telemetry;
 
 /// Why the application could not be put together.
@@ -18,6 +18,8 @@ pub enum AppError {
     Encoder(#[from] EncoderError),
     #[error(transparent)]
     Collection(#[from] CollectionError),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
 }
 
 impl AppError {
@@ -26,6 +28,7 @@ impl AppError {
         match self {
             Self::Encoder(e) => e.kind(),
             Self::Collection(e) => e.kind(),
+            Self::Pipeline(e) => e.kind(),
         }
     }
 }
@@ -37,7 +40,12 @@ pub struct App {
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
     pub catalog: Arc<Catalog>,
+    pub tasks: Arc<Tasks>,
+    /// The time by which documents expire.
+    pub clock: Clock,
     max_body_bytes: usize,
+    read_only: bool,
+    _expirer: Option<Expirer>,
 }
 
 impl App {
@@ -58,28 +66,57 @@ impl App {
         telemetry::metrics::install();
         let configured = settings.collections.iter().map(|(name, c)| (name.clone(), c.definition())).collect();
         let profiles = settings.collections.iter().map(|(name, c)| (name.clone(), c.profiles.clone())).collect();
-        let identify = identify_by(Arc::clone(&encoder));
-        let collections = Arc::new(Collections::open(&settings.storage.data_dir, configured, identify, access)?);
-        let (limits, after) = (settings.limits.clone(), settings.storage.rebuild_after_changes);
-        let rebuild =
-            Arc::new(RebuildPipeline::new(Arc::clone(&encoder), Arc::clone(&collections), settings.index.clone(), limits.clone(), after));
-        let write = Arc::new(WritePipeline::new(Arc::clone(&encoder), Arc::clone(&collections), Arc::clone(&rebuild), limits.clone()));
-        let query = QueryPipeline::new(Arc::clone(&encoder), Arc::clone(&collections), profiles, settings.search.clone(), limits);
-        let catalog = Arc::new(Catalog::new(encoder, collections));
-        Ok(Self { query, write, rebuild, catalog, max_body_bytes: settings.http.max_body_bytes })
+        let encoders = Arc::new(Encoders::new(encoder, settings.encoder.clone()));
+        let clock = Clock::default();
+        let options = OpenOptions {
+            access,
+            durability: settings.storage.durability,
+            wal: WalSettings { rotate_bytes: settings.storage.rotate_log_bytes },
+            clock: clock.clone(),
+        };
+        let collections = Arc::new(Collections::open(&settings.storage.data_dir, configured, identify_by(&encoders), options)?);
+        let (limits, tasks) = (settings.limits.clone(), Arc::new(Tasks::default()));
+        let rebuild_settings = RebuildSettings {
+            params: settings.index.clone(),
+            after_changes: settings.storage.rebuild_after_changes,
+            background_threads: settings.storage.background_threads,
+            ef_search: settings.search.ef_search,
+        };
+        let rebuild = Arc::new(RebuildPipeline::new(
+            Arc::clone(&encoders),
+            Arc::clone(&collections),
+            Arc::clone(&tasks),
+            rebuild_settings,
+            limits.clone(),
+        ));
+        let write = Arc::new(WritePipeline::new(Arc::clone(&encoders), Arc::clone(&collections), Arc::clone(&rebuild), limits.clone()));
+        let query = QueryPipeline::new(Arc::clone(&encoders), Arc::clone(&collections), profiles, settings.search.clone(), limits);
+        let expirer = match access {
+            Access::Serve => Some(Expirer::start(Arc::clone(&collections), Arc::clone(&rebuild))?),
+            Access::Read | Access::Rebuild => None,
+        };
+        let catalog = Arc::new(Catalog::new(encoders, collections));
+        let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
+        Ok(Self { query, write, rebuild, catalog, tasks, clock, max_body_bytes, read_only, _expirer: expirer })
     }
 
     /// The HTTP API over these components.
     pub fn into_router(self) -> Router {
-        http::router(Services { query: self.query, write: self.write, catalog: self.catalog, max_body_bytes: self.max_body_bytes })
+        http::router(Services {
+            query: self.query,
+            write: self.write,
+            rebuild: self.rebuild,
+            catalog: self.catalog,
+            tasks: self.tasks,
+            max_body_bytes: self.max_body_bytes,
+            read_only: self.read_only,
+            _expirer: self._expirer,
+        })
     }
 }
 
-/// A collection's embeddings are those of the loaded model with the collection's prompts.
-fn identify_by(encoder: Arc<Encoder>) -> IdentifyModel {
-    Arc::new(move |definition: &CollectionDefinition| ModelIdentity {
-        name: encoder.info().name.clone(),
-        fingerprint: encoder.fingerprint(&definition.query_prompt, &definition.document_prompt),
-        dims: encoder.info().dims,
-    })
+/// A collection's embeddings are those of a model with the collection's prompts.
+fn identify_by(encoders: &Arc<Encoders>) -> IdentifyModel {
+    let encoders = Arc::clone(encoders);
+    Arc::new(move |definition: &CollectionDefinition, folder: Option<&str>| Ok(encoders.identify(definition, folder)?))
 }

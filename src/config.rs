@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::collection::Meaning;
+use crate::collection::{Durability, Meaning};
 use crate::domain::{CollectionDefinition, CollectionName, FieldSpec};
 use crate::encoder::EncoderSettings;
 use crate::error::ErrorKind;
@@ -63,13 +63,17 @@ pub struct Settings {
 pub struct HttpSettings {
     pub listen: SocketAddr,
     pub max_body_bytes: usize,
+    pub read_only: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StorageSettings {
     pub data_dir: PathBuf,
+    pub durability: Durability,
+    pub rotate_log_bytes: u64,
     pub rebuild_after_changes: usize,
+    pub background_threads: usize,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -15,6 +15,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The server is full: try again shortly (HTTP 429).
     Overloaded,
+    /// The disk is full: make room (HTTP 507).
+    Full,
     /// Something the server needs is not ready or has failed: an operator must look (HTTP 503).
     Unavailable,
     /// Data on disk is not what was written: restore or rebuild it (HTTP 500).

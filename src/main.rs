@@ -10,7 +10,7 @@ use kindred::collection::Access;
 use kindred::config::{LogFormat, Settings, Sources};
 use kindred::domain::CollectionName;
 use kindred::encoder::{assets, import};
-use kindred::pipeline::RebuildReport;
+use kindred::pipeline::{ModelChoice, RebuildReport, RebuildRequest};
 use kindred::telemetry::{self, Cancel, Progress};
 use kindred::tools::bench::{ann, filters};
 use kindred::tools::{demo, evaluate, fetch, inspect, search, serve, signals};
@@ -206,7 +206,8 @@ fn rebuild(settings: &Settings, collection: &CollectionName) -> Result<ExitCode>
         built => built?,
     };
     println!(
-        "rebuilt {collection}: {} documents, {} embedded again, in {:.1} s",
+        "rebuilt {collection} as generation {}: {} documents, {} embedded again, in {:.1} s",
+        report.generation,
         report.n_documents,
         report.n_encoded,
         report.elapsed.as_secs_f64()
@@ -215,7 +216,9 @@ fn rebuild(settings: &Settings, collection: &CollectionName) -> Result<ExitCode>
 }
 
 fn build(app: &App, collection: &CollectionName, cancel: &Cancel) -> Result<RebuildReport> {
-    Ok(app.rebuild.rebuild(collection, &|what, total| Progress::new(what, total).cancelled_by(cancel))?)
+    // The model that the settings name, whatever the collection was embedded with: that is what this command is for.
+    let request = RebuildRequest { model: ModelChoice::Configured, ..RebuildRequest::default() };
+    Ok(app.rebuild.rebuild(collection, &request, &|what, total| Progress::new(what, total).cancelled_by(cancel))?)
 }
 
 /// Tells of work that a signal ended.

@@ -1,15 +1,18 @@
 //! All collections of a data folder.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{Access, Collection, CollectionError, Description, Meaning, ModelIdentity, manifest};
+use super::{Access, Collection, CollectionError, Description, Meaning, ModelIdentity, OpenOptions, manifest};
 use crate::domain::{CollectionDefinition, CollectionName};
 use crate::storage::{self, Lock};
 
-/// Says which model embeds a collection's documents: the loaded one, with the collection's prompts.
-pub type IdentifyModel = Arc<dyn Fn(&CollectionDefinition) -> ModelIdentity + Send + Sync>;
+/// Says which model embeds a collection's documents: the configured one, or that of a folder, with the collection's prompts. The
+/// error says why a folder's model cannot be used.
+pub type IdentifyModel =
+    Arc<dyn Fn(&CollectionDefinition, Option<&str>) -> Result<ModelIdentity, Box<dyn Error + Send + Sync>> + Send + Sync>;
 
 /// A folder of a collection that is being deleted ends with this, so that a crash leaves no half of it to be opened.
 const DELETED: &str = ".deleted";
@@ -17,7 +20,7 @@ const DELETED: &str = ".deleted";
 /// The open collections of one data folder. It is locked against other processes unless opened for reading.
 pub struct Collections {
     data_dir: PathBuf,
-    access: Access,
+    options: OpenOptions,
     configured: BTreeMap<CollectionName, CollectionDefinition>,
     identify: IdentifyModel,
     open: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
@@ -28,7 +31,7 @@ pub struct Collections {
 
 impl std::fmt::Debug for Collections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Collections").field("data_dir", &self.data_dir).field("access", &self.access).finish_non_exhaustive()
+        f.debug_struct("Collections").field("data_dir", &self.data_dir).field("access", &self.options.access).finish_non_exhaustive()
     }
 }
 
@@ -41,8 +44,9 @@ impl Collections {
         data_dir: &Path,
         configured: BTreeMap<CollectionName, CollectionDefinition>,
         identify: IdentifyModel,
-        access: Access,
+        options: OpenOptions,
     ) -> Result<Self, CollectionError> {
+        let access = options.access;
         match access {
             Access::Read if !data_dir.exists() => return Err(CollectionError::NoDataDir { path: data_dir.to_owned() }),
             Access::Read => {}
@@ -51,7 +55,7 @@ impl Collections {
         let lock = if access == Access::Read { None } else { Some(Lock::acquire(&data_dir.join("LOCK"))?) };
         let collections = Self {
             data_dir: data_dir.to_owned(),
-            access,
+            options,
             configured,
             identify,
             open: RwLock::default(),
@@ -66,7 +70,10 @@ impl Collections {
                 && let Some(stored) = Description::read(&dir.join(manifest::DESCRIPTION_FILE))?
             {
                 let definition = collections.configured.get(&name).unwrap_or(&stored.definition).clone();
-                collections.open_one(&name, &definition)?;
+                // Whoever rebuilds may do so to get rid of a model that is not there any more.
+                let folder = stored.model.folder.as_deref().filter(|_| access != Access::Rebuild);
+                let wanted = collections.describe(&name, &definition, folder)?;
+                collections.open_one(&name, &wanted)?;
             }
         }
         for (name, definition) in &collections.configured {
@@ -131,9 +138,22 @@ impl Collections {
         }
     }
 
-    /// What a collection of this definition would be with the loaded model.
-    pub fn describe(&self, definition: &CollectionDefinition) -> Description {
-        Description { definition: definition.clone(), model: (self.identify)(definition) }
+    /// What a collection of this definition would be with the configured model, or with that of a folder beside it.
+    ///
+    /// # Errors
+    /// [`CollectionError::Model`] when there is no such model.
+    pub fn describe(
+        &self,
+        name: &CollectionName,
+        definition: &CollectionDefinition,
+        folder: Option<&str>,
+    ) -> Result<Description, CollectionError> {
+        let model = (self.identify)(definition, folder).map_err(|source| CollectionError::Model {
+            name: name.to_string(),
+            folder: folder.unwrap_or_default().to_owned(),
+            source,
+        })?;
+        Ok(Description { definition: definition.clone(), model })
     }
 
     /// The definition that a collection should have: the configuration's, else its own.
@@ -143,12 +163,13 @@ impl Collections {
 
     fn create(&self, name: &CollectionName, definition: &CollectionDefinition) -> Result<(), CollectionError> {
         Meaning::of(name, definition)?;
-        Collection::create(&self.data_dir.join(name.as_str()), &self.describe(definition))?;
-        self.open_one(name, definition)
+        let description = self.describe(name, definition, None)?;
+        Collection::create(&self.data_dir.join(name.as_str()), &description)?;
+        self.open_one(name, &description)
     }
 
-    fn open_one(&self, name: &CollectionName, definition: &CollectionDefinition) -> Result<(), CollectionError> {
-        let collection = Collection::open(name, &self.data_dir.join(name.as_str()), &self.describe(definition), self.access)?;
+    fn open_one(&self, name: &CollectionName, wanted: &Description) -> Result<(), CollectionError> {
+        let collection = Collection::open(name, &self.data_dir.join(name.as_str()), wanted, &self.options)?;
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::new(collection));
         Ok(())
     }

@@ -1,46 +1,105 @@
 //! The stored documents of a generation, by row.
 //!
-//! *On disk*: a container of kind `DOCS` with four sections: the ends of the attributes' bytes (u64 by row), those bytes
-//! (bincode), the ends of the fields' texts (u64 by row), those texts (JSON). Attributes lie apart from the fields because
-//! re-scoring reads the former of every candidate and the latter of the hits alone.
+//! *On disk*: `documents.bin`, a container of kind `DOCS`, version 2:
+//!
+//! | section | holds |
+//! |---|---|
+//! | 0, 1 | `[rows]` u64: where a row's attributes end in section 1; those bytes (bincode) |
+//! | 2, 3 | `[rows]` u64: where a row's fields end in section 3; those texts (JSON) |
+//! | 4 | `[rows]` u64: seqno of the document's last change |
+//! | 5 | `[rows × 2]` u64: hash of the text that was embedded; zeros if the embedding was given |
+//! | 6, 7 | i64, u32: when documents expire, in microseconds since 1970, ascending; and their rows |
+//!
+//! Version 1 ends with section 3. Attributes lie apart from the fields because re-scoring reads the former of every candidate and
+//! the latter of the hits alone.
 
 use std::path::Path;
 
-use crate::domain::Attributes;
+use super::Contents;
+use crate::domain::{Attributes, FieldId, SeqNo, TextHash};
 use crate::storage::{SectionFile, SectionWriter, StorageError};
 
 pub(super) const DOCUMENTS_FILE: &str = "documents.bin";
 const KIND: [u8; 4] = *b"DOCS";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// How many sections a file of each version has.
+const SECTIONS: [(u32, usize); 2] = [(VERSION, 8), (1, 4)];
 const MAX_ATTRIBUTES_BYTES: usize = 64 << 20;
 
 /// A mapped `documents.bin`.
 #[derive(Debug)]
 pub(super) struct Documents {
     file: SectionFile,
+    version: u32,
 }
 
 impl Documents {
-    pub fn write(dir: &Path, attributes: &[Attributes], fields: &[String]) -> Result<(), StorageError> {
+    /// Writes the file; `expires_at` is the field that says when a document expires.
+    pub fn write(dir: &Path, contents: &Contents, expires_at: Option<FieldId>) -> Result<(), StorageError> {
         let encode = |a: &Attributes| {
             bincode::encode_to_vec(a, bincode::config::standard()).expect("attributes have nothing that cannot be encoded")
         };
         let mut writer = SectionWriter::create(&dir.join(DOCUMENTS_FILE), KIND, VERSION)?;
-        let attributes: Vec<Vec<u8>> = attributes.iter().map(encode).collect();
+        let attributes: Vec<Vec<u8>> = contents.attributes.iter().map(encode).collect();
         write_blobs(&mut writer, attributes.iter().map(Vec::as_slice))?;
-        write_blobs(&mut writer, fields.iter().map(String::as_bytes))?;
+        write_blobs(&mut writer, contents.fields.iter().map(String::as_bytes))?;
+        writer.begin()?;
+        contents.seqnos.iter().try_for_each(|seqno| writer.write(&seqno.0.to_le_bytes()))?;
+        writer.begin()?;
+        contents.text_hashes.iter().try_for_each(|hash| writer.write(&hash.unwrap_or(NO_HASH).0))?;
+        let expires = |(row, attributes): (usize, &Attributes)| Some((attributes.expires_at_us(expires_at)?, row as u32));
+        let mut expiring: Vec<(i64, u32)> = contents.attributes.iter().enumerate().filter_map(expires).collect();
+        expiring.sort_unstable();
+        writer.begin()?;
+        expiring.iter().try_for_each(|(at_us, _)| writer.write(&at_us.to_le_bytes()))?;
+        writer.begin()?;
+        expiring.iter().try_for_each(|(_, row)| writer.write(&row.to_le_bytes()))?;
         writer.finish().map(drop)
     }
 
     pub fn open(dir: &Path, n_rows: usize) -> Result<Self, StorageError> {
-        let file = SectionFile::open(&dir.join(DOCUMENTS_FILE), KIND, VERSION, 4)?;
-        for section in [0, 2] {
-            let n = file.count::<u64>(section)?;
-            if n != n_rows {
-                return Err(file.corrupt(format!("it has {n} rows instead of {n_rows}")));
-            }
+        let (file, version) = SectionFile::open_any(&dir.join(DOCUMENTS_FILE), KIND, &SECTIONS)?;
+        let mut counts = vec![(0, file.count::<u64>(0)?, n_rows), (2, file.count::<u64>(2)?, n_rows)];
+        if version > 1 {
+            counts.push((4, file.count::<u64>(4)?, n_rows));
+            counts.push((5, file.count::<u64>(5)?, 2 * n_rows));
+            counts.push((7, file.count::<u32>(7)?, file.count::<i64>(6)?));
         }
-        Ok(Self { file })
+        if let Some((section, n, expected)) = counts.into_iter().find(|(_, n, expected)| n != expected) {
+            return Err(file.corrupt(format!("section {section} has {n} numbers instead of {expected}")));
+        }
+        Ok(Self { file, version })
+    }
+
+    /// Seqno of a document's last change; `None` in files that do not say.
+    pub fn seqno(&self, row: u32) -> Result<Option<SeqNo>, StorageError> {
+        if self.version == 1 {
+            return Ok(None);
+        }
+        Ok(Some(SeqNo(self.file.numbers_at::<u64>(4, row as usize, 1)?[0])))
+    }
+
+    /// Hash of the text that a document's embedding was made of. The outer `None` stands for files that do not say, the inner for an
+    /// embedding that was given.
+    pub fn text_hash(&self, row: u32) -> Result<Option<Option<TextHash>>, StorageError> {
+        if self.version == 1 {
+            return Ok(None);
+        }
+        let halves = self.file.numbers_at::<u64>(5, 2 * row as usize, 2)?;
+        let mut hash = NO_HASH;
+        hash.0[..8].copy_from_slice(&halves[0].to_le_bytes());
+        hash.0[8..].copy_from_slice(&halves[1].to_le_bytes());
+        Ok(Some((hash != NO_HASH).then_some(hash)))
+    }
+
+    /// How many documents expire some day.
+    pub fn n_expiring(&self) -> usize {
+        if self.version == 1 { 0 } else { self.file.count::<i64>(6).unwrap_or_default() }
+    }
+
+    /// When the document at a position of those that expire does so, in microseconds since 1970, and its row; earliest first.
+    pub fn expiring(&self, position: usize) -> Result<(i64, u32), StorageError> {
+        Ok((self.file.numbers_at::<i64>(6, position, 1)?[0], self.file.numbers_at::<u32>(7, position, 1)?[0]))
     }
 
     pub fn attributes(&self, row: u32) -> Result<Attributes, StorageError> {
@@ -74,6 +133,9 @@ impl Documents {
     }
 }
 
+/// No text has it but by a chance of one in 2^128.
+const NO_HASH: TextHash = TextHash([0; 16]);
+
 fn write_blobs<'a>(writer: &mut SectionWriter, blobs: impl Iterator<Item = &'a [u8]> + Clone) -> Result<(), StorageError> {
     writer.begin()?;
     let mut end = 0u64;
@@ -93,14 +155,23 @@ mod tests {
     fn a_damaged_chunk_spoils_its_own_rows_alone() {
         let dir = tempfile::tempdir().unwrap();
         let fields: Vec<String> = (0..3_000).map(|row| format!("{{\"n\":{row},\"text\":\"{}\"}}", "x".repeat(row % 90))).collect();
-        Documents::write(dir.path(), &vec![Attributes::default(); fields.len()], &fields).unwrap();
+        let n = fields.len() as u64;
+        let contents = Contents {
+            seqnos: (0..n).map(SeqNo).collect(),
+            attributes: vec![Attributes::default(); fields.len()],
+            text_hashes: (0..n).map(|row| (row % 2 == 0).then(|| TextHash::of(&row.to_string()))).collect(),
+            fields: fields.clone(),
+            ..Contents::default()
+        };
+        Documents::write(dir.path(), &contents, None).unwrap();
         let documents = Documents::open(dir.path(), fields.len()).unwrap();
         assert!((0..3_000).all(|row| documents.fields(row).unwrap() == fields[row as usize]));
+        let facts = |row: u32| (documents.seqno(row).unwrap().unwrap(), documents.text_hash(row).unwrap().unwrap());
+        assert!((0..3_000).all(|row| facts(row) == (contents.seqnos[row as usize], contents.text_hashes[row as usize])));
         assert!(documents.fields(3_000).is_err() && documents.attributes(u32::MAX).is_err());
         let path = dir.path().join(DOCUMENTS_FILE);
         let mut bytes = std::fs::read(&path).unwrap();
-        // Near the end of the last section, the fields' texts.
-        let at = bytes.len() - 1_000;
+        let at = bytes.windows(8).rposition(|bytes| bytes == b"xxxxxxxx").unwrap();
         bytes[at] ^= 1;
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, bytes).unwrap();

@@ -1,42 +1,99 @@
 //! One immutable build on disk, bound to one model fingerprint.
 //!
-//! `generations/<id>/` holds `manifest.bin` and the files it names. It is written under a temporary name, verified, renamed,
-//! and becomes the base when `CURRENT`, the one file that ever changes, names it.
+//! `generations/<id>/` holds `manifest.bin` and the files it names. It is written under a temporary name, verified and renamed: then it
+//! is ready. It serves when `CURRENT`, the one file that ever changes, names it in its first line. The lines below name those that
+//! served before, which are kept so that one can go back to them; the log keeps what they lack.
 
 use std::path::{Path, PathBuf};
 
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 use super::{CollectionError, Contents, Description, Meaning};
-use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, SeqNo};
+use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, SeqNo, TextHash};
+use crate::error::ErrorKind;
 use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
 use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
 
 const CURRENT: &str = "CURRENT";
-const GENERATIONS: &str = "generations";
+pub(super) const GENERATIONS: &str = "generations";
 /// What an unfinished build's folder ends with.
 const UNFINISHED: &str = ".unfinished";
+/// Generations that are kept: the current one, and the one before, to go back to.
+const KEPT: usize = 2;
 
 /// An open generation.
 #[derive(Debug)]
 pub(super) struct Generation {
     manifest: Manifest,
     description: Description,
+    meaning: Meaning,
     pub index: Index,
     pub ids: IdTable,
     documents: Documents,
 }
 
+/// What there is to know about a generation without opening it.
+#[derive(Debug, Clone)]
+pub struct GenerationInfo {
+    pub id: GenerationId,
+    pub status: GenerationStatus,
+    pub n_documents: u64,
+    pub covered_seqno: SeqNo,
+    pub created_at_us: i64,
+    pub model: String,
+    pub fingerprint: String,
+    pub size_bytes: u64,
+}
+
+/// What a generation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GenerationStatus {
+    /// It serves.
+    Current,
+    /// It served before the current one: a rollback goes back to it.
+    Previous,
+    /// It has been built and waits to be activated.
+    Ready,
+}
+
 impl Generation {
-    /// The generation that `CURRENT` names, `None` if nothing has been built yet.
-    pub fn open_current(dir: &Path) -> Result<Option<Self>, CollectionError> {
-        let Some(id) = current(dir)? else { return Ok(None) };
-        let opened = Self::open(&folder(dir, id))?;
-        if opened.manifest.generation != id {
-            return Err(StorageError::corrupt(&folder(dir, id), "its manifest belongs to another generation").into());
+    /// The generation that `CURRENT` names first, `None` if nothing has been built yet. Should that be lost or damaged, one that
+    /// served before it and is of the same model and definition, if there is one: with the log, it has the same documents.
+    pub fn open_current(name: &CollectionName, dir: &Path, expected: Option<&Description>) -> Result<Option<Self>, CollectionError> {
+        let mut first_error = None;
+        for id in history(dir)? {
+            match Self::open_one(dir, id) {
+                Ok(generation) => match first_error {
+                    None => return Ok(Some(generation)),
+                    Some(e) if expected.is_some_and(|expected| expected.is_same(&generation.description)) => {
+                        tracing::error!(collection = %name, generation = %id, error = %e, "the current generation cannot be opened: the one before it serves, with all changes since. Rebuild the collection");
+                        return Ok(Some(generation));
+                    }
+                    Some(e) => return Err(e),
+                },
+                Err(e) if matches!(e.kind(), ErrorKind::Corrupt) => drop(first_error.get_or_insert(e)),
+                Err(e) => return Err(first_error.unwrap_or(e)),
+            }
         }
-        Ok(Some(opened))
+        first_error.map_or(Ok(None), Err)
+    }
+
+    /// A finished generation.
+    ///
+    /// # Errors
+    /// [`CollectionError::NoGeneration`] when there is none of that number.
+    pub fn open_one(dir: &Path, id: GenerationId) -> Result<Self, CollectionError> {
+        let folder = folder(dir, id);
+        if !folder.is_dir() {
+            return Err(CollectionError::LostGeneration { path: folder });
+        }
+        let opened = Self::open(&folder)?;
+        if opened.manifest.generation != id {
+            return Err(StorageError::corrupt(&folder, "its manifest belongs to another generation").into());
+        }
+        Ok(opened)
     }
 
     fn open(dir: &Path) -> Result<Self, CollectionError> {
@@ -49,7 +106,7 @@ impl Generation {
         let index = Index::open(dir, description.model.dims, n_rows, &meaning.schema)?;
         let ids = IdTable::open(dir, n_rows)?;
         let documents = Documents::open(dir, n_rows)?;
-        Ok(Self { manifest, description, index, ids, documents })
+        Ok(Self { manifest, description, meaning, index, ids, documents })
     }
 
     /// Builds and verifies a generation and moves it to its final name. It is not current yet.
@@ -61,7 +118,8 @@ impl Generation {
         params: &BuildParams,
         progress: &Progress,
     ) -> Result<Self, CollectionError> {
-        let last = numbers(dir)?.into_iter().map(|(id, _)| id).max().unwrap_or_default().max(current(dir)?.unwrap_or_default());
+        // Never a number that was used before: a searcher's answers, or CURRENT, may name it.
+        let last = numbers(dir)?.into_iter().map(|(id, _)| id).chain(history(dir)?).max().unwrap_or_default();
         let id = GenerationId(last.0 + 1);
         let unfinished = dir.join(GENERATIONS).join(format!("{id}{UNFINISHED}"));
         storage::remove_dir(&unfinished)?;
@@ -103,18 +161,60 @@ impl Generation {
 
     /// Makes this generation the one that is opened from now on.
     pub fn make_current(&self, dir: &Path) -> Result<(), StorageError> {
-        storage::replace_file(&dir.join(CURRENT), format!("{}\n", self.id()).as_bytes())
+        let mut ids = history(dir)?;
+        ids.retain(|id| *id != self.id());
+        ids.insert(0, self.id());
+        ids.truncate(KEPT);
+        let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+        storage::replace_file(&dir.join(CURRENT), lines.as_bytes())
     }
 
-    /// Deletes all generations but the current one. Searchers that still use them keep their maps.
-    pub fn remove_others(dir: &Path) -> Result<(), StorageError> {
-        let current = current(dir)?;
+    /// Deletes all generations but those in use: the current one, those to go back to, and, unless it is not wanted any more, the
+    /// newest that waits to be activated. Searchers that still use others keep their maps. Returns what the oldest of them covers.
+    pub fn remove_unused(dir: &Path, keep_ready: bool) -> Result<SeqNo, StorageError> {
+        let mut used = history(dir)?;
+        let ready = numbers(dir)?.into_iter().filter(|(id, path)| !is_unfinished(path) && used.iter().all(|used| id > used));
+        let newest = ready.map(|(id, _)| id).max().filter(|_| keep_ready);
+        used.extend(newest);
         for (id, path) in numbers(dir)? {
-            if Some(id) != current || path.to_string_lossy().ends_with(UNFINISHED) {
+            if is_unfinished(&path) || !used.contains(&id) {
                 storage::remove_dir(&path)?;
             }
         }
-        Ok(())
+        // One that is damaged or lost cannot be gone back to, and needs nothing of the log.
+        Ok(used.iter().filter_map(|id| Manifest::read(&folder(dir, *id)).ok()).map(|m| m.covered_seqno).min().unwrap_or_default())
+    }
+
+    /// Deletes one that has never served.
+    pub fn discard(dir: &Path, id: GenerationId) -> Result<(), StorageError> {
+        if history(dir)?.contains(&id) { Ok(()) } else { storage::remove_dir(&folder(dir, id)) }
+    }
+
+    /// All finished generations, newest first.
+    pub fn list(dir: &Path) -> Result<Vec<GenerationInfo>, StorageError> {
+        let served = history(dir)?;
+        let mut all = Vec::new();
+        for (id, path) in numbers(dir)?.into_iter().filter(|(_, path)| !is_unfinished(path)) {
+            let status = match served.iter().position(|served| *served == id) {
+                Some(0) => GenerationStatus::Current,
+                Some(_) => GenerationStatus::Previous,
+                None => GenerationStatus::Ready,
+            };
+            let manifest = Manifest::read(&path)?;
+            let model = manifest.description(&path)?.model;
+            all.push(GenerationInfo {
+                id,
+                status,
+                n_documents: manifest.n_rows,
+                covered_seqno: manifest.covered_seqno,
+                created_at_us: manifest.created_at_us,
+                model: model.name,
+                fingerprint: model.fingerprint,
+                size_bytes: manifest.files.iter().map(|file| file.size_bytes).sum(),
+            });
+        }
+        all.sort_by_key(|info| std::cmp::Reverse(info.id));
+        Ok(all)
     }
 
     pub fn id(&self) -> GenerationId {
@@ -127,6 +227,11 @@ impl Generation {
 
     pub fn covered_seqno(&self) -> SeqNo {
         self.manifest.covered_seqno
+    }
+
+    /// Where feeds stood.
+    pub fn positions(&self) -> &[(String, u64)] {
+        &self.manifest.positions
     }
 
     pub fn created_at_us(&self) -> i64 {
@@ -149,6 +254,29 @@ impl Generation {
     pub fn fields(&self, row: u32) -> Result<&str, StorageError> {
         self.documents.fields(row)
     }
+
+    /// Seqno of the document's last change, or one that is not before it.
+    pub fn seqno(&self, row: u32) -> Result<SeqNo, StorageError> {
+        Ok(self.documents.seqno(row)?.unwrap_or(self.covered_seqno()))
+    }
+
+    /// Hash of the text that the document's embedding was made of, `None` if the embedding was given.
+    pub fn text_hash(&self, row: u32) -> Result<Option<TextHash>, StorageError> {
+        match self.documents.text_hash(row)? {
+            Some(hash) => Ok(hash),
+            None => Ok(self.meaning.text_hash(self.documents.fields(row)?)),
+        }
+    }
+
+    /// How many documents expire some day.
+    pub fn n_expiring(&self) -> usize {
+        self.documents.n_expiring()
+    }
+
+    /// When the document at a position of those that expire does so, in microseconds since 1970, and its row; earliest first.
+    pub fn expiring(&self, position: usize) -> Result<(i64, u32), StorageError> {
+        self.documents.expiring(position)
+    }
 }
 
 fn write(
@@ -169,23 +297,43 @@ fn write(
     };
     index::build(dir, input, params, progress)?;
     IdTable::write(dir, &contents.ids)?;
-    Documents::write(dir, &contents.attributes, &contents.fields)?;
+    Documents::write(dir, contents, meaning.expires_at())?;
     let files = storage::list_dir(dir)?.iter().map(|file| FileEntry::of(dir, file)).collect::<Result<Vec<_>, _>>()?;
     debug_assert!(files.iter().any(|f| f.name == DOCUMENTS_FILE), "the manifest names every file");
-    Manifest::new(id, name, &contents.description, contents.ids.len(), covered, files).write(dir)?;
+    Manifest::new(id, name, contents, covered, files).write(dir)?;
     // The last look: what follows takes little, and then the generation is there.
     if progress.is_cancelled() { Err(IndexError::Cancelled.into()) } else { Ok(()) }
+}
+
+/// The files of a finished generation.
+pub(super) fn files(dir: &Path, id: GenerationId) -> Result<Vec<PathBuf>, StorageError> {
+    let folder = folder(dir, id);
+    Ok(storage::list_dir(&folder)?.into_iter().map(|name| folder.join(name)).collect())
 }
 
 fn folder(dir: &Path, id: GenerationId) -> PathBuf {
     dir.join(GENERATIONS).join(id.to_string())
 }
 
-pub(super) fn current(dir: &Path) -> Result<Option<GenerationId>, StorageError> {
+/// The generations that `CURRENT` names: the one that serves, and those that served before.
+pub(super) fn history(dir: &Path) -> Result<Vec<GenerationId>, StorageError> {
     let path = dir.join(CURRENT);
-    let Some(bytes) = storage::read_file(&path)? else { return Ok(None) };
+    let Some(bytes) = storage::read_file(&path)? else { return Ok(Vec::new()) };
     let text = String::from_utf8_lossy(&bytes);
-    text.trim().parse().map(Some).map_err(|_| StorageError::corrupt(&path, "it does not hold the number of a generation"))
+    let ids: Result<Vec<GenerationId>, _> = text.lines().map(|line| line.trim().parse()).collect();
+    ids.ok().filter(|ids| !ids.is_empty()).ok_or_else(|| StorageError::corrupt(&path, "it does not hold the number of a generation"))
+}
+
+/// Whether there is a finished generation, though `CURRENT` names none.
+pub(super) fn is_current_missing(dir: &Path) -> Result<Option<GenerationId>, StorageError> {
+    if !history(dir)?.is_empty() {
+        return Ok(None);
+    }
+    Ok(numbers(dir)?.into_iter().filter(|(_, path)| !is_unfinished(path)).map(|(id, _)| id).max())
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(UNFINISHED)
 }
 
 /// All generations on disk, finished or not.

@@ -5,7 +5,7 @@ use std::path::Path;
 use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use super::CollectionError;
+use super::{CollectionError, Contents};
 use crate::domain::{CollectionDefinition, CollectionName, GenerationId, SeqNo};
 use crate::storage::{self, SectionFile, SectionWriter, StorageError};
 
@@ -14,19 +14,24 @@ pub(super) const DESCRIPTION_FILE: &str = "collection.json";
 pub(super) const MANIFEST_FILE: &str = "manifest.bin";
 const KIND: [u8; 4] = *b"MANI";
 /// The format of a whole generation: raised when any of its files changes its meaning.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
+/// Versions that are read, and how many sections each has.
+const VERSIONS: [(u32, usize); 2] = [(FORMAT_VERSION, 1), (1, 1)];
 
 /// Which model made a collection's embeddings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Encode, Decode)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelIdentity {
     pub name: String,
     /// Over model, tokenizer, pooling, prompts and dims: embeddings of different fingerprints are never compared.
     pub fingerprint: String,
     pub dims: usize,
+    /// Folder of the model, beside that of the configured one; `None` stands for the configured one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
 }
 
 /// What a collection's stored documents are: their definition, and the model of their embeddings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Description {
     pub definition: CollectionDefinition,
@@ -41,6 +46,11 @@ impl Description {
     pub(super) fn read(path: &Path) -> Result<Option<Self>, StorageError> {
         let Some(bytes) = storage::read_file(path)? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|e| StorageError::corrupt(path, e.to_string()))
+    }
+
+    /// Whether embeddings and attributes described so are of one kind, wherever the model lies.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.definition == other.definition && self.model.fingerprint == other.model.fingerprint
     }
 
     /// Whether documents described so can be searched and added to by those who want `wanted`.
@@ -77,6 +87,27 @@ pub(super) struct Manifest {
     pub covered_seqno: SeqNo,
     pub created_at_us: i64,
     pub files: Vec<FileEntry>,
+    /// Where feeds stood.
+    pub positions: Vec<(String, u64)>,
+}
+
+/// A manifest of the first format.
+#[derive(Decode)]
+struct ManifestV1 {
+    generation: GenerationId,
+    collection: String,
+    description: String,
+    n_rows: u64,
+    covered_seqno: SeqNo,
+    created_at_us: i64,
+    files: Vec<FileEntry>,
+}
+
+impl From<ManifestV1> for Manifest {
+    fn from(old: ManifestV1) -> Self {
+        let ManifestV1 { generation, collection, description, n_rows, covered_seqno, created_at_us, files } = old;
+        Self { generation, collection, description, n_rows, covered_seqno, created_at_us, files, positions: Vec::new() }
+    }
 }
 
 /// One file of a generation. The checksum covers the file's header and, through it, the checksums of all that is in it.
@@ -91,19 +122,19 @@ impl Manifest {
     pub fn new(
         generation: GenerationId,
         collection: &CollectionName,
-        description: &Description,
-        n_rows: usize,
+        contents: &Contents,
         covered_seqno: SeqNo,
         files: Vec<FileEntry>,
     ) -> Self {
         Self {
             generation,
             collection: collection.to_string(),
-            description: String::from_utf8(description.to_json()).expect("JSON is UTF-8"),
-            n_rows: n_rows as u64,
+            description: String::from_utf8(contents.description.to_json()).expect("JSON is UTF-8"),
+            n_rows: contents.ids.len() as u64,
             covered_seqno,
             created_at_us: jiff::Timestamp::now().as_microsecond(),
             files,
+            positions: contents.positions.clone(),
         }
     }
 
@@ -121,10 +152,13 @@ impl Manifest {
     /// Reads a manifest and checks that the files beside it are the ones it was written for.
     pub fn read(dir: &Path) -> Result<Self, StorageError> {
         let path = dir.join(MANIFEST_FILE);
-        let file = SectionFile::open(&path, KIND, FORMAT_VERSION, 1)?;
-        let (manifest, _): (Self, usize) =
-            bincode::decode_from_slice(file.bytes(0)?, bincode::config::standard().with_limit::<{ 16 << 20 }>())
-                .map_err(|e| file.corrupt(e.to_string()))?;
+        let (file, version) = SectionFile::open_any(&path, KIND, &VERSIONS)?;
+        let (bytes, codec) = (file.bytes(0)?, bincode::config::standard().with_limit::<{ 16 << 20 }>());
+        let decoded = match version {
+            1 => bincode::decode_from_slice::<ManifestV1, _>(bytes, codec).map(|(manifest, _)| manifest.into()),
+            _ => bincode::decode_from_slice::<Self, _>(bytes, codec).map(|(manifest, _)| manifest),
+        };
+        let manifest = decoded.map_err(|e| file.corrupt(e.to_string()))?;
         for entry in &manifest.files {
             let path = dir.join(&entry.name);
             let found = FileEntry::of(dir, &entry.name)?;

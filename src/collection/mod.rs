@@ -5,42 +5,58 @@
 //! | `mod.rs` | one collection: open, apply changes, publish a generation |
 //! | `collections.rs` | all collections of a data folder |
 //! | `searcher.rs` | the immutable snapshot that a query pins: base + delta − tombstones |
+//! | `writer.rs` | the one writer: log, sync, delta, swap, acknowledge |
 //! | `delta.rs` | the changes since the generation, in memory |
+//! | `changes.rs` | those changes, read back from the log |
+//! | `publish.rs` | builds generations and makes them current |
 //! | `generation.rs` | one immutable build on disk: write, verify, open |
 //! | `documents.rs` | the stored documents of a generation |
 //! | `manifest.rs` | what a generation says about itself |
 //!
-//! *Concurrency*: one writer at a time, any number of searchers. A query pins a [`Searcher`] and never waits for a lock; a
+//! *Concurrency*: one thread writes, any number search. A query pins a [`Searcher`] and never waits for a lock; a
 //! rebuild works beside both and takes the writer's lock only to swap the base.
 //!
 //! *Order of a write*: log, sync, delta, swap, acknowledge. Everything a user can get wrong is refused before the log.
 
+mod changes;
 mod collections;
 mod delta;
 mod documents;
 mod generation;
 mod manifest;
+mod publish;
 mod searcher;
+#[cfg(test)]
+mod tests;
+mod writer;
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
 pub use crate::index::{BuildParams, Quantization};
 pub use collections::{Collections, IdentifyModel};
-pub use delta::StoredChange;
+pub use generation::{GenerationInfo, GenerationStatus};
 pub use manifest::{Description, ModelIdentity};
+pub use publish::PinnedFiles;
 pub use searcher::{Found, FoundDocument, RetrieveRequest, Searcher};
+pub use writer::{Applied, Change, Changes, Durability};
 
-use crate::domain::{CollectionDefinition, CollectionName, DocumentId, Schema, SchemaError, SeqNo, Template};
+pub use crate::wal::{StoredDocument, WalSettings};
+
+use crate::domain::{
+    Clock, CollectionDefinition, CollectionName, DocumentId, FieldId, Filter, GenerationId, ModelTag, Role, Schema, SchemaError, SeqNo,
+    Template, TextHash,
+};
 use crate::error::ErrorKind;
 use crate::index::IndexError;
 use crate::storage::{self, StorageError};
-use crate::telemetry::Progress;
-use crate::wal::{self, Batch, Operation, WalError, WalWriter};
-use delta::Delta;
+use crate::wal::{WalError, WalWriter};
+use changes::Changes as LoggedChanges;
 use generation::Generation;
+use writer::{Shared, State, Writer};
 
 /// What can go wrong with a collection.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +83,37 @@ pub enum CollectionError {
     ReadOnly { name: String },
     #[error("collection {name:?} is being rebuilt already")]
     Rebuilding { name: String },
+    #[error("there is no generation {generation} of collection {name:?}: GET /v1/collections/{name}/generations lists those there are")]
+    NoGeneration { name: String, generation: String },
+    #[error("collection {name:?} has no generation before the current one: there is nothing to go back to")]
+    NoPrevious { name: String },
+    #[error(
+        "generation {generation} of collection {name:?} has another definition, and documents have changed since it was built: rebuild instead"
+    )]
+    GenerationDefinition { name: String, generation: String },
+    #[error("the generation {} is named by CURRENT but is not there: somebody has deleted it. Restore it from a backup or a snapshot", path.display())]
+    LostGeneration { path: PathBuf },
+    #[error("{} is missing, but there is a generation, and the log alone does not hold all documents. Write the number of the newest generation into it: {newest}", path.display())]
+    NoCurrent { path: PathBuf, newest: GenerationId },
+    #[error(
+        "the log of collection {name:?} lacks the embedding of document {id:?} by the generation's model. Restore the collection from a backup or a snapshot"
+    )]
+    NoEmbedding { name: String, id: String },
+    #[error(
+        "collection {name:?} was embedded with the model in folder {folder:?}, which cannot be used: {source}. Put it back beside the configured model, or embed the documents again with that: kindred rebuild {name}"
+    )]
+    Model { name: String, folder: String, source: Box<dyn Error + Send + Sync> },
+    #[error("collection {name:?} has been embedded with another model meanwhile: try again")]
+    ModelChanged { name: String },
+    #[error("{waiting} writes are waiting already: try again in a moment")]
+    Busy { waiting: usize },
+    #[error("the thread that writes has ended; the log says why. Restart the server (reads go on)")]
+    WriterLost,
+    #[error("cannot start a thread")]
+    Threads { source: std::io::Error },
+    /// What all of those who were committed together get.
+    #[error("{0}")]
+    Group(Arc<CollectionError>),
     #[error(
         "generation {generation} of collection {name:?} was built but does not hold what it should: {reason}. The old one goes on serving"
     )]
@@ -83,11 +130,20 @@ impl CollectionError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } | Self::NoDataDir { .. } => ErrorKind::NotFound,
-            Self::Exists { .. } | Self::OtherModel { .. } | Self::OtherDefinition { .. } | Self::Rebuilding { .. } => ErrorKind::Conflict,
+            Self::Unknown { .. } | Self::NoDataDir { .. } | Self::NoGeneration { .. } => ErrorKind::NotFound,
+            Self::Exists { .. }
+            | Self::OtherModel { .. }
+            | Self::OtherDefinition { .. }
+            | Self::Rebuilding { .. }
+            | Self::NoPrevious { .. }
+            | Self::ModelChanged { .. }
+            | Self::GenerationDefinition { .. } => ErrorKind::Conflict,
             Self::Definition { .. } => ErrorKind::Invalid,
-            Self::ReadOnly { .. } => ErrorKind::Unavailable,
+            Self::ReadOnly { .. } | Self::WriterLost | Self::Threads { .. } | Self::Model { .. } => ErrorKind::Unavailable,
+            Self::LostGeneration { .. } | Self::NoCurrent { .. } | Self::NoEmbedding { .. } => ErrorKind::Corrupt,
+            Self::Busy { .. } => ErrorKind::Overloaded,
             Self::Verification { .. } => ErrorKind::Internal,
+            Self::Group(e) => e.kind(),
             Self::Index(e) => e.kind(),
             Self::Wal(e) => e.kind(),
             Self::Storage(e) => e.kind(),
@@ -97,6 +153,11 @@ impl CollectionError {
 
 /// How often a reader tries to open a collection that a server keeps changing.
 const MAX_ATTEMPTS: usize = 5;
+
+/// Folder of the log.
+const WAL: &str = "wal";
+/// Expired documents that are deleted together.
+const MAX_SWEPT: usize = 1_000;
 
 /// Why a collection is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,24 +170,35 @@ pub enum Access {
     Rebuild,
 }
 
+/// How collections are opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    pub access: Access,
+    pub durability: Durability,
+    pub wal: WalSettings,
+    pub clock: Clock,
+}
+
 /// One collection.
 #[derive(Debug)]
 pub struct Collection {
     name: CollectionName,
     dir: PathBuf,
-    /// Of the documents as they are: the definition and the model that the stored embeddings come from.
-    searcher: ArcSwap<Searcher>,
-    /// `None` when opened for reading.
-    writer: Option<Mutex<Writer>>,
-    rebuilding: Mutex<()>,
+    /// The searcher is of the documents as they are: with the definition and the model that the stored embeddings come from.
+    state: WhoWrites,
+    clock: Clock,
+    /// Held while a generation is built.
+    building: Mutex<()>,
+    /// Held while a generation is activated and others are deleted, and while files are pinned.
+    files: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct Writer {
-    wal: WalWriter,
-    next_seqno: SeqNo,
-    /// The collection has been deleted: whoever still holds it must not write to what may come in its place.
-    closed: bool,
+enum WhoWrites {
+    /// Opened for reading.
+    Nobody(ArcSwap<Searcher>),
+    /// The thread is dropped, and so ended, before the log that it writes.
+    We(Writer, Arc<Shared>),
 }
 
 impl Collection {
@@ -136,53 +208,71 @@ impl Collection {
     /// [`CollectionError::Storage`].
     fn create(dir: &Path, description: &Description) -> Result<(), CollectionError> {
         storage::create_dir(dir)?;
-        storage::replace_file(&dir.join(manifest::DESCRIPTION_FILE), &description.to_json())?;
-        storage::sync_dir(dir.parent().unwrap_or(dir))?;
-        Ok(())
+        Ok(storage::replace_file(&dir.join(manifest::DESCRIPTION_FILE), &description.to_json())?)
     }
 
     /// Opens a collection: maps its generation and replays what the log has beyond it.
     ///
     /// # Errors
     /// [`CollectionError::OtherModel`] and [`CollectionError::OtherDefinition`] unless it is opened to be rebuilt; damage.
-    fn open(name: &CollectionName, dir: &Path, wanted: &Description, access: Access) -> Result<Self, CollectionError> {
+    fn open(name: &CollectionName, dir: &Path, wanted: &Description, options: &OpenOptions) -> Result<Self, CollectionError> {
         for _ in 0..MAX_ATTEMPTS {
-            let before = generation::current(dir)?;
-            let opened = Self::open_once(name, dir, wanted, access);
+            let before = generation::history(dir)?;
+            let opened = Self::open_once(name, dir, wanted, options);
             // Beside a server, the files may be those of two generations: the old one's list and the new one's log.
-            if opened.is_ok() || access != Access::Read || generation::current(dir)? == before {
+            if opened.is_ok() || options.access != Access::Read || generation::history(dir)? == before {
                 return opened;
             }
         }
-        Self::open_once(name, dir, wanted, access)
+        Self::open_once(name, dir, wanted, options)
     }
 
-    fn open_once(name: &CollectionName, dir: &Path, wanted: &Description, access: Access) -> Result<Self, CollectionError> {
-        let generation = Generation::open_current(dir)?.map(Arc::new);
+    fn open_once(name: &CollectionName, dir: &Path, wanted: &Description, options: &OpenOptions) -> Result<Self, CollectionError> {
+        let stored = Description::read(&dir.join(manifest::DESCRIPTION_FILE))?;
+        let generation = Generation::open_current(name, dir, stored.as_ref())?.map(Arc::new);
         let description = match &generation {
             Some(generation) => generation.description().clone(),
-            None => Description::read(&dir.join(manifest::DESCRIPTION_FILE))?.unwrap_or_else(|| wanted.clone()),
+            None => stored.unwrap_or_else(|| wanted.clone()),
         };
-        if access != Access::Rebuild {
+        if options.access != Access::Rebuild {
             description.check_against(name, wanted)?;
         }
-        let covered = generation.as_ref().map_or(SeqNo(0), |g| g.covered_seqno());
-        let mut delta = Delta::default();
-        let wal_dir = dir.join("wal");
-        let replay = wal::replay(&wal_dir, covered, access != Access::Read, |batch| delta.apply(batch))?;
-        if replay.torn_bytes > 0 && access != Access::Read {
+        let is_ours = options.access != Access::Read;
+        let meaning = Meaning::of(name, &description.definition)?;
+        let tag = ModelTag::of(&description.model.fingerprint);
+        let mut changes = LoggedChanges::new(&meaning, tag, generation.as_ref().map_or(SeqNo(0), |g| g.covered_seqno()));
+        let wal_dir = dir.join(WAL);
+        let replay = changes.read(&wal_dir, is_ours).map_err(|e| match (e, generation::is_current_missing(dir)) {
+            (CollectionError::Wal(WalError::Gap { .. }), Ok(Some(newest))) => {
+                CollectionError::NoCurrent { path: dir.join("CURRENT"), newest }
+            }
+            (e, _) => e,
+        })?;
+        if replay.torn_bytes > 0 && is_ours {
             tracing::warn!(collection = %name, torn_bytes = replay.torn_bytes, "dropped an unacknowledged batch at the end of the log");
         }
-        let writer = match access {
-            Access::Read => None,
-            Access::Serve | Access::Rebuild => {
-                let wal = WalWriter::create(&wal_dir, replay.next_seqno)?;
-                Some(Mutex::new(Writer { wal, next_seqno: replay.next_seqno, closed: false }))
-            }
-        };
+        let delta = changes
+            .into_delta(description.model.dims, generation.as_deref())
+            .map_err(|id| CollectionError::NoEmbedding { name: name.to_string(), id: id.to_string() })?;
         let last = SeqNo(replay.next_seqno.0 - 1);
-        let searcher = Searcher::new(name, description, generation, Arc::new(delta), last)?;
-        Ok(Self { name: name.clone(), dir: dir.to_owned(), searcher: ArcSwap::from_pointee(searcher), writer, rebuilding: Mutex::new(()) })
+        let searcher = Searcher::new(name, description, generation, delta, last, options.clock.clone())?;
+        let searcher = ArcSwap::from_pointee(searcher);
+        let state = if is_ours {
+            let wal = WalWriter::open(&wal_dir, replay.next_seqno, replay.last_file, tag, options.wal)?;
+            let state = State { wal, next_seqno: replay.next_seqno, durability: options.durability, closed: false };
+            let shared = Arc::new(Shared { name: name.clone(), searcher, state: Mutex::new(state) });
+            WhoWrites::We(Writer::start(Arc::clone(&shared))?, shared)
+        } else {
+            WhoWrites::Nobody(searcher)
+        };
+        Ok(Self {
+            name: name.clone(),
+            dir: dir.to_owned(),
+            state,
+            clock: options.clock.clone(),
+            building: Mutex::new(()),
+            files: Mutex::new(()),
+        })
     }
 
     /// The collection's name.
@@ -192,96 +282,94 @@ impl Collection {
 
     /// The snapshot to search: take one per request and keep it to the end.
     pub fn searcher(&self) -> Arc<Searcher> {
-        self.searcher.load_full()
+        match &self.state {
+            WhoWrites::Nobody(searcher) => searcher.load_full(),
+            WhoWrites::We(_, shared) => shared.searcher.load_full(),
+        }
     }
 
-    /// Makes changes durable and visible to the next search. Returns the seqno of the last one.
+    /// Makes changes durable and visible to the next search. Returns what became of each, and the last durable change. Waits for
+    /// the disk.
     ///
     /// # Errors
-    /// [`CollectionError::Wal`], [`CollectionError::Index`]: nothing of the batch has been applied.
-    pub fn apply(&self, changes: Vec<StoredChange>) -> Result<SeqNo, CollectionError> {
-        let mut writer = self.lock_writer()?;
-        if changes.is_empty() {
-            return Ok(SeqNo(writer.next_seqno.0 - 1));
+    /// Nothing of the changes has been applied. [`CollectionError::Busy`], [`CollectionError::Wal`], [`CollectionError::Index`].
+    pub fn apply(&self, changes: Changes) -> Result<(Vec<Applied>, SeqNo), CollectionError> {
+        match &self.state {
+            WhoWrites::Nobody(_) => Err(self.read_only()),
+            WhoWrites::We(writer, _) => writer.apply(changes),
         }
-        let operations: Vec<Operation> = changes.into_iter().map(Operation::from).collect();
-        let batch = Batch { first_seqno: writer.next_seqno, operations };
-        let next_seqno = batch.next_seqno();
-        let before = self.searcher.load();
-        let replaced = before.replaced_by(&batch)?;
-        writer.wal.append(&batch)?;
-        writer.next_seqno = next_seqno;
-        let last = SeqNo(next_seqno.0 - 1);
-        self.searcher.store(Arc::new(before.with_batch(batch, last, &replaced)));
-        Ok(last)
     }
 
-    /// Builds a generation from documents that contain all changes up to `pinned`'s seqno, and makes it the base.
+    /// Deletes the documents that have expired. Returns how many.
     ///
     /// # Errors
-    /// [`CollectionError::Rebuilding`], [`CollectionError::Verification`], [`CollectionError::Index`] and
-    /// [`CollectionError::Storage`]; the old generation then goes on serving.
-    pub fn publish(
-        &self,
-        contents: &Contents,
-        pinned: &Searcher,
-        params: &BuildParams,
-        progress: &Progress,
-    ) -> Result<(), CollectionError> {
-        let _one_at_a_time = match self.rebuilding.try_lock() {
-            Ok(guard) => guard,
-            Err(TryLockError::Poisoned(e)) => e.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(CollectionError::Rebuilding { name: self.name.to_string() }),
-        };
-        drop(self.lock_writer()?);
-        Generation::remove_others(&self.dir)?;
-        let generation = Arc::new(Generation::build(&self.name, &self.dir, contents, pinned.seqno(), params, progress)?);
-        let mut writer = self.lock_writer()?;
-        // What can fail comes before the new generation is current, on disk and in memory.
-        let searcher = self.searcher.load().with_base(&self.name, Arc::clone(&generation))?;
-        generation.make_current(&self.dir)?;
-        self.searcher.store(Arc::new(searcher));
-        // The new generation serves. What can fail from here on is tidying up, which the next rebuild does again.
-        let next_seqno = writer.next_seqno;
-        let tidied = storage::replace_file(&self.dir.join(manifest::DESCRIPTION_FILE), &contents.description.to_json())
-            .map_err(CollectionError::from)
-            .and_then(|()| Ok(writer.wal.trim(pinned.seqno(), next_seqno)?))
-            .and_then(|()| Ok(Generation::remove_others(&self.dir)?));
-        if let Err(e) = tidied {
-            tracing::warn!(collection = %self.name, error = %e, "a new generation serves, but the old one could not be tidied away");
+    /// As [`Self::apply`].
+    pub fn sweep_expired(&self) -> Result<usize, CollectionError> {
+        let mut n = 0;
+        loop {
+            let expired = self.searcher().expired(MAX_SWEPT)?;
+            if expired.is_empty() {
+                return Ok(n);
+            }
+            n += expired.len();
+            let changes = expired.into_iter().map(|(id, seqno)| Change::Expire { id, seqno }).collect();
+            self.apply(Changes { changes, ..Changes::default() })?;
         }
-        Ok(())
     }
 
-    fn lock_writer(&self) -> Result<MutexGuard<'_, Writer>, CollectionError> {
-        let writer = self.writer.as_ref().ok_or_else(|| CollectionError::ReadOnly { name: self.name.to_string() })?;
-        // A panic under the lock leaves the log poisoned or the searcher unswapped, never half-applied: going on is safe.
-        let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if writer.closed {
-            return Err(CollectionError::Unknown { name: self.name.to_string(), known: "it has been deleted".to_owned() });
+    /// Some ids of documents that match a filter, with the seqnos of their last changes.
+    ///
+    /// # Errors
+    /// [`CollectionError::Index`].
+    pub fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<(DocumentId, SeqNo)>, CollectionError> {
+        let searcher = self.searcher();
+        let found = searcher.matching(filter, limit)?;
+        found.iter().map(|document| Ok((searcher.id(document)?, searcher.seqno_of(document)?))).collect()
+    }
+
+    fn read_only(&self) -> CollectionError {
+        CollectionError::ReadOnly { name: self.name.to_string() }
+    }
+
+    fn shared(&self) -> Result<&Shared, CollectionError> {
+        match &self.state {
+            WhoWrites::Nobody(_) => Err(self.read_only()),
+            WhoWrites::We(_, shared) => Ok(shared),
         }
-        Ok(writer)
+    }
+
+    /// The right to write to the log and to swap the searcher.
+    fn lock_state(&self) -> Result<MutexGuard<'_, State>, CollectionError> {
+        let shared = self.shared()?;
+        let state = shared.lock();
+        if state.closed { Err(shared.gone()) } else { Ok(state) }
     }
 
     /// Ends all writing, before the collection's folder is deleted, or allows it again. Waits for a rebuild under way.
     fn set_closed(&self, closed: bool) {
-        let _no_rebuild = self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(writer) = &self.writer {
-            writer.lock().unwrap_or_else(PoisonError::into_inner).closed = closed;
+        let _no_rebuild = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        if let WhoWrites::We(_, shared) = &self.state {
+            shared.lock().closed = closed;
         }
     }
 }
 
 /// All that goes into a generation, row by row.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Contents {
     pub description: Description,
     pub ids: Vec<DocumentId>,
+    /// Of each document's last change.
+    pub seqnos: Vec<SeqNo>,
     /// The users' fields without the id, as JSON text.
     pub fields: Vec<String>,
     pub attributes: Vec<crate::domain::Attributes>,
+    /// Of the texts that were embedded; `None` where the embedding was given.
+    pub text_hashes: Vec<Option<TextHash>>,
     /// `[rows × dims]`, unit length.
     pub vectors: Vec<f32>,
+    /// Where feeds stand, by source.
+    pub positions: Vec<(String, u64)>,
 }
 
 /// What a definition means, checked once.
@@ -299,5 +387,15 @@ impl Meaning {
     pub fn of(name: &CollectionName, definition: &CollectionDefinition) -> Result<Self, CollectionError> {
         let (template, schema) = definition.check().map_err(|source| CollectionError::Definition { name: name.to_string(), source })?;
         Ok(Self { template, schema })
+    }
+
+    /// The field that says until when a document is there.
+    pub fn expires_at(&self) -> Option<FieldId> {
+        self.schema.role(Role::ExpiresAt)
+    }
+
+    /// Hash of the text that a stored document's embedding is made of.
+    fn text_hash(&self, fields: &str) -> Option<TextHash> {
+        serde_json::from_str(fields).ok().map(|fields| TextHash::of(&self.template.render(&fields)))
     }
 }

@@ -2,26 +2,32 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::delta::{Delta, State};
+use super::delta::{Delta, Slot};
 use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, SeqNo, StrategyChoice};
-use crate::index::{Quantization, SearchRequest, dot};
-use crate::wal::{Batch, Operation, StoredDocument};
+use crate::domain::{
+    Attributes, Clock, CollectionName, DocumentId, Embedding, Filter, GenerationId, ModelTag, Plan, SeqNo, StrategyChoice, TextHash,
+};
+use crate::index::{Quantization, SearchRequest};
+use crate::wal::{Batch, Operation};
 
-/// A collection as it was after one change; it never changes.
-#[derive(Debug)]
+/// A collection as it was after one change; it never changes, but for documents that expire.
+#[derive(Debug, Clone)]
 pub struct Searcher {
     description: Arc<Description>,
     meaning: Arc<Meaning>,
+    clock: Clock,
     base: Option<Arc<Generation>>,
     delta: Arc<Delta>,
     /// Rows of the base that the delta replaces or deletes.
     tombstones: RoaringBitmap,
+    /// So many of the base's rows that expire, earliest first, are tombstones already.
+    n_swept: usize,
     n_documents: u64,
     seqno: SeqNo,
 }
@@ -38,11 +44,11 @@ pub struct RetrieveRequest<'a> {
     pub exclude: Option<&'a DocumentId>,
 }
 
-/// A document of a searcher.
-#[derive(Debug, Clone)]
+/// A document of a searcher, by its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundDocument {
     Base(u32),
-    Delta(DocumentId, Arc<StoredDocument>),
+    Delta(u32),
 }
 
 /// A candidate of a searcher, with its full-precision dot product with the query.
@@ -57,46 +63,43 @@ impl Searcher {
         name: &CollectionName,
         description: Description,
         base: Option<Arc<Generation>>,
-        delta: Arc<Delta>,
+        delta: Delta,
         seqno: SeqNo,
+        clock: Clock,
     ) -> Result<Self, CollectionError> {
         let meaning = Arc::new(Meaning::of(name, &description.definition)?);
-        let mut searcher =
-            Self { description: Arc::new(description), meaning, base, delta, tombstones: RoaringBitmap::new(), n_documents: 0, seqno };
-        searcher.tombstones = searcher.replaced(searcher.delta.ids())?;
+        let mut searcher = Self {
+            description: Arc::new(description),
+            meaning,
+            clock,
+            base,
+            delta: Arc::new(delta),
+            tombstones: RoaringBitmap::new(),
+            n_swept: 0,
+            n_documents: 0,
+            seqno,
+        };
+        searcher.tombstones = searcher.replaced(searcher.delta.slots().map(|(id, _)| id))?;
         searcher.count();
         Ok(searcher)
     }
 
     /// This snapshot after a batch, which replaces or deletes these rows of the base ([`Self::replaced_by`]).
     pub(super) fn with_batch(&self, batch: Batch, last: SeqNo, replaced: &RoaringBitmap) -> Self {
-        let mut delta = Delta::clone(&self.delta);
-        delta.apply(batch);
-        let mut searcher = Self {
-            description: Arc::clone(&self.description),
-            meaning: Arc::clone(&self.meaning),
-            base: self.base.clone(),
-            delta: Arc::new(delta),
-            tombstones: &self.tombstones | replaced,
-            n_documents: 0,
-            seqno: last,
-        };
+        let mut searcher = self.clone();
+        Arc::make_mut(&mut searcher.delta).apply(batch);
+        searcher.tombstones |= replaced;
+        searcher.seqno = last;
         searcher.count();
         searcher
     }
 
-    /// The rows of the base that a batch replaces or deletes. It is asked before the log is written: a base whose ids cannot be
+    /// The rows of the base that operations replace or delete. It is asked before the log is written: a base whose ids cannot be
     /// read must not come to hold a document beside its successor.
-    pub(super) fn replaced_by(&self, batch: &Batch) -> Result<RoaringBitmap, CollectionError> {
-        self.replaced(batch.operations.iter().map(|operation| match operation {
+    pub(super) fn replaced_by(&self, operations: &[Operation]) -> Result<RoaringBitmap, CollectionError> {
+        self.replaced(operations.iter().map(|operation| match operation {
             Operation::Upsert { id, .. } | Operation::Delete { id } => id,
         }))
-    }
-
-    /// This snapshot on a new base, without the changes that the base has.
-    pub(super) fn with_base(&self, name: &CollectionName, base: Arc<Generation>) -> Result<Self, CollectionError> {
-        let delta = Arc::new(self.delta.after(base.covered_seqno()));
-        Self::new(name, base.description().clone(), Some(base), delta, self.seqno)
     }
 
     fn replaced<'a>(&self, ids: impl Iterator<Item = &'a DocumentId>) -> Result<RoaringBitmap, CollectionError> {
@@ -106,7 +109,50 @@ impl Searcher {
 
     fn count(&mut self) {
         let base = self.base.as_ref().map_or(0, |b| u64::from(b.index.n_rows()));
-        self.n_documents = base - self.tombstones.len() + self.delta.documents().count() as u64;
+        self.n_documents = base - self.tombstones.len() + self.delta.n_documents();
+        // What cannot be read is looked at again by every search, and told there.
+        while let Some(Ok((_, row))) = self.base.as_ref().filter(|base| self.n_swept < base.n_expiring()).map(|b| b.expiring(self.n_swept))
+            && self.tombstones.contains(row)
+        {
+            self.n_swept += 1;
+        }
+    }
+
+    /// Rows of the base that have expired and are no tombstones yet.
+    fn expired_in_base(&self, now_us: i64) -> Result<Vec<u32>, CollectionError> {
+        let mut rows = Vec::new();
+        let Some(base) = &self.base else { return Ok(rows) };
+        for position in self.n_swept..base.n_expiring() {
+            let (at_us, row) = base.expiring(position)?;
+            if at_us > now_us {
+                break;
+            }
+            if !self.tombstones.contains(row) {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Some documents that have expired and have not been deleted yet, with the seqnos of their last changes.
+    pub(super) fn expired(&self, limit: usize) -> Result<Vec<(DocumentId, SeqNo)>, CollectionError> {
+        let now_us = self.clock.now_us();
+        let from_base = self.expired_in_base(now_us)?.into_iter().map(FoundDocument::Base);
+        let documents = from_base.chain(self.delta.expired(now_us).map(FoundDocument::Delta)).take(limit);
+        documents.map(|document| Ok((self.id(&document)?, self.seqno_of(&document)?))).collect()
+    }
+
+    /// Whether a document has expired and this is its last change.
+    pub(super) fn is_expired_since(&self, id: &DocumentId, seqno: SeqNo) -> Result<bool, CollectionError> {
+        let now_us = self.clock.now_us();
+        let document = match self.delta.get(id) {
+            Some(slot) => slot.row.filter(|row| self.delta.is_expired(*row, now_us)).map(FoundDocument::Delta),
+            None => match self.row_in_base(id)? {
+                Some(row) if self.is_expired_in_base(row, now_us)? => Some(FoundDocument::Base(row)),
+                _ => None,
+            },
+        };
+        Ok(document.map(|document| self.seqno_of(&document)).transpose()? == Some(seqno))
     }
 
     /// What the documents are: definition and model.
@@ -122,6 +168,26 @@ impl Searcher {
     /// Number of the generation that this snapshot stands on; 0 before the first.
     pub fn generation(&self) -> GenerationId {
         self.base.as_ref().map_or(GenerationId(0), |b| b.id())
+    }
+
+    /// Number of the generation, if there is one.
+    pub(super) fn base_id(&self) -> Option<GenerationId> {
+        self.base.as_ref().map(|base| base.id())
+    }
+
+    /// The last change that the generation contains.
+    pub(super) fn covered_seqno(&self) -> SeqNo {
+        self.base.as_ref().map_or(SeqNo(0), |base| base.covered_seqno())
+    }
+
+    /// Recognises the model of the embeddings.
+    pub fn tag(&self) -> ModelTag {
+        ModelTag::of(&self.description.model.fingerprint)
+    }
+
+    /// Where feeds stand, by source.
+    pub fn positions(&self) -> &BTreeMap<String, u64> {
+        self.delta.positions()
     }
 
     /// When the generation was built, in microseconds since 1970.
@@ -156,7 +222,7 @@ impl Searcher {
 
     /// Logged changes that are not in the generation yet; of one document there may be many.
     pub fn n_logged(&self) -> u64 {
-        self.seqno.0 - self.base.as_ref().map_or(0, |b| b.covered_seqno().0)
+        self.seqno.0 - self.covered_seqno().0
     }
 
     /// The document with this id.
@@ -164,11 +230,21 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`] when the ids are damaged: then nobody knows whether there is one.
     pub fn get(&self, id: &DocumentId) -> Result<Option<FoundDocument>, CollectionError> {
+        let now_us = self.clock.now_us();
         match self.delta.get(id) {
-            Some(State::Present(document)) => Ok(Some(FoundDocument::Delta(id.clone(), Arc::clone(document)))),
-            Some(State::Deleted) => Ok(None),
-            None => Ok(self.row_in_base(id)?.map(FoundDocument::Base)),
+            Some(Slot { row: Some(row), .. }) => Ok((!self.delta.is_expired(row, now_us)).then_some(FoundDocument::Delta(row))),
+            Some(Slot { row: None, .. }) => Ok(None),
+            None => {
+                let Some(row) = self.row_in_base(id)? else { return Ok(None) };
+                Ok((!self.is_expired_in_base(row, now_us)?).then_some(FoundDocument::Base(row)))
+            }
         }
+    }
+
+    fn is_expired_in_base(&self, row: u32, now_us: i64) -> Result<bool, CollectionError> {
+        let base = self.base();
+        let Some(field) = self.meaning.expires_at().filter(|_| base.n_expiring() > 0) else { return Ok(false) };
+        Ok(base.attributes(row)?.expires_at_us(Some(field)).is_some_and(|at_us| at_us <= now_us))
     }
 
     fn row_in_base(&self, id: &DocumentId) -> Result<Option<u32>, CollectionError> {
@@ -181,12 +257,13 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`] when the query does not fit, or the index is damaged.
     pub fn retrieve(&self, query: &Embedding, request: &RetrieveRequest<'_>) -> Result<(Vec<Found>, Plan), CollectionError> {
+        let now_us = self.clock.now_us();
         let mut plan = Plan::new(0, 0, 1.0);
         let mut found = Vec::new();
         if let Some(base) = &self.base {
             let excluded = request.exclude.map(|id| self.row_in_base(id)).transpose()?.flatten();
             let mut deleted = Cow::Borrowed(&self.tombstones);
-            if let Some(row) = excluded.filter(|row| !self.tombstones.contains(*row)) {
+            for row in self.expired_in_base(now_us)?.into_iter().chain(excluded).filter(|row| !self.tombstones.contains(*row)) {
                 deleted.to_mut().insert(row);
             }
             let search = SearchRequest {
@@ -200,55 +277,78 @@ impl Searcher {
             plan = from_base.plan;
             found.extend(from_base.candidates.into_iter().map(|c| Found { document: FoundDocument::Base(c.row), score: c.score }));
         }
-        let from_delta = self
-            .delta
-            .documents()
-            .filter(|(id, document)| Some(*id) != request.exclude && request.filter.is_none_or(|f| f.matches(&document.attributes)));
-        let mut newer: Vec<_> = from_delta.map(|(id, document)| (dot(query.as_slice(), &document.embedding), id, document)).collect();
-        plan.add_compared(newer.len() as u64, self.n_documents - plan.n_documents);
-        // Only the best are copied and put in order: the delta may be large, and every query comes through here.
-        if newer.len() > request.k {
-            newer.select_nth_unstable_by(request.k, |a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-            newer.truncate(request.k);
-        }
-        let copied = newer
-            .into_iter()
-            .map(|(score, id, document)| Found { document: FoundDocument::Delta(id.clone(), Arc::clone(document)), score });
-        found.extend(copied);
+        let excluded = request.exclude.and_then(|id| self.delta.get(id)?.row);
+        let newer = self.delta.search(query.as_slice(), request.k, request.filter, excluded, now_us);
+        plan.add_compared(newer.n_matching, newer.n_documents);
+        found.extend(newer.best.into_iter().map(|(score, row)| Found { document: FoundDocument::Delta(row), score }));
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.document.order(&b.document)));
         found.truncate(request.k);
         Ok((found, plan))
+    }
+
+    /// Some documents that match a filter.
+    ///
+    /// # Errors
+    /// [`CollectionError::Index`].
+    pub(super) fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<FoundDocument>, CollectionError> {
+        let now_us = self.clock.now_us();
+        let mut found = Vec::new();
+        if let Some(base) = &self.base {
+            let mut deleted = self.tombstones.clone();
+            deleted.extend(self.expired_in_base(now_us)?);
+            found.extend(base.index.matching(Some(filter), &deleted)?.into_iter().take(limit).map(FoundDocument::Base));
+        }
+        let newer =
+            self.delta.rows().filter(|&row| !self.delta.is_expired(row, now_us) && filter.matches(&self.delta.document(row).attributes));
+        found.extend(newer.take(limit - found.len()).map(FoundDocument::Delta));
+        Ok(found)
     }
 
     /// The id of a document of this snapshot.
     pub fn id(&self, document: &FoundDocument) -> Result<DocumentId, CollectionError> {
         match document {
             FoundDocument::Base(row) => self.base().document_id(*row),
-            FoundDocument::Delta(id, _) => Ok(id.clone()),
+            FoundDocument::Delta(row) => Ok(self.delta.document(*row).id.clone()),
+        }
+    }
+
+    /// The seqno of the last change of a document of this snapshot.
+    pub fn seqno_of(&self, document: &FoundDocument) -> Result<SeqNo, CollectionError> {
+        match document {
+            FoundDocument::Base(row) => Ok(self.base().seqno(*row)?),
+            FoundDocument::Delta(row) => Ok(self.delta.document(*row).seqno),
         }
     }
 
     /// The typed values of a document of this snapshot.
-    pub fn attributes<'a>(&self, document: &'a FoundDocument) -> Result<Cow<'a, Attributes>, CollectionError> {
+    pub fn attributes(&self, document: &FoundDocument) -> Result<Cow<'_, Attributes>, CollectionError> {
         match document {
             FoundDocument::Base(row) => Ok(Cow::Owned(self.base().attributes(*row)?)),
-            FoundDocument::Delta(_, document) => Ok(Cow::Borrowed(&document.attributes)),
+            FoundDocument::Delta(row) => Ok(Cow::Borrowed(&self.delta.document(*row).attributes)),
         }
     }
 
     /// The fields of a document of this snapshot, as JSON text.
-    pub fn fields<'a>(&'a self, document: &'a FoundDocument) -> Result<&'a str, CollectionError> {
+    pub fn fields(&self, document: &FoundDocument) -> Result<&str, CollectionError> {
         match document {
             FoundDocument::Base(row) => Ok(self.base().fields(*row)?),
-            FoundDocument::Delta(_, document) => Ok(&document.fields),
+            FoundDocument::Delta(row) => Ok(&self.delta.document(*row).fields),
+        }
+    }
+
+    /// Hash of the text that a document's embedding was made of; `None` if the embedding was given.
+    pub fn text_hash(&self, document: &FoundDocument) -> Result<Option<TextHash>, CollectionError> {
+        match document {
+            FoundDocument::Base(row) => Ok(self.base().text_hash(*row)?),
+            FoundDocument::Delta(row) => Ok(self.delta.document(*row).text_hash),
         }
     }
 
     /// The embedding of a document of this snapshot: `[dims]`, unit length.
-    pub fn embedding<'a>(&'a self, document: &'a FoundDocument) -> Result<Cow<'a, [f32]>, CollectionError> {
+    pub fn embedding(&self, document: &FoundDocument) -> Result<Cow<'_, [f32]>, CollectionError> {
         match document {
             FoundDocument::Base(row) => Ok(self.base().index.vector(*row)?),
-            FoundDocument::Delta(_, document) => Ok(Cow::Borrowed(&document.embedding)),
+            FoundDocument::Delta(row) => Ok(Cow::Borrowed(self.delta.embedding(*row))),
         }
     }
 
@@ -261,28 +361,26 @@ impl Searcher {
     }
 
     /// The documents at positions below [`Self::n_documents`]: those of the base in their order, then the newer ones in the
-    /// order of their ids. Positions at which there is none give none.
+    /// order of their changes. Positions at which there is none give none.
     pub fn documents_at(&self, positions: &[u64]) -> Vec<FoundDocument> {
-        let mut kept = RoaringBitmap::new();
-        kept.insert_range(..self.base.as_ref().map_or(0, |b| b.index.n_rows()));
-        kept -= &self.tombstones;
-        let newer = self.newer();
+        let kept = self.kept();
+        let newer: Vec<u32> = self.delta.rows().collect();
         let at = |position: &u64| match position.checked_sub(kept.len()) {
             None => kept.select(*position as u32).map(FoundDocument::Base),
-            Some(position) => newer.get(position as usize).cloned(),
+            Some(position) => newer.get(position as usize).copied().map(FoundDocument::Delta),
         };
         positions.iter().filter_map(at).collect()
     }
 
-    /// The documents of the delta, in the order of their ids.
-    fn newer(&self) -> Vec<FoundDocument> {
-        let mut newer: Vec<_> =
-            self.delta.documents().map(|(id, document)| FoundDocument::Delta(id.clone(), Arc::clone(document))).collect();
-        newer.sort_by(FoundDocument::order);
-        newer
+    /// Rows of the base that are no tombstones.
+    fn kept(&self) -> RoaringBitmap {
+        let mut kept = RoaringBitmap::new();
+        kept.insert_range(..self.base.as_ref().map_or(0, |b| b.index.n_rows()));
+        kept -= &self.tombstones;
+        kept
     }
 
-    /// All documents, for a rebuild: those of the base in their order, then the newer ones in the order of their ids.
+    /// All documents, for a rebuild: those of the base in their order, then the newer ones in the order of their changes.
     ///
     /// # Errors
     /// [`CollectionError::Storage`] when a stored document is damaged.
@@ -292,16 +390,19 @@ impl Searcher {
         let mut contents = Contents {
             description: Description::clone(&self.description),
             ids: Vec::with_capacity(n),
+            seqnos: Vec::with_capacity(n),
             fields: Vec::with_capacity(n),
             attributes: Vec::with_capacity(n),
+            text_hashes: Vec::with_capacity(n),
             vectors: Vec::with_capacity(n * dims),
+            positions: self.positions().iter().map(|(source, next)| (source.clone(), *next)).collect(),
         };
-        let rows = self.base.as_ref().map_or(0, |b| b.index.n_rows());
-        let kept = (0..rows).filter(|row| !self.tombstones.contains(*row)).map(FoundDocument::Base);
-        for document in kept.chain(self.newer()) {
+        for document in self.kept().iter().map(FoundDocument::Base).chain(self.delta.rows().map(FoundDocument::Delta)) {
             contents.ids.push(self.id(&document)?);
+            contents.seqnos.push(self.seqno_of(&document)?);
             contents.fields.push(self.fields(&document)?.to_owned());
             contents.attributes.push(self.attributes(&document)?.into_owned());
+            contents.text_hashes.push(self.text_hash(&document)?);
             contents.vectors.extend_from_slice(&self.embedding(&document)?);
         }
         Ok(contents)
@@ -317,9 +418,9 @@ impl FoundDocument {
     fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Base(a), Self::Base(b)) => a.cmp(b),
-            (Self::Base(_), Self::Delta(..)) => Ordering::Less,
-            (Self::Delta(..), Self::Base(_)) => Ordering::Greater,
-            (Self::Delta(a, _), Self::Delta(b, _)) => a.cmp(b),
+            (Self::Base(_), Self::Delta(_)) => Ordering::Less,
+            (Self::Delta(_), Self::Base(_)) => Ordering::Greater,
+            (Self::Delta(a), Self::Delta(b)) => a.cmp(b),
         }
     }
 }

@@ -67,6 +67,12 @@ impl Attributes {
         }
     }
 
+    /// When a document expires, in microseconds since 1970; never, if the field that says so has no value. Of several times the
+    /// first counts.
+    pub fn expires_at_us(&self, field: Option<FieldId>) -> Option<i64> {
+        self.number(field).map(|us| us as i64)
+    }
+
     /// Places of a geo field; empty if there are none.
     pub fn places(&self, field: Option<FieldId>) -> &[GeoPoint] {
         match field.and_then(|f| self.get(f)) {

@@ -3,8 +3,11 @@
 use serde_json::{Map, Value as Json};
 
 use super::schema::TemplatePart;
-use super::{Attributes, DocumentId, FieldType, GeoPoint, NameError, Schema, Template, Value, parse_time_us, word_hashes};
+use super::{Attributes, DocumentId, FieldType, GeoPoint, NameError, Schema, Template, TextHash, Value, parse_time_us, word_hashes};
 use crate::error::ErrorKind;
+
+/// A document may bring its embedding under this key, which is not a field, as `id` is not.
+pub(super) const EMBEDDING: &str = "embedding";
 
 /// Why a document cannot be accepted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -17,6 +20,8 @@ pub enum DocumentError {
     IdType,
     #[error(transparent)]
     Id(#[from] NameError),
+    #[error("\"embedding\" must be an array of numbers, as many as the model has dimensions")]
+    EmbeddingType,
     #[error("field {field:?} must be {expected}, but holds {actual}")]
     Type { field: String, expected: &'static str, actual: String },
     #[error("nothing to embed: the collection's template gives an empty text for this document")]
@@ -40,6 +45,7 @@ impl DocumentError {
         match self {
             Self::NoId | Self::IdType | Self::Id(_) => Some("id"),
             Self::Type { field, .. } => Some(field),
+            Self::EmbeddingType => Some(EMBEDDING),
             _ => None,
         }
     }
@@ -49,19 +55,13 @@ impl DocumentError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
     pub id: DocumentId,
-    /// Everything the user sent but the id.
+    /// Everything the user sent but the id and the embedding.
     pub fields: Map<String, Json>,
-    /// The template's text, not empty.
+    /// The template's text, not empty unless an embedding was given.
     pub text: String,
     pub attributes: Attributes,
-}
-
-/// One change of a collection.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// Insert, or replace the document with the same id.
-    Upsert(Document),
-    Delete(DocumentId),
+    /// The embedding that came with it, as it was sent.
+    pub embedding: Option<Vec<f32>>,
 }
 
 impl Document {
@@ -70,14 +70,28 @@ impl Document {
     /// # Errors
     /// [`DocumentError`] names the field at fault.
     pub fn parse(json: Json, schema: &Schema, template: &Template, max_text_bytes: usize) -> Result<Self, DocumentError> {
+        let id = Self::id_of(&json)?;
         let Json::Object(mut fields) = json else { return Err(DocumentError::NotAnObject) };
-        let id = match fields.shift_remove("id") {
-            None | Some(Json::Null) => return Err(DocumentError::NoId),
-            Some(Json::String(id)) => DocumentId::new(id)?,
-            Some(Json::Number(id)) if !id.is_f64() => DocumentId::new(id.to_string())?,
-            Some(_) => return Err(DocumentError::IdType),
-        };
+        fields.shift_remove("id");
         Self::from_fields(id, fields, schema, template, max_text_bytes)
+    }
+
+    /// The id of a JSON value that is to be a document.
+    ///
+    /// # Errors
+    /// [`DocumentError`] when it has none.
+    pub fn id_of(json: &Json) -> Result<DocumentId, DocumentError> {
+        match json.as_object().ok_or(DocumentError::NotAnObject)?.get("id") {
+            None | Some(Json::Null) => Err(DocumentError::NoId),
+            Some(Json::String(id)) => Ok(DocumentId::new(id.as_str())?),
+            Some(Json::Number(id)) if !id.is_f64() => Ok(DocumentId::new(id.to_string())?),
+            Some(_) => Err(DocumentError::IdType),
+        }
+    }
+
+    /// The text that a document's embedding would be made of, `None` for one whose embedding was given.
+    pub fn text_hash(&self) -> Option<TextHash> {
+        self.embedding.is_none().then(|| TextHash::of(&self.text))
     }
 
     /// Checks fields whose id is known already: those of a stored document, or of a query without one.
@@ -86,21 +100,29 @@ impl Document {
     /// [`DocumentError`] names the field at fault.
     pub fn from_fields(
         id: DocumentId,
-        fields: Map<String, Json>,
+        mut fields: Map<String, Json>,
         schema: &Schema,
         template: &Template,
         max_text_bytes: usize,
     ) -> Result<Self, DocumentError> {
+        let embedding = match fields.shift_remove(EMBEDDING) {
+            None | Some(Json::Null) => None,
+            Some(Json::Array(numbers)) => {
+                let numbers = numbers.iter().map(|number| number.as_f64().map(|x| x as f32));
+                Some(numbers.collect::<Option<Vec<f32>>>().ok_or(DocumentError::EmbeddingType)?)
+            }
+            Some(_) => return Err(DocumentError::EmbeddingType),
+        };
         let mut attributes = extract(&fields, schema)?;
         let text = template.render(&fields);
-        if text.is_empty() {
+        if text.is_empty() && embedding.is_none() {
             return Err(DocumentError::EmptyText);
         }
         if text.len() > max_text_bytes {
             return Err(DocumentError::TextTooLong { actual: text.len(), limit: max_text_bytes });
         }
         attributes.set_text_words(word_hashes(&text));
-        Ok(Self { id, fields, text, attributes })
+        Ok(Self { id, fields, text, attributes, embedding })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Names and numbers that identify things.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bincode::{Decode, Encode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::error::ErrorKind;
 
@@ -76,9 +77,9 @@ impl fmt::Display for CollectionName {
     }
 }
 
-/// The id that users give a document.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Encode, Decode)]
-pub struct DocumentId(String);
+/// The id that users give a document. Shared, so that copying one copies a pointer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub struct DocumentId(Arc<str>);
 
 impl DocumentId {
     /// Checks and wraps an id.
@@ -90,12 +91,18 @@ impl DocumentId {
         if id.is_empty() || id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
             return Err(NameError::Document(id.len()));
         }
-        Ok(Self(id))
+        Ok(Self(id.into()))
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Serialize for DocumentId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

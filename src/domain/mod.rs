@@ -4,7 +4,9 @@
 //! [`Filter`] names only fields that exist, a [`DocumentId`] is of a sane length.
 
 mod attributes;
+mod change;
 mod choice;
+mod clock;
 mod document;
 mod embedding;
 mod filter;
@@ -16,8 +18,10 @@ mod time;
 mod words;
 
 pub use attributes::{Attributes, Value};
+pub use change::{FeedPosition, ModelTag, Precondition, Refresh, TextHash};
 pub use choice::{Choice, GOLDEN, mix_bits};
-pub use document::{Change, Document, DocumentError};
+pub use clock::Clock;
+pub use document::{Document, DocumentError};
 pub use embedding::{Embedding, EmbeddingError};
 pub use filter::{Condition, Filter, FilterError, Range};
 pub use geo::GeoPoint;

@@ -22,7 +22,9 @@ pub enum SchemaError {
     NoField,
     #[error("{what} is over {limit}")]
     TooMuch { what: &'static str, limit: usize },
-    #[error("the field name {0:?} is not allowed: dotted names of 1 to 256 bytes without empty parts; \"id\" is always there")]
+    #[error(
+        "the field name {0:?} is not allowed: dotted names of 1 to 256 bytes without empty parts; \"id\" and \"embedding\" are no fields"
+    )]
     FieldName(String),
     #[error("field {field:?} is text, which is embedded, not filtered: use \"keyword\" to filter by exact values")]
     TextIndex { field: String },
@@ -66,10 +68,12 @@ pub enum Role {
     Location,
     PostedAt,
     Remote,
+    /// From then on the document is not there any more.
+    ExpiresAt,
 }
 
 impl Role {
-    const ALL: [Self; 6] = [Self::Title, Self::Skills, Self::Seniority, Self::Location, Self::PostedAt, Self::Remote];
+    const ALL: [Self; 7] = [Self::Title, Self::Skills, Self::Seniority, Self::Location, Self::PostedAt, Self::Remote, Self::ExpiresAt];
 
     fn name(self) -> &'static str {
         match self {
@@ -79,6 +83,7 @@ impl Role {
             Self::Location => "location",
             Self::PostedAt => "posted_at",
             Self::Remote => "remote",
+            Self::ExpiresAt => "expires_at",
         }
     }
 
@@ -89,12 +94,12 @@ impl Role {
             (Self::Title | Self::Skills, Text | Keyword)
             | (Self::Seniority, Keyword)
             | (Self::Location, Geo)
-            | (Self::PostedAt, Time)
+            | (Self::PostedAt | Self::ExpiresAt, Time)
             | (Self::Remote, Bool) => Ok(()),
             (Self::Title | Self::Skills, _) => Err("\"text\" or \"keyword\""),
             (Self::Seniority, _) => Err("\"keyword\""),
             (Self::Location, _) => Err("\"geo\""),
-            (Self::PostedAt, _) => Err("\"time\""),
+            (Self::PostedAt | Self::ExpiresAt, _) => Err("\"time\""),
             (Self::Remote, _) => Err("\"bool\""),
         }
     }
@@ -136,7 +141,7 @@ impl Schema {
         }
         let mut schema = Self { fields: Vec::with_capacity(specs.len()), roles: BTreeMap::new() };
         for (name, spec) in specs {
-            if name == "id" || name.len() > 256 || name.split('.').any(str::is_empty) {
+            if name == "id" || name == super::document::EMBEDDING || name.len() > 256 || name.split('.').any(str::is_empty) {
                 return Err(SchemaError::FieldName(name.clone()));
             }
             if spec.field_type == FieldType::Text && spec.index {
@@ -260,7 +265,7 @@ impl Template {
 }
 
 /// A collection as users define it, in the configuration or by `PUT /v1/collections/{c}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CollectionDefinition {
     /// The text that is embedded: `{field}` stands for a field's values; a line whose fields are all empty is left out.

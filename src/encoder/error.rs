@@ -24,6 +24,8 @@ pub enum EncoderError {
     Device { device: Device, source: Box<dyn Error + Send + Sync> },
     #[error("{} cannot be used as an encoder", path.display())]
     Model { path: PathBuf, source: Box<dyn Error + Send + Sync> },
+    #[error("{folder:?} is not the name of a model's folder: name one that lies beside the configured model, without a path")]
+    FolderName { folder: String },
     #[error("{} cannot be used as a tokenizer", path.display())]
     Tokenizer { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error("text {position} of the call cannot be tokenised")]
@@ -43,7 +45,7 @@ impl EncoderError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Folder(e) => e.kind(),
-            Self::MaxTokens { .. } | Self::Tokenize { .. } => ErrorKind::Invalid,
+            Self::MaxTokens { .. } | Self::FolderName { .. } | Self::Tokenize { .. } => ErrorKind::Invalid,
             Self::LibraryMissing { .. } | Self::Library { .. } | Self::Device { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
             Self::Model { .. } | Self::Tokenizer { .. } => ErrorKind::Unavailable,
             Self::Overloaded { .. } => ErrorKind::Overloaded,

@@ -52,6 +52,7 @@ pub async fn put(
     PathParts(name): PathParts<String>,
     JsonBody(definition): JsonBody<CollectionDefinition>,
 ) -> Result<(StatusCode, Json<CollectionInfo>), ApiError> {
+    services.may_write()?;
     let name = CollectionName::new(name)?;
     let catalog = Arc::clone(&services.catalog);
     blocking(move || {
@@ -66,6 +67,7 @@ pub async fn put(
 #[utoipa::path(delete, path = "/v1/collections/{collection}",
     responses((status = 200, body = Deleted), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn delete(State(services): State<Arc<Services>>, PathParts(name): PathParts<String>) -> Result<Json<Deleted>, ApiError> {
+    services.may_write()?;
     let name = existing(&name)?;
     let catalog = Arc::clone(&services.catalog);
     blocking(move || {
@@ -76,7 +78,7 @@ pub async fn delete(State(services): State<Arc<Services>>, PathParts(name): Path
 }
 
 /// Runs what waits for the disk away from the threads that serve HTTP.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static) -> Result<T, ApiError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static) -> Result<T, ApiError> {
     let done = tokio::task::spawn_blocking(work).await.map_err(|_| PipelineError::WorkerLost)?;
     Ok(done?)
 }

@@ -1,22 +1,24 @@
-//! Documents: put, get, delete.
+//! Documents: put, patch, get, delete, one by one or many at once.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::Services;
-use super::body::RawBody;
+use super::body::{JsonBody, RawBody};
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody, ErrorDetail, status_of};
-use super::path::PathParts;
+use super::path::{PathParts, QueryString};
 use super::request;
-use crate::domain::{CollectionName, DocumentId};
+use crate::domain::{CollectionName, DocumentId, Precondition, Refresh, SeqNo};
 use crate::error::ErrorKind;
 use crate::ingest;
-use crate::pipeline::{Incoming, Outcome, PipelineError, StoredDocument};
+use crate::pipeline::{Item as WriteItem, ItemError, Outcome, PipelineError, StoredDocument, WriteReport, WriteRequest};
 use crate::telemetry::Progress;
 
 /// What became of a batch. A refused item does not fail the request: look at `errors`.
@@ -27,6 +29,8 @@ pub struct BatchResponse {
     errors: bool,
     /// The collection's last durable change.
     seqno: u64,
+    /// Texts that went through the encoder: equal texts count once, unchanged ones not at all.
+    n_encoded: usize,
     /// In the order of the request.
     items: Vec<Item>,
 }
@@ -40,6 +44,9 @@ pub struct Item {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'static str>,
+    /// The document's last change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seqno: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorDetail>,
 }
@@ -51,27 +58,137 @@ pub struct Deleted {
     seqno: u64,
 }
 
+/// How many were deleted.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct DeletedSome {
+    deleted: u64,
+    /// The collection's last durable change.
+    seqno: u64,
+}
+
+/// What became of one document.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Written {
+    id: String,
+    /// `created`, `updated` or `unchanged`.
+    result: &'static str,
+    /// The document's last change.
+    seqno: u64,
+}
+
+/// Which documents to delete: exactly one of these.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteBody {
+    /// As in a search.
+    #[schema(value_type = Option<Object>)]
+    filter: Option<Value>,
+    ids: Option<Vec<String>>,
+}
+
+/// How to write.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct WriteOptions {
+    /// `wait`: answer when the changes are durable and the next search finds them. `none`: when they are durable.
+    #[serde(default)]
+    refresh: RefreshOption,
+    /// Refuse documents whose id is there already.
+    #[serde(default)]
+    create_only: bool,
+    /// Refuse unless this is the document's last change. For single documents.
+    if_seqno: Option<u64>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RefreshOption {
+    #[default]
+    Wait,
+    None,
+}
+
+impl WriteOptions {
+    fn request(&self, items: Vec<Result<WriteItem, ItemError>>) -> Result<WriteRequest, ApiError> {
+        let condition = match (self.create_only, self.if_seqno) {
+            (false, None) => Precondition::None,
+            (true, None) => Precondition::CreateOnly,
+            (false, Some(seqno)) => Precondition::IfSeqno(SeqNo(seqno)),
+            (true, Some(_)) => {
+                let message = "create_only and if_seqno contradict each other: give one of them";
+                return Err(ApiError::new(ErrorKind::Malformed, message, Some("if_seqno".to_owned())));
+            }
+        };
+        let refresh = match self.refresh {
+            RefreshOption::Wait => Refresh::Wait,
+            RefreshOption::None => Refresh::None,
+        };
+        Ok(WriteRequest { items, condition, refresh, positions: Vec::new() })
+    }
+
+    fn for_many(&self) -> Result<(), ApiError> {
+        let message = "if_seqno is of one document: PUT or PATCH it at …/documents/{id}";
+        match self.if_seqno {
+            None => Ok(()),
+            Some(_) => Err(ApiError::new(ErrorKind::Malformed, message, Some("if_seqno".to_owned()))),
+        }
+    }
+}
+
 /// Insert or replace documents: a JSON array, or lines of JSON. When this answers, they are durable and searchable.
-#[utoipa::path(put, path = "/v1/collections/{collection}/documents",
+#[utoipa::path(put, path = "/v1/collections/{collection}/documents", params(WriteOptions),
     request_body(content((String = "application/x-ndjson"), (Vec<Object> = "application/json"))),
     responses((status = 200, body = BatchResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn put(
     State(services): State<Arc<Services>>,
     PathParts(collection): PathParts<String>,
+    QueryString(options): QueryString<WriteOptions>,
     RawBody(bytes): RawBody,
 ) -> Result<Json<BatchResponse>, ApiError> {
-    let started = Instant::now();
-    let collection = existing(&collection)?;
-    let items = tokio::task::spawn_blocking(move || parse(&bytes)).await.map_err(|_| PipelineError::WorkerLost)??;
-    // Written in a task of its own: a client that hangs up half-way does not leave a half-answered question behind.
-    let written = tokio::spawn(async move { services.write.put(&collection, items, &Progress::hidden()).await });
-    let report = written.await.map_err(|_| PipelineError::WorkerLost)??;
-    let items: Vec<Item> = report.outcomes.into_iter().map(item).collect();
-    let errors = items.iter().any(|item| item.error.is_some());
-    Ok(Json(BatchResponse { took_ms: started.elapsed().as_millis() as u64, errors, seqno: report.seqno.0, items }))
+    write_many(services, &collection, &options, bytes.to_vec(), WriteItem::Put).await
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Incoming>, ApiError> {
+/// Change fields of documents: a JSON array, or lines of JSON, of merge patches (RFC 7396) with ids. A text that stays the same is
+/// not embedded again.
+#[utoipa::path(patch, path = "/v1/collections/{collection}/documents", params(WriteOptions),
+    request_body(content((String = "application/x-ndjson"), (Vec<Object> = "application/json"))),
+    responses((status = 200, body = BatchResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn patch(
+    State(services): State<Arc<Services>>,
+    PathParts(collection): PathParts<String>,
+    QueryString(options): QueryString<WriteOptions>,
+    RawBody(bytes): RawBody,
+) -> Result<Json<BatchResponse>, ApiError> {
+    write_many(services, &collection, &options, bytes.to_vec(), WriteItem::Merge).await
+}
+
+async fn write_many(
+    services: Arc<Services>,
+    collection: &str,
+    options: &WriteOptions,
+    bytes: Vec<u8>,
+    item_of: fn(Value) -> WriteItem,
+) -> Result<Json<BatchResponse>, ApiError> {
+    let started = Instant::now();
+    options.for_many()?;
+    let documents = tokio::task::spawn_blocking(move || parse(&bytes)).await.map_err(|_| PipelineError::WorkerLost)??;
+    let request = options.request(documents.into_iter().map(|document| document.map(item_of)).collect())?;
+    let report = write(services, existing(collection)?, request).await?;
+    let items: Vec<Item> = report.outcomes.into_iter().map(item).collect();
+    let errors = items.iter().any(|item| item.error.is_some());
+    let took_ms = started.elapsed().as_millis() as u64;
+    Ok(Json(BatchResponse { took_ms, errors, seqno: report.seqno.0, n_encoded: report.n_encoded, items }))
+}
+
+/// Writes in a task of its own: a client that hangs up half-way does not leave a half-answered question behind.
+async fn write(services: Arc<Services>, collection: CollectionName, request: WriteRequest) -> Result<WriteReport, ApiError> {
+    services.may_write()?;
+    let written = tokio::spawn(async move { services.write.write(&collection, request, &Progress::hidden()).await });
+    Ok(written.await.map_err(|_| PipelineError::WorkerLost)??)
+}
+
+fn parse(bytes: &[u8]) -> Result<Vec<ingest::ReadDocument>, ApiError> {
     let items = ingest::parse_body(bytes)
         .map_err(|reason| ApiError::new(ErrorKind::Malformed, format!("the body is not a JSON array of documents: {reason}"), None))?;
     if items.is_empty() {
@@ -81,17 +198,74 @@ fn parse(bytes: &[u8]) -> Result<Vec<Incoming>, ApiError> {
 }
 
 fn item(outcome: Outcome) -> Item {
-    let taken = |id: DocumentId, status, result| Item { id: Some(id.to_string()), status, result: Some(result), error: None };
+    let result = Some(outcome.name());
+    let taken = |id: DocumentId, status, seqno: Option<SeqNo>| Item {
+        id: Some(id.to_string()),
+        status,
+        result,
+        seqno: seqno.map(|s| s.0),
+        error: None,
+    };
     match outcome {
-        Outcome::Created(id) => taken(id, 201, "created"),
-        Outcome::Updated(id) => taken(id, 200, "updated"),
-        Outcome::Unchanged(id) => taken(id, 200, "unchanged"),
+        Outcome::Created(id, seqno) => taken(id, 201, Some(seqno)),
+        Outcome::Updated(id, seqno) | Outcome::Unchanged(id, seqno) | Outcome::Deleted(id, seqno) => taken(id, 200, Some(seqno)),
+        Outcome::NotFound(id) => taken(id, 404, None),
         Outcome::Refused { id, error } => {
             let (status, code) = status_of(error.kind);
             let error = ErrorDetail { code, message: error.message, field: error.field, request_id: request::id() };
-            Item { id, status: status.as_u16(), result: None, error: Some(error) }
+            Item { id, status: status.as_u16(), result: None, seqno: None, error: Some(error) }
         }
     }
+}
+
+/// Insert or replace one document.
+#[utoipa::path(put, path = "/v1/collections/{collection}/documents/{id}", params(WriteOptions), request_body = Object,
+    responses((status = 201, body = Written), (status = 200, body = Written), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn put_one(
+    State(services): State<Arc<Services>>,
+    PathParts((collection, id)): PathParts<(String, String)>,
+    QueryString(options): QueryString<WriteOptions>,
+    JsonBody(document): JsonBody<Value>,
+) -> Result<(StatusCode, Json<Written>), ApiError> {
+    write_one(services, &collection, &options, id, document, WriteItem::Put).await
+}
+
+/// Change fields of one document: a merge patch (RFC 7396). A text that stays the same is not embedded again.
+#[utoipa::path(patch, path = "/v1/collections/{collection}/documents/{id}", params(WriteOptions), request_body = Object,
+    responses((status = 200, body = Written), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn patch_one(
+    State(services): State<Arc<Services>>,
+    PathParts((collection, id)): PathParts<(String, String)>,
+    QueryString(options): QueryString<WriteOptions>,
+    JsonBody(document): JsonBody<Value>,
+) -> Result<(StatusCode, Json<Written>), ApiError> {
+    write_one(services, &collection, &options, id, document, WriteItem::Merge).await
+}
+
+async fn write_one(
+    services: Arc<Services>,
+    collection: &str,
+    options: &WriteOptions,
+    id: String,
+    mut document: Value,
+    item_of: fn(Value) -> WriteItem,
+) -> Result<(StatusCode, Json<Written>), ApiError> {
+    let collection = existing(collection)?;
+    if document.get("id").is_some_and(|inside| *inside != Value::String(id.clone()) && inside.to_string() != id) {
+        let message = "the \"id\" in the body is another than in the path: leave it out, or make them one";
+        return Err(ApiError::new(ErrorKind::Invalid, message, Some("id".to_owned())));
+    }
+    document["id"] = Value::String(id);
+    let report = write(services, collection, options.request(vec![Ok(item_of(document))])?).await?;
+    let Some(outcome) = report.outcomes.into_iter().next() else { return Err(PipelineError::WorkerLost.into()) };
+    let name = outcome.name();
+    let (status, id, seqno) = match outcome {
+        Outcome::Created(id, seqno) => (StatusCode::CREATED, id, seqno),
+        Outcome::Updated(id, seqno) | Outcome::Unchanged(id, seqno) => (StatusCode::OK, id, seqno),
+        Outcome::Refused { error, .. } => return Err(error.into()),
+        Outcome::Deleted(..) | Outcome::NotFound(_) => return Err(PipelineError::WorkerLost.into()),
+    };
+    Ok((status, Json(Written { id: id.to_string(), result: name, seqno: seqno.0 })))
 }
 
 /// Get a document as it is stored.
@@ -105,16 +279,49 @@ pub async fn get(
 }
 
 /// Delete a document. When this answers, the deletion is durable and searches no longer find it.
-#[utoipa::path(delete, path = "/v1/collections/{collection}/documents/{id}",
+#[utoipa::path(delete, path = "/v1/collections/{collection}/documents/{id}", params(WriteOptions),
     responses((status = 200, body = Deleted), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn delete(
     State(services): State<Arc<Services>>,
     PathParts((collection, id)): PathParts<(String, String)>,
+    QueryString(options): QueryString<WriteOptions>,
 ) -> Result<Json<Deleted>, ApiError> {
     let (name, id): (CollectionName, DocumentId) = (existing(&collection)?, DocumentId::new(id)?);
-    let (was_there, seqno) = services.write.delete(&name, id.clone()).await?;
-    if !was_there {
-        return Err(PipelineError::UnknownDocument { collection, id: id.to_string() }.into());
+    let report = write(services, name, options.request(vec![Ok(WriteItem::Delete(id.clone()))])?).await?;
+    match report.outcomes.into_iter().next() {
+        Some(Outcome::Deleted(id, seqno)) => Ok(Json(Deleted { deleted: id.to_string(), seqno: seqno.0 })),
+        Some(Outcome::Refused { error, .. }) => Err(error.into()),
+        _ => Err(PipelineError::UnknownDocument { collection, id: id.to_string() }.into()),
     }
-    Ok(Json(Deleted { deleted: id.to_string(), seqno: seqno.0 }))
+}
+
+/// Delete the documents that match a filter, or those of some ids. Ids that are not there are passed over.
+#[utoipa::path(post, path = "/v1/collections/{collection}/documents/delete", request_body = DeleteBody,
+    responses((status = 200, body = DeletedSome), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn delete_some(
+    State(services): State<Arc<Services>>,
+    PathParts(collection): PathParts<String>,
+    JsonBody(body): JsonBody<DeleteBody>,
+) -> Result<Json<DeletedSome>, ApiError> {
+    services.may_write()?;
+    let name = existing(&collection)?;
+    let (deleted, seqno) = match body {
+        DeleteBody { filter: Some(filter), ids: None } => {
+            let deleted = tokio::spawn(async move { services.write.delete_matching(&name, &filter).await });
+            deleted.await.map_err(|_| PipelineError::WorkerLost)??
+        }
+        DeleteBody { filter: None, ids: Some(mut ids) } => {
+            ids.sort_unstable();
+            ids.dedup();
+            let items = ids.into_iter().map(|id| Ok(Ok(WriteItem::Delete(DocumentId::new(id)?)))).collect::<Result<_, ApiError>>()?;
+            let report = write(services, name, WriteRequest { items, ..WriteRequest::default() }).await?;
+            let n = report.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Deleted(..))).count();
+            (n as u64, report.seqno)
+        }
+        _ => {
+            let message = "say what to delete: exactly one of \"filter\" and \"ids\"";
+            return Err(ApiError::new(ErrorKind::Malformed, message, Some("filter".to_owned())));
+        }
+    };
+    Ok(Json(DeletedSome { deleted, seqno: seqno.0 }))
 }

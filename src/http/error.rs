@@ -48,6 +48,7 @@ pub fn status_of(kind: ErrorKind) -> (StatusCode, &'static str) {
         ErrorKind::Conflict => (StatusCode::CONFLICT, "conflict"),
         ErrorKind::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
         ErrorKind::Overloaded => (StatusCode::TOO_MANY_REQUESTS, "overloaded"),
+        ErrorKind::Full => (StatusCode::INSUFFICIENT_STORAGE, "insufficient_storage"),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         ErrorKind::Corrupt => (StatusCode::INTERNAL_SERVER_ERROR, "corrupt"),
         ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
@@ -79,7 +80,7 @@ impl ApiError {
 impl From<PipelineError> for ApiError {
     fn from(e: PipelineError) -> Self {
         let kind = e.kind();
-        if matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable) {
+        if matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Full) {
             // The whole chain goes to the log, once; the client gets the sentence that was written for it.
             let chain = anyhow::Chain::new(&e).map(ToString::to_string).collect::<Vec<_>>().join(": ");
             tracing::error!(request_id = %request::id(), error = %chain, "request failed");

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `search.rs` | `POST /v1/collections/{c}/search`, `POST /v1/match` |
 //! | `recall.rs` | `POST /v1/collections/{c}/recall` |
-//! | `documents.rs` | `PUT /v1/collections/{c}/documents`, `GET`, `DELETE …/documents/{id}` |
+//! | `documents.rs` | `PUT`, `PATCH /v1/collections/{c}/documents`, `POST …/documents/delete`, `GET`, `PUT`, `PATCH`, `DELETE …/documents/{id}` |
+//! | `generations.rs` | `POST /v1/collections/{c}/rebuild`, `GET …/generations`, `POST …/generations/{id}/activate`, `POST …/rollback` |
+//! | `tasks.rs` | `GET /v1/tasks`, `GET`, `DELETE /v1/tasks/{id}`, `GET …/events` |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `body.rs` | JSON bodies whose errors name the field |
-//! | `path.rs` | parts of the path |
+//! | `path.rs` | parts of the path and of the query string |
 //! | `gate.rs` | answering from the first moment, before the server is ready |
 //! | `error.rs` | the one error shape, and the one map from kinds of errors to statuses |
 //! | `request.rs` | request ids, logs and metrics of every request |
@@ -18,11 +20,13 @@ mod collections;
 mod documents;
 mod error;
 mod gate;
+mod generations;
 mod operations;
 mod path;
 mod recall;
 mod request;
 mod search;
+mod tasks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +41,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::pipeline::{Catalog, QueryPipeline, WritePipeline};
+use crate::pipeline::{Catalog, Expirer, PipelineError, QueryPipeline, RebuildPipeline, Tasks, WritePipeline};
 use error::ApiError;
 pub use gate::Gate;
 
@@ -46,8 +50,21 @@ pub use gate::Gate;
 pub struct Services {
     pub query: QueryPipeline,
     pub write: Arc<WritePipeline>,
+    pub rebuild: Arc<RebuildPipeline>,
     pub catalog: Arc<Catalog>,
+    pub tasks: Arc<Tasks>,
     pub max_body_bytes: usize,
+    /// Whether documents and collections come from elsewhere.
+    pub read_only: bool,
+    /// Works as long as there are routes.
+    pub _expirer: Option<Expirer>,
+}
+
+impl Services {
+    /// Refuses what would change documents or collections, where they come from elsewhere.
+    fn may_write(&self) -> Result<(), PipelineError> {
+        if self.read_only { Err(PipelineError::ReadOnly) } else { Ok(()) }
+    }
 }
 
 #[derive(OpenApi)]
@@ -63,8 +80,16 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(recall::recall))
         .routes(routes!(collections::list))
         .routes(routes!(collections::get, collections::put, collections::delete))
-        .routes(routes!(documents::put))
-        .routes(routes!(documents::get, documents::delete))
+        .routes(routes!(documents::put, documents::patch))
+        .routes(routes!(documents::delete_some))
+        .routes(routes!(documents::get, documents::put_one, documents::patch_one, documents::delete))
+        .routes(routes!(generations::rebuild))
+        .routes(routes!(generations::list))
+        .routes(routes!(generations::activate))
+        .routes(routes!(generations::roll_back))
+        .routes(routes!(tasks::list))
+        .routes(routes!(tasks::get, tasks::cancel))
+        .routes(routes!(tasks::events))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))

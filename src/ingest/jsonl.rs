@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use crate::domain::{CollectionName, SeqNo};
 use crate::error::ErrorKind;
-use crate::pipeline::{Incoming, ItemError, Outcome, PipelineError, WritePipeline};
+use crate::pipeline::{ItemError, Outcome, PipelineError, WritePipeline, WriteRequest};
 use crate::telemetry::{Cancel, Progress};
 
 /// Lines that are written together.
@@ -38,6 +39,9 @@ impl IngestError {
     }
 }
 
+/// A document's JSON, or why it could not be read.
+pub type ReadDocument = Result<Json, ItemError>;
+
 /// What became of a file.
 #[derive(Debug, Default)]
 pub struct IngestReport {
@@ -62,7 +66,7 @@ pub struct Refused {
 ///
 /// # Errors
 /// The text of the JSON error of a broken array.
-pub fn parse_body(bytes: &[u8]) -> Result<Vec<Incoming>, String> {
+pub fn parse_body(bytes: &[u8]) -> Result<Vec<ReadDocument>, String> {
     let bytes = without_bom(bytes).trim_ascii();
     if bytes.starts_with(b"[") {
         return parse_array(bytes);
@@ -73,17 +77,17 @@ pub fn parse_body(bytes: &[u8]) -> Result<Vec<Incoming>, String> {
     Ok(if is_one_object { vec![parse_line(bytes)] } else { parse_lines(bytes) })
 }
 
-fn parse_lines(bytes: &[u8]) -> Vec<Incoming> {
+fn parse_lines(bytes: &[u8]) -> Vec<ReadDocument> {
     bytes.split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty()).map(parse_line).collect()
 }
 
 /// Items are read one by one, so that a number out of range spoils its own item alone.
-fn parse_array(bytes: &[u8]) -> Result<Vec<Incoming>, String> {
+fn parse_array(bytes: &[u8]) -> Result<Vec<ReadDocument>, String> {
     let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     Ok(items.into_iter().map(|item| parse_line(item.get().as_bytes())).collect())
 }
 
-fn parse_line(line: &[u8]) -> Incoming {
+fn parse_line(line: &[u8]) -> ReadDocument {
     let malformed = |message: String| ItemError { kind: ErrorKind::Malformed, message, field: None };
     let text =
         std::str::from_utf8(line).map_err(|e| malformed(format!("the line is not valid UTF-8 from its byte {} on", e.valid_up_to())))?;
@@ -110,15 +114,16 @@ pub async fn file(write: &WritePipeline, collection: &CollectionName, path: &Pat
             progress.finish();
             return Ok(report);
         }
-        let (numbers, items): (Vec<usize>, Vec<Incoming>) = batch.into_iter().unzip();
-        let written = write.put(collection, items, &progress).await?;
+        let (numbers, items): (Vec<usize>, Vec<ReadDocument>) = batch.into_iter().unzip();
+        let written = write.write(collection, WriteRequest::put(items), &progress).await?;
         report.seqno = written.seqno;
         report.n_encoded += written.n_encoded;
         for (line, outcome) in numbers.into_iter().zip(written.outcomes) {
             match outcome {
-                Outcome::Created(_) => report.n_created += 1,
-                Outcome::Updated(_) => report.n_updated += 1,
-                Outcome::Unchanged(_) => report.n_unchanged += 1,
+                Outcome::Created(..) => report.n_created += 1,
+                Outcome::Updated(..) => report.n_updated += 1,
+                Outcome::Unchanged(..) => report.n_unchanged += 1,
+                Outcome::Deleted(..) | Outcome::NotFound(_) => {}
                 Outcome::Refused { id, error } => report.refused.push(Refused { line, id, error }),
             }
         }
@@ -144,7 +149,7 @@ struct Lines<R> {
     reader: R,
     line_number: usize,
     /// Read, but of the next batch.
-    pending: Option<(usize, Incoming)>,
+    pending: Option<(usize, ReadDocument)>,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -154,7 +159,7 @@ impl<R: BufRead> Lines<R> {
 
     /// The next lines that are not blank, with their numbers. A batch ends before an id that it has already: a file is a
     /// feed, and of two lines with one id the later one counts.
-    fn next_batch(&mut self) -> std::io::Result<Vec<(usize, Incoming)>> {
+    fn next_batch(&mut self) -> std::io::Result<Vec<(usize, ReadDocument)>> {
         let (mut batch, mut ids, mut n_bytes) = (Vec::new(), HashSet::new(), 0);
         while batch.len() < BATCH && n_bytes < BATCH_BYTES {
             let (line, item) = match self.pending.take() {
@@ -179,7 +184,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// The next line that is not blank: its number, its document, its length. One over the limit is skipped, not held in memory.
-    fn next_line(&mut self) -> std::io::Result<Option<(usize, Incoming, usize)>> {
+    fn next_line(&mut self) -> std::io::Result<Option<(usize, ReadDocument, usize)>> {
         let mut line = Vec::new();
         loop {
             line.clear();

@@ -6,4 +6,4 @@
 
 mod jsonl;
 
-pub use jsonl::{IngestError, IngestReport, Refused, file, parse_body};
+pub use jsonl::{IngestError, IngestReport, ReadDocument, Refused, file, parse_body};

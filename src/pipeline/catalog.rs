@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::PipelineError;
+use super::{Encoders, PipelineError};
 use crate::collection::{Collection, Collections, ModelIdentity, Quantization};
 use crate::domain::{CollectionDefinition, CollectionName, DocumentId};
-use crate::encoder::{Encoder, ModelInfo};
+use crate::encoder::ModelInfo;
 
 /// A collection as its users see it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -47,6 +47,8 @@ pub struct FileInfo {
 pub struct StoredDocument {
     #[schema(value_type = String)]
     pub id: DocumentId,
+    /// The document's last change, for conditional writes.
+    pub seqno: u64,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
 }
@@ -62,13 +64,13 @@ pub struct Embeddings {
 /// Knows the collections and the encoder.
 #[derive(Debug)]
 pub struct Catalog {
-    encoder: Arc<Encoder>,
+    encoders: Arc<Encoders>,
     collections: Arc<Collections>,
 }
 
 impl Catalog {
-    pub fn new(encoder: Arc<Encoder>, collections: Arc<Collections>) -> Self {
-        Self { encoder, collections }
+    pub fn new(encoders: Arc<Encoders>, collections: Arc<Collections>) -> Self {
+        Self { encoders, collections }
     }
 
     /// All collections by name.
@@ -132,7 +134,7 @@ impl Catalog {
         let fields = searcher.fields(&found)?.to_owned();
         let fields =
             RawValue::from_string(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        Ok(StoredDocument { id: id.clone(), fields })
+        Ok(StoredDocument { id: id.clone(), seqno: searcher.seqno_of(&found)?.0, fields })
     }
 
     /// The embeddings of all documents of a collection.
@@ -146,7 +148,7 @@ impl Catalog {
 
     /// The loaded model and where it runs.
     pub fn model(&self) -> &ModelInfo {
-        self.encoder.info()
+        self.encoders.configured().info()
     }
 
     /// Asks the encoder for a real embedding.
@@ -154,7 +156,7 @@ impl Catalog {
     /// # Errors
     /// [`PipelineError::Encoder`] when it does not answer.
     pub async fn probe(&self) -> Result<(), PipelineError> {
-        self.encoder.encode(vec!["ready?".to_owned()]).await?;
+        self.encoders.configured().encode(vec!["ready?".to_owned()]).await?;
         Ok(())
     }
 }
@@ -162,7 +164,7 @@ impl Catalog {
 fn describe(collection: &Collection) -> CollectionInfo {
     let searcher = collection.searcher();
     let description = searcher.description();
-    let ModelIdentity { name: model, fingerprint, dims } = description.model.clone();
+    let ModelIdentity { name: model, fingerprint, dims, folder: _ } = description.model.clone();
     CollectionInfo {
         name: collection.name().to_string(),
         n_documents: searcher.n_documents(),

@@ -5,6 +5,9 @@
 //! | `query.rs` | text, vector or document in, hits out |
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
+//! | `tasks.rs` | long work in the background |
+//! | `expire.rs` | deletes documents whose time is over |
+//! | `encoders.rs` | the models in use |
 //! | `recall.rs` | how much of the exact answer searches find |
 //! | `probes.rs` | the queries that this is measured with |
 //! | `recent.rs` | the last searches, some of those queries |
@@ -14,21 +17,27 @@
 //! Only this layer joins encoder, collections and re-scoring.
 
 mod catalog;
+mod encoders;
+mod expire;
 mod pool;
 mod probes;
 mod query;
 mod rebuild;
 mod recall;
 mod recent;
+mod tasks;
 mod write;
 
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
+pub use encoders::Encoders;
+pub use expire::Expirer;
 pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
-pub use rebuild::{RebuildPipeline, RebuildReport};
+pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};
 pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
-pub use write::{Incoming, ItemError, Outcome, WritePipeline, WriteReport};
+pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
+pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};
 
 use crate::collection::CollectionError;
 use crate::domain::{DocumentError, EmbeddingError, FilterError};
@@ -82,6 +91,22 @@ pub enum PipelineError {
     StoredDocument { id: String, reason: String },
     #[error("cancelled before it was done: {kept}")]
     Cancelled { kept: &'static str },
+    #[error("the build was not activated: {gate} is {actual}, below the {wanted} that was asked for. The old generation goes on serving")]
+    Gate { gate: &'static str, wanted: f64, actual: f64 },
+    #[error("params: {reason}")]
+    Params { reason: String },
+    #[error("model {folder:?} cannot be used: {source}")]
+    Model { folder: String, source: EncoderError },
+    #[error("there is no task {id:?}: GET /v1/tasks lists those there are")]
+    UnknownTask { id: String },
+    #[error(
+        "the model {model} does not lie where it lay when the collection was embedded, or was changed: put it back, or rebuild the collection"
+    )]
+    ModelGone { model: String },
+    #[error("the server takes no writes (http.read_only): send them to the one that it follows")]
+    ReadOnly,
+    #[error("cannot start a thread")]
+    Thread { source: std::io::Error },
     #[error("a worker ended before it answered; the log says why")]
     WorkerLost,
     #[error(transparent)]
@@ -100,13 +125,16 @@ impl PipelineError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::OutOfRange { .. } | Self::EmptyQuery | Self::DoesNotFit { .. } => ErrorKind::Invalid,
+            Self::OutOfRange { .. } | Self::EmptyQuery | Self::DoesNotFit { .. } | Self::Params { .. } | Self::Model { .. } => {
+                ErrorKind::Invalid
+            }
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
-            Self::UnknownDocument { .. } => ErrorKind::NotFound,
+            Self::UnknownDocument { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
+            Self::Gate { .. } | Self::ReadOnly => ErrorKind::Conflict,
             Self::Overloaded { .. } | Self::Measuring => ErrorKind::Overloaded,
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
             Self::WorkerLost => ErrorKind::Internal,
-            Self::Cancelled { .. } => ErrorKind::Unavailable,
+            Self::Cancelled { .. } | Self::ModelGone { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
             Self::Filter(e) => e.kind(),
             Self::Vector(e) => e.kind(),
             Self::Rescore(e) => e.kind(),
@@ -124,6 +152,8 @@ impl PipelineError {
             Self::Filter(e) => Some(&e.path),
             Self::Vector(_) => Some("query.vector"),
             Self::Rescore(_) => Some("profile"),
+            Self::Model { .. } => Some("model"),
+            Self::Params { .. } => Some("params"),
             Self::Collection(e) if e.kind() == ErrorKind::NotFound => Some("collection"),
             _ => None,
         }

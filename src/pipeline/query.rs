@@ -13,10 +13,9 @@ use serde_json::value::RawValue;
 
 use super::pool::Pool;
 use super::recent::{Recent, RecentQuery};
-use super::{Limits, PipelineError, SearchSettings};
-use crate::collection::{Collection, Collections, Found, RetrieveRequest, Searcher};
+use super::{Encoders, Limits, PipelineError, SearchSettings};
+use crate::collection::{Collection, Collections, Found, FoundDocument, RetrieveRequest, Searcher};
 use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, StrategyChoice};
-use crate::encoder::Encoder;
 use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
 use crate::telemetry::metrics;
 
@@ -109,7 +108,7 @@ impl Timings {
 /// Answers searches.
 #[derive(Debug)]
 pub struct QueryPipeline {
-    encoder: Arc<Encoder>,
+    encoders: Arc<Encoders>,
     pub(super) collections: Arc<Collections>,
     profiles: BTreeMap<CollectionName, Profiles>,
     pub(super) settings: SearchSettings,
@@ -141,7 +140,7 @@ struct Asked {
 impl QueryPipeline {
     /// `profiles` by collection; a collection without any is scored by the dot product.
     pub fn new(
-        encoder: Arc<Encoder>,
+        encoders: Arc<Encoders>,
         collections: Arc<Collections>,
         profiles: BTreeMap<CollectionName, Profiles>,
         settings: SearchSettings,
@@ -149,7 +148,7 @@ impl QueryPipeline {
     ) -> Self {
         let pool = Pool::new(settings.threads, settings.max_queue);
         let (recent, measuring) = (Recent::default(), tokio::sync::Mutex::default());
-        Self { encoder, collections, profiles, settings, limits, pool, recent, measuring }
+        Self { encoders, collections, profiles, settings, limits, pool, recent, measuring }
     }
 
     /// Answers a search.
@@ -207,7 +206,7 @@ impl QueryPipeline {
                     return Err(PipelineError::QueryTooLong { actual: text.len(), limit: self.limits.max_query_bytes });
                 }
                 let prompted = format!("{}{text}", target.description().definition.query_prompt);
-                let mut encoded = self.encoder.encode(vec![prompted]).await?;
+                let mut encoded = self.encoders.of(target.description())?.encode(vec![prompted]).await?;
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
@@ -219,7 +218,7 @@ impl QueryPipeline {
                 Ok(Asked { embedding, wanted: Wanted::from_text("", now_us), exclude: None })
             }
             Query::Document { collection, id } => {
-                // The same snapshot when it is the same collection; any other was embedded by the same model, or it would not be open.
+                // The same snapshot when it is the same collection.
                 let other;
                 let source = if *collection == request.collection {
                     target
@@ -230,11 +229,33 @@ impl QueryPipeline {
                 let document = source
                     .get(id)?
                     .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
-                let embedding = Arc::new(Embedding::new(source.embedding(&document)?.into_owned(), target.description().model.dims)?);
+                let embedding = Arc::new(self.as_asked_of(target, source, &document, id).await?);
                 let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
                 Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
             }
         }
+    }
+}
+
+impl QueryPipeline {
+    /// The embedding of a document for a search of another collection: its own if both are of one model, else one that the other
+    /// collection's model makes of its text. Embeddings of two models are never compared.
+    async fn as_asked_of(
+        &self,
+        target: &Searcher,
+        source: &Searcher,
+        document: &FoundDocument,
+        id: &DocumentId,
+    ) -> Result<Embedding, PipelineError> {
+        let (of, to) = (source.description(), target.description());
+        let encoder = self.encoders.of(to)?;
+        if of.model.fingerprint == to.model.fingerprint || Arc::ptr_eq(&encoder, &self.encoders.of(of)?) {
+            return Ok(Embedding::new(source.embedding(document)?.into_owned(), to.model.dims)?);
+        }
+        let fields = serde_json::from_str(source.fields(document)?)
+            .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+        let text = format!("{}{}", to.definition.document_prompt, source.meaning().template.render(&fields));
+        encoder.encode(vec![text]).await?.embeddings.pop().ok_or(PipelineError::WorkerLost)
     }
 }
 

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value as Json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json, json};
 
-use super::{Limits, PipelineError};
-use crate::collection::{BuildParams, Collection, CollectionError, Collections, Contents, Description, Meaning, Searcher};
-use crate::domain::{CollectionName, Document, Template};
-use crate::encoder::Encoder;
+use super::{Encoders, Limits, PipelineError, Task, Tasks, recall};
+use crate::collection::{
+    BuildParams, Collection, CollectionError, Collections, Contents, Description, GenerationStatus, Meaning, Searcher,
+};
+use crate::domain::{CollectionName, Document, GenerationId, Template, TextHash};
 use crate::telemetry::{Cancel, Progress, memory};
 
 /// Texts that are embedded in one call.
@@ -16,30 +18,102 @@ const CHUNK: usize = 256;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// Part of the available memory, in percent, that a build may take where no limit is set: what is left is for the queries.
 const MEMORY_PERCENT: u64 = 80;
+/// Documents that a gate on recall looks for.
+const GATE_QUERIES: usize = 200;
+
+/// When and how generations are built.
+#[derive(Debug, Clone)]
+pub struct RebuildSettings {
+    pub params: BuildParams,
+    /// From so many changes on, one is built in the background.
+    pub after_changes: usize,
+    /// Threads of builds that nobody asked for; 0: half of the cores.
+    pub background_threads: usize,
+    /// Beam width that gates on recall measure with.
+    pub ef_search: usize,
+}
+
+/// Which model a rebuild embeds with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ModelChoice {
+    /// The collection's own.
+    #[default]
+    Keep,
+    /// The configured one.
+    Configured,
+    /// That of a folder beside the configured one.
+    Folder(String),
+}
+
+/// What a build must reach to be activated.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gates {
+    /// Share of the ten nearest documents that searches find.
+    #[serde(rename = "recall@10")]
+    pub recall_at_10: Option<f64>,
+    pub min_documents: Option<u64>,
+}
+
+/// What to build.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RebuildRequest {
+    pub model: ModelChoice,
+    /// Settings of `[index]` that differ for this build.
+    pub params: Option<Json>,
+    pub gates: Gates,
+    /// Whether it serves as soon as it is built.
+    pub activate: bool,
+}
+
+impl Default for RebuildRequest {
+    fn default() -> Self {
+        Self { model: ModelChoice::Keep, params: None, gates: Gates::default(), activate: true }
+    }
+}
 
 /// Builds generations, one at a time.
 #[derive(Debug)]
 pub struct RebuildPipeline {
-    encoder: Arc<Encoder>,
+    encoders: Arc<Encoders>,
     collections: Arc<Collections>,
-    params: BuildParams,
+    tasks: Arc<Tasks>,
+    settings: RebuildSettings,
     limits: Limits,
-    rebuild_after_changes: usize,
     /// Building takes all cores and twice the memory of a collection: two at once would starve the queries.
     one_at_a_time: Mutex<()>,
     /// Until when no rebuild starts by itself: one that failed would likely fail again, at the price of a full build.
     not_before: Mutex<Option<Instant>>,
-    /// Cancels what was started in the background.
+    /// Set at the end of the server.
     ending: Cancel,
 }
 
 /// What a rebuild did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RebuildReport {
+    pub generation: GenerationId,
     pub n_documents: usize,
     /// Documents that were embedded again because the model or their text changed.
     pub n_encoded: usize,
+    /// Recall@10, where a gate asked for it.
+    pub recall_at_10: Option<f64>,
+    pub activated: bool,
     pub elapsed: Duration,
+}
+
+/// A generation as users see it.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct GenerationSummary {
+    pub id: String,
+    pub status: GenerationStatus,
+    pub n_documents: u64,
+    /// The last change that it contains; newer ones are added when it is activated.
+    pub covered_seqno: u64,
+    /// RFC 3339.
+    pub created_at: String,
+    pub model: String,
+    pub fingerprint: String,
+    pub size_bytes: u64,
 }
 
 /// How a rebuild shows its progress.
@@ -47,39 +121,131 @@ pub type ShowProgress<'a> = &'a dyn Fn(&str, u64) -> Progress;
 
 impl RebuildPipeline {
     pub fn new(
-        encoder: Arc<Encoder>,
+        encoders: Arc<Encoders>,
         collections: Arc<Collections>,
-        params: BuildParams,
+        tasks: Arc<Tasks>,
+        settings: RebuildSettings,
         limits: Limits,
-        rebuild_after_changes: usize,
     ) -> Self {
         Self {
-            encoder,
+            encoders,
             collections,
-            params,
+            tasks,
+            settings,
             limits,
-            rebuild_after_changes,
             one_at_a_time: Mutex::new(()),
             not_before: Mutex::new(None),
             ending: Cancel::default(),
         }
     }
 
-    /// Builds a collection anew with the loaded model and the configured definition, waiting for a rebuild under way. It ends
-    /// when the progress that `show` makes is cancelled.
+    /// Builds a collection anew, waiting for a rebuild under way. It ends when the progress that `show` makes is cancelled.
     ///
     /// # Errors
-    /// [`PipelineError::DoesNotFit`] names a document that the new definition does not allow; more memory than there is;
-    /// cancelled. The old generation goes on serving, and nothing is left of the new one.
-    pub fn rebuild(&self, name: &CollectionName, show: ShowProgress<'_>) -> Result<RebuildReport, PipelineError> {
+    /// [`PipelineError::DoesNotFit`] names a document that the new definition does not allow; [`PipelineError::Gate`]; more memory
+    /// than there is; cancelled. The old generation goes on serving, and nothing is left of the new one.
+    pub fn rebuild(&self, name: &CollectionName, request: &RebuildRequest, show: ShowProgress<'_>) -> Result<RebuildReport, PipelineError> {
         let collection = self.collections.get(name)?;
+        let params = self.params(request)?;
         let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        self.build(&collection, show)
+        self.build(&collection, request, &params, show)
     }
 
-    /// Ends building in the background: cancels what is under way, waits until it has tidied up, and starts nothing any more.
+    /// The same in the background.
+    ///
+    /// # Errors
+    /// What is wrong with the request; the rest is told by the task.
+    pub fn start(self: &Arc<Self>, name: &CollectionName, request: RebuildRequest) -> Result<Arc<Task>, PipelineError> {
+        let collection = self.collections.get(name)?;
+        self.params(&request)?;
+        if let ModelChoice::Folder(folder) = &request.model {
+            // Better told at once than by the task.
+            let searcher = collection.searcher();
+            let identified = self.encoders.identify(&searcher.description().definition, Some(folder));
+            identified.map_err(|source| PipelineError::Model { folder: folder.clone(), source })?;
+        }
+        let (this, name) = (Arc::clone(self), name.clone());
+        let work = move |task: &Arc<Task>| {
+            let report = this.rebuild(&name, &request, &|what, total| task.phase(what, total))?;
+            Ok(describe(&report))
+        };
+        self.tasks.start("rebuild", Some(collection.name().to_string()), work)
+    }
+
+    /// All finished generations of a collection, newest first.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`].
+    pub fn generations(&self, name: &CollectionName) -> Result<Vec<GenerationSummary>, PipelineError> {
+        let one = |info: crate::collection::GenerationInfo| GenerationSummary {
+            id: info.id.to_string(),
+            status: info.status,
+            n_documents: info.n_documents,
+            covered_seqno: info.covered_seqno.0,
+            created_at: jiff::Timestamp::from_microsecond(info.created_at_us).map(|at| at.to_string()).unwrap_or_default(),
+            model: info.model,
+            fingerprint: info.fingerprint,
+            size_bytes: info.size_bytes,
+        };
+        Ok(self.collections.get(name)?.generations()?.into_iter().map(one).collect())
+    }
+
+    /// Makes a finished generation the one that serves, with all changes since it was built.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`], [`PipelineError::Encoder`]; what served goes on serving.
+    pub fn activate(&self, name: &CollectionName, id: GenerationId) -> Result<(), PipelineError> {
+        let collection = self.collections.get(name)?;
+        self.activate_in(&collection, id)
+    }
+
+    /// Goes back to the generation that served before. Returns which that is.
+    ///
+    /// # Errors
+    /// As [`Self::activate`].
+    pub fn roll_back(&self, name: &CollectionName) -> Result<GenerationId, PipelineError> {
+        let collection = self.collections.get(name)?;
+        let id = collection.previous()?;
+        self.activate_in(&collection, id)?;
+        Ok(id)
+    }
+
+    fn activate_in(&self, collection: &Collection, id: GenerationId) -> Result<(), PipelineError> {
+        collection.activate(id, |description, fields| self.embed_stored(collection.name(), description, &fields))?;
+        let folders: Vec<String> = self.folders_in_use();
+        self.encoders.keep(&folders);
+        tracing::info!(collection = %collection.name(), generation = %id, "serves");
+        Ok(())
+    }
+
+    /// Folders of the models that some generation may be searched with, or gone back to.
+    fn folders_in_use(&self) -> Vec<String> {
+        let of = |collection: &Arc<Collection>| collection.searcher().description().model.folder.clone();
+        self.collections.all().iter().filter_map(of).collect()
+    }
+
+    /// Embeddings of stored documents by the model of a description.
+    fn embed_stored(&self, name: &CollectionName, description: &Description, fields: &[String]) -> Result<Vec<Vec<f32>>, PipelineError> {
+        let template = Meaning::of(name, &description.definition)?.template;
+        let prompt = &description.definition.document_prompt;
+        let text = |fields: &String| {
+            let fields: Map<String, Json> =
+                serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: String::new(), reason: e.to_string() })?;
+            Ok(format!("{prompt}{}", template.render(&fields)))
+        };
+        let texts = fields.iter().map(text).collect::<Result<Vec<String>, PipelineError>>()?;
+        let encoder = self.encoders.of(description)?;
+        let mut embeddings = Vec::with_capacity(texts.len());
+        for chunk in texts.chunks(CHUNK) {
+            embeddings.extend(encoder.encode_blocking(chunk.to_vec())?.embeddings.into_iter().map(|e| e.into_vec()));
+        }
+        Ok(embeddings)
+    }
+
+    /// Ends building: cancels what is under way, waits until it has tidied up, and starts nothing any more.
     pub fn end(&self) {
         self.ending.cancel();
+        self.tasks.cancel_all();
         drop(self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -89,24 +255,35 @@ impl RebuildPipeline {
             return;
         }
         let (this, collection) = (Arc::clone(self), Arc::clone(collection));
-        let work = move || {
-            let Some(_turn) = this.take_turn() else { return };
+        let name = collection.name().to_string();
+        let work = move |task: &Arc<Task>| {
+            let Some(_turn) = this.take_turn() else { return Ok(Json::Null) };
             // Another thread may have done it while this one started.
             if !this.is_due(&collection.searcher()) {
-                return;
+                return Ok(Json::Null);
             }
-            match this.build(&collection, &|_, _| Progress::hidden().cancelled_by(&this.ending)) {
+            if this.ending.is_cancelled() {
+                task.cancel().cancel();
+            }
+            let request = RebuildRequest::default();
+            let built = this
+                .params(&request)
+                .and_then(|params| this.build(&collection, &request, &this.in_background(params), &|what, total| task.phase(what, total)));
+            match built {
                 Ok(report) => {
-                    tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt")
+                    tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt");
+                    Ok(describe(&report))
                 }
-                Err(_) if this.ending.is_cancelled() => tracing::info!(collection = %collection.name(), "the rebuild was cancelled"),
                 Err(e) => {
-                    *this.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE_AFTER_FAILURE);
-                    tracing::error!(collection = %collection.name(), error = %e, "the rebuild failed; the old generation and the changes since go on serving")
+                    if !task.cancel().is_cancelled() {
+                        *this.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE_AFTER_FAILURE);
+                        tracing::error!(collection = %collection.name(), error = %e, "the rebuild failed; the old generation and the changes since go on serving");
+                    }
+                    Err(e)
                 }
             }
         };
-        if let Err(e) = std::thread::Builder::new().name("rebuild".to_owned()).spawn(work) {
+        if let Err(e) = self.tasks.start("rebuild", Some(name), work) {
             tracing::error!(error = %e, "could not start a thread to rebuild; the next write tries again");
         }
     }
@@ -118,7 +295,7 @@ impl RebuildPipeline {
             return false;
         }
         let not_before = *self.not_before.lock().unwrap_or_else(PoisonError::into_inner);
-        let few = (self.rebuild_after_changes as u64).max(searcher.n_documents() / 4);
+        let few = (self.settings.after_changes as u64).max(searcher.n_documents() / 10);
         let is_much = searcher.n_changes() as u64 >= few || searcher.n_logged() >= few.saturating_mul(4);
         is_much && not_before.is_none_or(|t| Instant::now() >= t)
     }
@@ -132,30 +309,90 @@ impl RebuildPipeline {
         }
     }
 
-    fn build(&self, collection: &Collection, show: ShowProgress<'_>) -> Result<RebuildReport, PipelineError> {
+    fn build(
+        &self,
+        collection: &Collection,
+        request: &RebuildRequest,
+        params: &BuildParams,
+        show: ShowProgress<'_>,
+    ) -> Result<RebuildReport, PipelineError> {
         let started = Instant::now();
         let pinned = collection.searcher();
-        let wanted = self.collections.describe(&self.collections.wanted_definition(collection));
+        let wanted = self.wanted(collection, &pinned, &request.model)?;
         // Better now than after hours of embedding.
-        self.params().check_memory(pinned.n_documents(), wanted.model.dims).map_err(CollectionError::from)?;
+        params.check_memory(pinned.n_documents(), wanted.model.dims).map_err(CollectionError::from)?;
         let mut contents = pinned.contents()?;
         let n_encoded = if contents.description == wanted { 0 } else { self.renew(collection.name(), &mut contents, wanted, show)? };
         let progress = show(&format!("building {}", collection.name()), contents.ids.len() as u64);
-        collection.publish(&contents, &pinned, &self.params(), &progress)?;
+        let generation = collection.build(&contents, &pinned, params, &progress)?;
         progress.finish();
-        Ok(RebuildReport { n_documents: contents.ids.len(), n_encoded, elapsed: started.elapsed() })
+        let n_documents = contents.ids.len();
+        drop(contents);
+        let recall_at_10 = self.pass_gates(collection, generation, n_documents as u64, &request.gates).inspect_err(|_| {
+            if let Err(e) = collection.discard(generation) {
+                tracing::warn!(error = %e, "a build that is not wanted could not be removed; the next one removes it");
+            }
+        })?;
+        if request.activate {
+            self.activate_in(collection, generation)?;
+        }
+        Ok(RebuildReport { generation, n_documents, n_encoded, recall_at_10, activated: request.activate, elapsed: started.elapsed() })
     }
 
-    /// The settings, with the limit that they leave to the system's memory as it is now.
-    fn params(&self) -> BuildParams {
-        let mut params = self.params.clone();
+    /// What the collection is to be.
+    fn wanted(&self, collection: &Collection, pinned: &Searcher, model: &ModelChoice) -> Result<Description, PipelineError> {
+        let definition = self.collections.wanted_definition(collection);
+        let folder = match model {
+            ModelChoice::Keep => pinned.description().model.folder.as_deref(),
+            ModelChoice::Configured => None,
+            ModelChoice::Folder(folder) => Some(folder.as_str()),
+        };
+        Ok(self.collections.describe(collection.name(), &definition, folder)?)
+    }
+
+    /// Looks at what was built before it serves.
+    fn pass_gates(
+        &self,
+        collection: &Collection,
+        generation: GenerationId,
+        n_documents: u64,
+        gates: &Gates,
+    ) -> Result<Option<f64>, PipelineError> {
+        if let Some(min) = gates.min_documents.filter(|min| n_documents < *min) {
+            return Err(PipelineError::Gate { gate: "min_documents", wanted: min as f64, actual: n_documents as f64 });
+        }
+        let Some(wanted) = gates.recall_at_10 else { return Ok(None) };
+        let recall = recall::of_documents(&collection.preview(generation)?, 10, self.settings.ef_search, GATE_QUERIES)?;
+        match recall {
+            Some(actual) if actual < wanted => Err(PipelineError::Gate { gate: "recall@10", wanted, actual }),
+            recall => Ok(recall),
+        }
+    }
+
+    /// The settings with what the request changes, and with the limit that they leave to the system's memory as it is now.
+    fn params(&self, request: &RebuildRequest) -> Result<BuildParams, PipelineError> {
+        let mut params = self.settings.params.clone();
+        if let Some(changes) = &request.params {
+            let mut all = serde_json::to_value(&params).expect("settings are numbers and names");
+            let changes = changes.as_object().ok_or_else(|| PipelineError::Params { reason: "they are not a JSON object".to_owned() })?;
+            changes.iter().for_each(|(key, value)| all[key.as_str()] = value.clone());
+            params = serde_json::from_value(all).map_err(|e| PipelineError::Params { reason: e.to_string() })?;
+            params.check().map_err(CollectionError::from)?;
+        }
         if params.max_bytes == 0
             && let Some(available) = memory::available_bytes()
         {
             // Nothing at all must not read as no limit.
             params.max_bytes = (available / 100 * MEMORY_PERCENT).max(1);
         }
-        params
+        Ok(params)
+    }
+
+    /// Nobody waits for it: it takes part of the machine only, and that only when nobody else wants it.
+    fn in_background(&self, params: BuildParams) -> BuildParams {
+        let half = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
+        let threads = if self.settings.background_threads > 0 { self.settings.background_threads } else { half };
+        BuildParams { threads, is_background: true, ..params }
     }
 
     /// Makes contents what another definition or model wants them to be. Returns how many were embedded again.
@@ -169,6 +406,7 @@ impl RebuildPipeline {
         let old = Meaning::of(name, &contents.description.definition)?.template;
         let new = Meaning::of(name, &wanted.definition)?;
         let same_model = contents.description.model.fingerprint == wanted.model.fingerprint;
+        // Embeddings that were given are of the old model too; of another definition alone, they stay.
         let (mut stale, mut texts) = (Vec::new(), Vec::new());
         for (row, id) in contents.ids.iter().enumerate() {
             let fields: Map<String, Json> = serde_json::from_str(&contents.fields[row])
@@ -179,10 +417,11 @@ impl RebuildPipeline {
             if old_text.as_ref() != Some(&document.text) {
                 stale.push(row);
                 texts.push(format!("{}{}", wanted.definition.document_prompt, document.text));
+                contents.text_hashes[row] = Some(TextHash::of(&document.text));
             }
             contents.attributes[row] = document.attributes;
         }
-        self.embed(name, contents, wanted.model.dims, &stale, texts, show)?;
+        self.embed(name, contents, &wanted, &stale, texts, show)?;
         contents.description = wanted;
         Ok(stale.len())
     }
@@ -192,11 +431,15 @@ impl RebuildPipeline {
         &self,
         name: &CollectionName,
         contents: &mut Contents,
-        dims: usize,
+        wanted: &Description,
         stale: &[usize],
         texts: Vec<String>,
         show: ShowProgress<'_>,
     ) -> Result<(), PipelineError> {
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let (dims, encoder) = (wanted.model.dims, self.encoders.of(wanted)?);
         contents.vectors.resize(contents.ids.len() * dims, 0.0);
         let progress = show(&format!("embedding {name}"), stale.len() as u64);
         let mut rows = stale.iter();
@@ -207,7 +450,7 @@ impl RebuildPipeline {
             }
             let chunk: Vec<String> = texts.by_ref().take(CHUNK).collect();
             let n = chunk.len() as u64;
-            for (embedding, row) in self.encoder.encode_blocking(chunk)?.embeddings.iter().zip(rows.by_ref()) {
+            for (embedding, row) in encoder.encode_blocking(chunk)?.embeddings.iter().zip(rows.by_ref()) {
                 contents.vectors[row * dims..(row + 1) * dims].copy_from_slice(embedding.as_slice());
             }
             progress.advance(n);
@@ -215,4 +458,15 @@ impl RebuildPipeline {
         progress.finish();
         Ok(())
     }
+}
+
+fn describe(report: &RebuildReport) -> Json {
+    json!({
+        "generation": report.generation.to_string(),
+        "n_documents": report.n_documents,
+        "n_encoded": report.n_encoded,
+        "recall@10": report.recall_at_10,
+        "activated": report.activated,
+        "elapsed_ms": report.elapsed.as_millis() as u64,
+    })
 }

@@ -113,6 +113,17 @@ impl QueryPipeline {
     }
 }
 
+/// The recall of searches for documents of a snapshot, about `num` of them; `None` when there are none.
+///
+/// # Errors
+/// [`PipelineError::Collection`] when a file is damaged.
+pub(super) fn of_documents(searcher: &Searcher, k: usize, ef_search: usize, num: usize) -> Result<Option<f64>, PipelineError> {
+    let probes = probes::choose(searcher, Vec::new(), num, None, 1)?;
+    let all = probes.iter().map(|probe| measure(searcher, probe, k, ef_search)).collect::<Result<Vec<_>, _>>()?;
+    let as_asked: Vec<Measured> = all.into_iter().flatten().filter(|one| one.origin != Origin::DocumentAmongAlike).collect();
+    Ok(mean(&as_asked, |one| one.recall))
+}
+
 /// Answers a query both ways; `None` when nothing matches.
 fn measure(searcher: &Searcher, probe: &Probe, k: usize, ef_search: usize) -> Result<Option<Measured>, PipelineError> {
     let retrieve = |strategy| {

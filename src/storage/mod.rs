@@ -2,24 +2,30 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `mod.rs` | durable steps: synced files, atomic replacement, folder sync, the lock of a data folder |
+//! | `mod.rs` | errors, reading, the lock of a data folder |
+//! | `disk.rs` | every change of a file or folder: durable steps, atomic replacement |
+//! | `twin.rs` | in tests: records those changes, makes them fail, and tells what a crash would have left of them |
 //! | `sections.rs` | the one container format of all immutable files: header, table, sections checked as they are used |
 //! | `section_writer.rs` | writes such files |
 //! | `mmap.rs` | read-only memory maps |
 //!
 //! Data on disk is immutable or append-only; what must change is replaced whole: write aside, sync, rename, sync the folder.
 
+mod disk;
 mod mmap;
 #[cfg(test)]
 mod section_tests;
 mod section_writer;
 mod sections;
+#[cfg(test)]
+pub mod twin;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use disk::{OutFile, create_dir, link, publish_dir, remove_dir, remove_file, replace_file, sync_dir};
 pub use mmap::{Buffer, MappedFile};
 pub use section_writer::SectionWriter;
 pub use sections::{SectionFile, container_checksum};
@@ -31,6 +37,10 @@ use crate::error::ErrorKind;
 pub enum StorageError {
     #[error("cannot {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {action} {}: the disk is full. Nothing of this was kept and all that was acknowledged before is safe: make room and send it again", path.display())]
+    Full { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("cannot {action} {}: it cannot be written to, because the disk is read-only or belongs to another user. Mount or own it for writing, or choose another storage.data_dir", path.display())]
+    ReadOnly { action: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is damaged or not a Kindred file: {reason}. Restore the collection's folder from a backup; without one, delete that whole folder and ingest its documents again", path.display())]
     Corrupt { path: PathBuf, reason: String },
     #[error("{} was written by another version of Kindred: {reason}. Use that version, or delete the collection's whole folder and ingest its documents again", path.display())]
@@ -45,7 +55,8 @@ impl StorageError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::OutOfMemory { .. } => ErrorKind::Unavailable,
+            Self::Io { .. } | Self::OutOfMemory { .. } | Self::ReadOnly { .. } => ErrorKind::Unavailable,
+            Self::Full { .. } => ErrorKind::Full,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::OtherVersion { .. } | Self::Locked { .. } => ErrorKind::Conflict,
         }
@@ -54,7 +65,11 @@ impl StorageError {
     /// Wraps what the operating system said.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { action, path, source },
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly { action, path, source },
+            _ => Self::Io { action, path, source },
+        }
     }
 
     /// A file whose bytes are wrong.
@@ -68,56 +83,6 @@ impl StorageError {
     }
 }
 
-/// Creates a folder and those above it.
-pub fn create_dir(path: &Path) -> Result<(), StorageError> {
-    fs::create_dir_all(path).map_err(StorageError::io("create the folder", path))
-}
-
-/// Makes the names in a folder durable.
-pub fn sync_dir(path: &Path) -> Result<(), StorageError> {
-    // Only Unix can sync a folder; elsewhere the rename itself is as durable as it gets.
-    if cfg!(unix) {
-        File::open(path).and_then(|dir| dir.sync_all()).map_err(StorageError::io("sync the folder", path))?;
-    }
-    Ok(())
-}
-
-/// Replaces a file's contents: after a crash the old or the new bytes are there, never a mixture.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    let aside = path.with_added_extension("new");
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&aside)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(StorageError::io("write", &aside))?;
-    fs::rename(&aside, path).map_err(StorageError::io("replace", path))?;
-    sync_dir(path.parent().unwrap_or(Path::new(".")))
-}
-
-/// Moves a finished folder to its final name; `to` must not exist.
-pub fn publish_dir(from: &Path, to: &Path) -> Result<(), StorageError> {
-    sync_dir(from)?;
-    fs::rename(from, to).map_err(StorageError::io("publish", to))?;
-    sync_dir(to.parent().unwrap_or(Path::new(".")))
-}
-
-/// Deletes a folder and what is in it; one that is not there is no error.
-pub fn remove_dir(path: &Path) -> Result<(), StorageError> {
-    match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StorageError::io("delete the folder", path)(e)),
-        _ => Ok(()),
-    }
-}
-
-/// Deletes a file; one that is not there is no error.
-pub fn remove_file(path: &Path) -> Result<(), StorageError> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(StorageError::io("delete", path)(e)),
-        _ => Ok(()),
-    }
-}
-
 /// Reads a whole file, `None` if it is not there.
 pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
     match fs::read(path) {
@@ -125,6 +90,11 @@ pub fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StorageError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(StorageError::io("read", path)(e)),
     }
+}
+
+/// Length of a file in bytes.
+pub fn file_len(path: &Path) -> Result<u64, StorageError> {
+    fs::metadata(path).map(|metadata| metadata.len()).map_err(StorageError::io("read", path))
 }
 
 /// Names of the entries of a folder, sorted; empty if the folder is not there.

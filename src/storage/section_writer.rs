@@ -1,11 +1,9 @@
 //! Writes containers; `sections.rs` holds the byte table and reads them.
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::StorageError;
 use super::sections::{ALIGNMENT, CHUNK_BYTES, FIRST_SECTION, Header, MAX_SECTIONS};
+use super::{OutFile, StorageError};
 
 /// Bytes that go to the file at once, at multiples of as many. It is the size of a large page: the operating system then keeps, and
 /// maps, what was written in large pages.
@@ -14,8 +12,7 @@ const BLOCK_BYTES: usize = 2 << 20;
 /// Writes a container: sections one after the other, the checksums of their chunks, and then the header.
 #[derive(Debug)]
 pub struct SectionWriter {
-    path: PathBuf,
-    file: File,
+    file: OutFile,
     /// What comes next in the file, less than a block.
     block: Vec<u8>,
     position: u64,
@@ -33,10 +30,8 @@ impl SectionWriter {
     /// # Errors
     /// [`StorageError::Io`].
     pub fn create(path: &Path, kind: [u8; 4], version: u32) -> Result<Self, StorageError> {
-        let file = File::create_new(path).map_err(StorageError::io("create", path))?;
         let mut writer = Self {
-            path: path.to_owned(),
-            file,
+            file: OutFile::create_new(path)?,
             block: Vec::new(),
             position: 0,
             header: Header { kind, version, ..Header::default() },
@@ -88,13 +83,9 @@ impl SectionWriter {
         self.header.file_len = self.position;
         self.header.checksums_crc32 = crc32fast::hash(&checksums);
         let header = self.header.encode();
-        let mut write = || -> std::io::Result<()> {
-            self.file.write_all(&self.block)?;
-            self.file.seek(SeekFrom::Start(0))?;
-            self.file.write_all(&header)?;
-            self.file.sync_all()
-        };
-        write().map_err(StorageError::io("write", &self.path))?;
+        self.file.write(&self.block)?;
+        self.file.write_at_start(&header)?;
+        self.file.sync()?;
         Ok(self.position)
     }
 
@@ -120,7 +111,7 @@ impl SectionWriter {
             let (now, later) = rest.split_at(rest.len().min(BLOCK_BYTES - self.block.len()));
             self.block.extend_from_slice(now);
             if self.block.len() == BLOCK_BYTES {
-                self.file.write_all(&self.block).map_err(StorageError::io("write", &self.path))?;
+                self.file.write(&self.block)?;
                 self.block.clear();
             }
             rest = later;

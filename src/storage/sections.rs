@@ -114,15 +114,17 @@ impl Header {
         })
     }
 
-    fn expect(&self, path: &Path, kind: [u8; 4], version: u32, n_sections: usize) -> Result<(), StorageError> {
+    fn expect(&self, path: &Path, kind: [u8; 4], versions: &[(u32, usize)]) -> Result<(), StorageError> {
         if self.kind != kind {
             let (found, wanted) = (self.kind.escape_ascii(), kind.escape_ascii());
             return Err(StorageError::corrupt(path, format!("it is a \"{found}\" file, not \"{wanted}\"")));
         }
-        if self.version != version {
-            return Err(StorageError::other_version(path, format!("its format version is {}, this build reads {version}", self.version)));
-        }
-        if self.table.len() != n_sections {
+        let Some((_, n_sections)) = versions.iter().find(|(version, _)| *version == self.version) else {
+            let newest = versions.iter().map(|(version, _)| version).max().expect("some version is read");
+            let reason = format!("its format version is {}, this build reads up to {newest}", self.version);
+            return Err(StorageError::other_version(path, reason));
+        };
+        if self.table.len() != *n_sections {
             return Err(StorageError::corrupt(path, format!("it has {} sections instead of {n_sections}", self.table.len())));
         }
         Ok(())
@@ -190,13 +192,22 @@ impl SectionFile {
     /// # Errors
     /// [`StorageError::Corrupt`] names the file and what is wrong with it; [`StorageError::OtherVersion`]; [`StorageError::Io`].
     pub fn open(path: &Path, kind: [u8; 4], version: u32, n_sections: usize) -> Result<Self, StorageError> {
+        Ok(Self::open_any(path, kind, &[(version, n_sections)])?.0)
+    }
+
+    /// The same for a file that may be of one of several versions, given with their numbers of sections. Returns which it is.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_any(path: &Path, kind: [u8; 4], versions: &[(u32, usize)]) -> Result<(Self, u32), StorageError> {
         let map = MappedFile::open(path)?;
         let header = Header::decode(map.bytes(), path)?;
-        header.expect(path, kind, version, n_sections)?;
+        header.expect(path, kind, versions)?;
         let (sections, checksums) = header.locate(map.bytes()).map_err(|reason| StorageError::corrupt(path, reason))?;
         let n_words = (checksums.len() / 4).div_ceil(64);
         let sound_chunks = (0..n_words).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { path: path.to_owned(), map, sections, checksums, sound_chunks, sound_sections: AtomicU32::new(0) })
+        let sound_sections = AtomicU32::new(0);
+        Ok((Self { path: path.to_owned(), map, sections, checksums, sound_chunks, sound_sections }, header.version))
     }
 
     /// The bytes of a section. All of it is checked on first use.

@@ -7,6 +7,10 @@
 //! | `kindred_search_stage_seconds` | seconds | `stage` | stages of searches: tokenize, queue, encode, retrieve, rescore, total |
 //! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
 //! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
+//! | `kindred_encodes_saved_total` | documents | `reason` | written without: `unchanged` (the same document), `same_text`, `twice` (the same text as another's), `given` |
+//! | `kindred_log_commits_total` | commits | | times that the log was made durable |
+//! | `kindred_log_requests_total` | requests | | writes that were made durable with them |
+//! | `kindred_documents_expired_total` | documents | | deleted because their time was over |
 //! | `kindred_documents` | documents | `collection` | documents that a search can find |
 //! | `kindred_changes` | documents | `collection` | changed documents that are not in the generation yet |
 
@@ -57,6 +61,19 @@ pub fn documents_written(outcome: &'static str, n: usize) {
 
 pub fn texts_encoded(n: usize) {
     metrics::counter!("kindred_texts_encoded_total").increment(n as u64);
+}
+
+pub fn encodes_saved(reason: &'static str, n: usize) {
+    metrics::counter!("kindred_encodes_saved_total", "reason" => reason).increment(n as u64);
+}
+
+pub fn log_commit(n_requests: usize) {
+    metrics::counter!("kindred_log_commits_total").increment(1);
+    metrics::counter!("kindred_log_requests_total").increment(n_requests as u64);
+}
+
+pub fn documents_expired(n: usize) {
+    metrics::counter!("kindred_documents_expired_total").increment(n as u64);
 }
 
 pub fn collection_size(collection: &str, n_documents: u64, n_changes: u64) {

@@ -6,9 +6,11 @@
 //! | `metrics.rs` | the one table of metrics |
 //! | `progress.rs` | progress of long work, and its cancelling |
 //! | `memory.rs` | how much memory is left |
+//! | `priority.rs` | what a thread's work is worth |
 
 pub mod memory;
 pub mod metrics;
+pub mod priority;
 mod progress;
 
 pub use progress::{Cancel, Progress};

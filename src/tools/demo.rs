@@ -5,19 +5,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use super::demo_corpus::{Corpus, Sources, compose};
 use super::fetch;
+use super::fill::fill;
 use super::serve::Server;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
 use crate::domain::CollectionName;
 use crate::encoder::assets;
-use crate::pipeline::Outcome;
 use crate::storage;
-use crate::telemetry::Progress;
 
 /// The packages whose texts the corpus is composed of.
 const LOCK: &str = include_str!("../../models/demo.lock");
@@ -52,7 +50,7 @@ pub fn run(settings: &Settings) -> Result<()> {
         write_stamp(data_dir, &stamp)?;
         let Corpus { jobs, members } = corpus(data_dir, stamp.composed_on)?;
         for (collection, documents) in collections.iter().zip([jobs, members]) {
-            server.runtime.block_on(fill(&app, collection, documents))?;
+            server.runtime.block_on(fill(&app, collection, collection.as_str(), documents))?;
         }
         stamp.is_complete = true;
         write_stamp(data_dir, &stamp)?;
@@ -107,20 +105,6 @@ fn fetch_wheels(into: &Path) -> Result<()> {
     storage::create_dir(&aside)?;
     assets::download_wheels(LOCK, &aside)?;
     Ok(storage::publish_dir(&aside, into)?)
-}
-
-async fn fill(app: &App, collection: &CollectionName, documents: Vec<Json>) -> Result<()> {
-    let progress = Progress::new(format!("embedding {collection}"), documents.len() as u64);
-    let report = app.write.put(collection, documents.into_iter().map(Ok).collect(), &progress).await?;
-    progress.finish();
-    let refused = report.outcomes.iter().find(|outcome| matches!(outcome, Outcome::Refused { .. }));
-    if let Some(refused) = refused {
-        bail!("the demo composed a document that collection {collection} refuses, because its definition was changed: {refused:?}");
-    }
-    if app.catalog.get(collection)?.n_changes > 0 {
-        tokio::task::block_in_place(|| app.rebuild.rebuild(collection, &|what, total| Progress::new(what, total)))?;
-    }
-    Ok(())
 }
 
 fn stamp_path(data_dir: &Path) -> PathBuf {

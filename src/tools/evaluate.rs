@@ -6,11 +6,12 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
+use super::fill::fill;
 use super::judgments::{Task, TaskQuery};
 use super::measures::Scores;
 use super::serve::runtime;
@@ -19,7 +20,7 @@ use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
 use crate::domain::{CollectionName, StrategyChoice};
 use crate::encoder::Encoder;
-use crate::pipeline::{Hit, Outcome, Query, QueryRequest};
+use crate::pipeline::{Hit, Query, QueryRequest};
 use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Weights};
 use crate::telemetry::Progress;
 
@@ -142,7 +143,8 @@ async fn evaluate(settings: &Settings, args: &EvaluateArgs, encoder: Arc<Encoder
     let collection = CollectionName::new("corpus").expect("a good name");
     let app = Arc::new(App::with_encoder(&temporary(settings, args, dir.path(), &collection), Access::Serve, encoder)?);
     let n_documents = task.documents.len();
-    fill(&app, &collection, &name, &task).await?;
+    let documents = task.documents.iter().map(|d| json!({"id": d.id, "title": d.title, "text": d.text})).collect();
+    fill(&app, &collection, &name, documents).await?;
 
     let judged: Vec<&TaskQuery> = task.queries.iter().filter(|query| task.judgments.contains_key(&query.id)).collect();
     let progress = Arc::new(Progress::new(format!("{name}: searching"), judged.len() as u64));
@@ -190,18 +192,6 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
     };
     settings.collections = [(collection.clone(), corpus)].into();
     settings
-}
-
-async fn fill(app: &App, collection: &CollectionName, name: &str, task: &Task) -> Result<()> {
-    let documents = task.documents.iter().map(|d| Ok(json!({"id": d.id, "title": d.title, "text": d.text}))).collect();
-    let progress = Progress::new(format!("{name}: embedding"), task.documents.len() as u64);
-    let report = app.write.put(collection, documents, &progress).await?;
-    progress.finish();
-    if let Some(Outcome::Refused { id, error }) = report.outcomes.iter().find(|outcome| matches!(outcome, Outcome::Refused { .. })) {
-        bail!("document {}: {}", id.as_deref().unwrap_or("without an id"), error.message);
-    }
-    tokio::task::block_in_place(|| app.rebuild.rebuild(collection, &|_, total| Progress::new(format!("{name}: building"), total)))?;
-    Ok(())
 }
 
 /// Ids, best first, at most [`DEPTH`].

@@ -6,6 +6,7 @@
 //! | `signals` | Ctrl-C and SIGTERM: a graceful end, or cancelled work |
 //! | `fetch` | what the settings need and the user has not brought |
 //! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
+//! | `fill` | fills a collection with documents that a tool has made |
 //! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
 //! | `search` | a search as a table people can read |
 //! | `inspect` | what a collection holds |
@@ -19,6 +20,7 @@ pub mod demo;
 pub mod demo_corpus;
 pub mod evaluate;
 pub mod fetch;
+mod fill;
 pub mod inspect;
 pub mod judgments;
 pub mod measures;

@@ -2,8 +2,9 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `record.rs` | the bytes of a batch, and the only codec (bincode) of the log |
-//! | `writer.rs` | append and sync; trim what a generation covers |
+//! | `record.rs` | the bytes of an entry, and the only codec (bincode) of the log |
+//! | `version_1.rs` | what entries were in the log's first format |
+//! | `writer.rs` | append and sync; rotate; trim what generations cover |
 //! | `reader.rs` | replay; tells a torn end from damage |
 //!
 //! *Concurrency*: one writer; a folder of logs belongs to one collection, whose data folder is locked.
@@ -13,24 +14,27 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 8 | `KINDWAL\0` |
-//! | 8 | 4 | format version, 1 |
+//! | 8 | 4 | format version, 2 |
 //! | 12 | 8 | seqno of the first change that may follow |
-//! | 20 | 4 | crc32 of bytes 0..20 |
-//! | 24 | | batches: length (4), crc32 of the payload (4), crc32 of those eight bytes (4), payload (bincode of [`Batch`]) |
+//! | 20 | 16 | tag of the model that the file's embeddings are of |
+//! | 36 | 4 | crc32 of bytes 0..36 |
+//! | 40 | | frames: length of the payload (4), its crc32 (4), bytes of the file that were synced before (8), crc32 of those sixteen bytes (4), payload (bincode of [`Entry`]) |
 //!
-//! A batch is one frame, so it is there whole or not at all. A frame that ends beyond the file, or the very last one with a
-//! wrong checksum, was being written when the process ended: nobody was told that it is durable, and it is dropped and
-//! counted. Anything else that does not add up is damage, and the log is not opened.
+//! All that is committed together is one frame, so it is there whole or not at all. A frame that does not add up was being
+//! written when the power failed if nothing behind it says that it had been synced, and if a part of it is missing: the file
+//! ends, or a sector is still zero. Nobody was told that it is durable; it is dropped and counted. Anything else is damage, and
+//! the log is not opened. A flipped bit is never taken for a power failure.
 
 mod reader;
 mod record;
+mod version_1;
 mod writer;
 
 use std::path::PathBuf;
 
 pub use reader::{Replay, replay};
-pub use record::{Batch, Operation, StoredDocument};
-pub use writer::WalWriter;
+pub use record::{Batch, Embeddings, Entry, Operation, StoredDocument};
+pub use writer::{WalFile, WalSettings, WalWriter};
 
 use crate::domain::SeqNo;
 use crate::error::ErrorKind;

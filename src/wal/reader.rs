@@ -1,75 +1,84 @@
 //! Replays a folder of logs.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 
 use super::record::{Frame, decode};
-use super::{Batch, WalError};
-use crate::domain::SeqNo;
-use crate::storage::{self, StorageError};
+use super::writer::WalFile;
+use super::{Entry, WalError};
+use crate::domain::{ModelTag, SeqNo};
+use crate::storage::{self, OutFile, StorageError};
 
 const MAGIC: [u8; 8] = *b"KINDWAL\0";
-const VERSION: u32 = 1;
-pub(super) const FILE_HEADER_BYTES: usize = 24;
+pub(super) const VERSION: u32 = 2;
+pub(super) const FILE_HEADER_BYTES: usize = 40;
+/// Of a file in the first format, which has no tag.
+const FILE_HEADER_BYTES_V1: usize = 24;
 
 /// What a replay found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Replay {
     /// The seqno that the next change gets.
     pub next_seqno: SeqNo,
-    /// Bytes of an unacknowledged batch at the very end that were dropped.
+    /// Bytes of an unacknowledged frame at the very end that were dropped.
     pub torn_bytes: u64,
+    /// The last file, if it can be written on.
+    pub last_file: Option<WalFile>,
 }
 
-/// Hands every batch after `covered` to `apply`, in order.
+/// Hands every entry after `covered` to `apply`, in order, with the tag of the model that its embeddings are of; files of the
+/// first format have none.
 ///
 /// With `repair`, a torn end is cut off the file, so that a writer can go on.
 ///
 /// # Errors
 /// [`WalError::Corrupt`] names file and byte; [`WalError::Gap`] when a file is missing; [`WalError::Storage`].
-pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Batch)) -> Result<Replay, WalError> {
-    let mut next = covered.next();
-    let mut torn_bytes = 0;
+pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Option<ModelTag>, Entry)) -> Result<Replay, WalError> {
+    let mut files = log_files(dir)?;
+    // A file ends where the next begins: those that a generation covers wholly need not be read.
+    let n_covered = files.windows(2).take_while(|pair| pair[1].0 <= covered.next()).count();
+    files.drain(..n_covered);
+    let mut replay = Replay { next_seqno: covered.next(), torn_bytes: 0, last_file: None };
     let mut end_of_last = None;
-    let files = log_files(dir)?;
     for (i, (first_seqno, path)) in files.iter().enumerate() {
         let is_last = i + 1 == files.len();
         let Some(bytes) = storage::read_file(path)? else { continue };
         let damaged = |offset: usize, reason: String| WalError::Corrupt { path: path.clone(), offset: offset as u64, reason };
         if is_last && is_unborn(&bytes) {
-            torn_bytes += bytes.len() as u64;
+            replay.torn_bytes += bytes.len() as u64;
             if repair {
                 storage::remove_file(path)?;
             }
             continue;
         }
-        check_file_header(&bytes, *first_seqno).map_err(|reason| damaged(0, reason))?;
-        if first_seqno.0 > next.0 {
-            return Err(WalError::Gap { path: path.clone(), expected: next, found: *first_seqno });
+        let header = FileHeader::read(&bytes, *first_seqno).map_err(|reason| damaged(0, reason))?;
+        if *first_seqno > replay.next_seqno {
+            return Err(WalError::Gap { path: path.clone(), expected: replay.next_seqno, found: *first_seqno });
         }
         if end_of_last.is_some_and(|end| *first_seqno != end) {
             return Err(damaged(0, format!("it begins with change {first_seqno}, but the file before it ends elsewhere")));
         }
         let mut expected = *first_seqno;
-        let mut at = FILE_HEADER_BYTES;
+        let mut at = header.len;
         while at < bytes.len() {
-            match decode(&bytes[at..]) {
-                Frame::Whole { batch, .. } if batch.first_seqno != expected => {
-                    return Err(damaged(at, format!("the batch begins with change {} instead of {expected}", batch.first_seqno)));
+            match decode(&bytes, at, header.version) {
+                Frame::Whole { entry, .. } if entry.first_seqno() != expected => {
+                    return Err(damaged(at, format!("the entry begins with change {} instead of {expected}", entry.first_seqno())));
                 }
-                Frame::Whole { batch, frame_bytes } => {
+                Frame::Whole { entry, frame_bytes } => {
                     at += frame_bytes;
-                    expected = batch.next_seqno();
-                    // A generation covers whole batches: searchers change batch by batch.
-                    if batch.first_seqno >= next {
-                        next = expected;
-                        apply(batch);
+                    expected = entry.next_seqno();
+                    // A generation covers whole entries: searchers change entry by entry.
+                    if entry.first_seqno() >= replay.next_seqno {
+                        replay.next_seqno = expected;
+                        apply(header.tag, entry);
                     }
                 }
                 Frame::Torn if is_last => {
-                    torn_bytes += (bytes.len() - at) as u64;
+                    replay.torn_bytes += (bytes.len() - at) as u64;
                     if repair {
-                        cut(path, at)?;
+                        let mut file = OutFile::append_to(path)?;
+                        file.cut(at as u64)?;
+                        file.sync()?;
                     }
                     break;
                 }
@@ -78,22 +87,17 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Ba
             }
         }
         end_of_last = Some(expected);
+        if is_last && let Some(tag) = header.tag {
+            replay.last_file = Some(WalFile { path: path.clone(), tag, len: at as u64 });
+        }
     }
-    Ok(Replay { next_seqno: next, torn_bytes })
+    Ok(replay)
 }
 
 /// The process, or the power, ended while the file was being created: nothing can have been appended.
 fn is_unborn(bytes: &[u8]) -> bool {
-    bytes.len() < FILE_HEADER_BYTES || bytes.iter().all(|&b| b == 0)
-}
-
-fn cut(path: &Path, len: usize) -> Result<(), StorageError> {
-    let shorten = || -> std::io::Result<()> {
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(len as u64)?;
-        file.sync_all()
-    };
-    shorten().map_err(StorageError::io("cut the torn end off", path))
+    let is_whole_v1 = bytes.len() == FILE_HEADER_BYTES_V1 && bytes[8..12] == 1u32.to_le_bytes();
+    (bytes.len() < FILE_HEADER_BYTES && !is_whole_v1) || bytes.iter().all(|&b| b == 0)
 }
 
 /// The logs of a folder by their first seqno.
@@ -103,70 +107,94 @@ pub(super) fn log_files(dir: &Path) -> Result<Vec<(SeqNo, PathBuf)>, StorageErro
     Ok(names.iter().filter_map(|name| Some((seqno(name)?, dir.join(name)))).collect())
 }
 
-pub(super) fn encode_file_header(first_seqno: SeqNo) -> Vec<u8> {
+pub(super) fn encode_file_header(first_seqno: SeqNo, tag: ModelTag) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FILE_HEADER_BYTES);
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend(first_seqno.0.to_le_bytes());
+    bytes.extend(tag.0);
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     bytes
 }
 
-fn check_file_header(bytes: &[u8], first_seqno: SeqNo) -> Result<(), String> {
-    let header = bytes.get(..FILE_HEADER_BYTES).ok_or("it is too short for a header")?;
-    if header[..8] != MAGIC {
-        return Err("it does not begin with Kindred's mark".into());
+/// What a file says about itself.
+struct FileHeader {
+    version: u32,
+    tag: Option<ModelTag>,
+    len: usize,
+}
+
+impl FileHeader {
+    fn read(bytes: &[u8], first_seqno: SeqNo) -> Result<Self, String> {
+        if bytes.len() < FILE_HEADER_BYTES_V1 || bytes[..8] != MAGIC {
+            return Err("it does not begin with Kindred's mark".into());
+        }
+        let version = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
+        let len = match version {
+            1 => FILE_HEADER_BYTES_V1,
+            VERSION => FILE_HEADER_BYTES,
+            _ => return Err(format!("its format version is {version}, this build reads up to {VERSION}")),
+        };
+        let header = bytes.get(..len).ok_or("it is too short for a header")?;
+        let (checked, checksum) = header.split_at(len - 4);
+        if checksum != crc32fast::hash(checked).to_le_bytes() || header[12..20] != first_seqno.0.to_le_bytes() {
+            return Err("its header does not fit its name or its checksum".into());
+        }
+        let tag = (version > 1).then(|| ModelTag(header[20..36].try_into().expect("sixteen bytes")));
+        Ok(Self { version, tag, len })
     }
-    let version = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
-    if version != VERSION {
-        return Err(format!("its format version is {version}, this build reads {VERSION}"));
-    }
-    if header != encode_file_header(first_seqno) {
-        return Err("its header does not fit its name or its checksum".into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::WalWriter;
     use super::super::record::tests::sample;
+    use super::super::{WalSettings, WalWriter};
     use super::*;
 
-    fn collect(dir: &Path, covered: u64, repair: bool) -> Result<(Vec<u64>, Replay), WalError> {
+    const TAG: ModelTag = ModelTag([7; 16]);
+
+    /// First seqnos of the entries, the next seqno, torn bytes.
+    fn collect(dir: &Path, covered: u64, repair: bool) -> Result<(Vec<u64>, u64, u64), WalError> {
         let mut seen = Vec::new();
-        let replay = replay(dir, SeqNo(covered), repair, |batch| seen.push(batch.first_seqno.0))?;
-        Ok((seen, replay))
+        let replay = replay(dir, SeqNo(covered), repair, |tag, entry| {
+            assert_eq!(tag, Some(TAG));
+            seen.push(entry.first_seqno().0);
+        })?;
+        Ok((seen, replay.next_seqno.0, replay.torn_bytes))
+    }
+
+    fn create(dir: &Path, next_seqno: u64) -> WalWriter {
+        WalWriter::open(dir, SeqNo(next_seqno), None, TAG, WalSettings::default()).unwrap()
     }
 
     fn write(dir: &Path, batches: &[u64]) {
-        let mut writer = WalWriter::create(dir, SeqNo(batches[0])).unwrap();
-        batches.iter().for_each(|&first| writer.append(&sample(first)).unwrap());
+        let mut writer = create(dir, batches[0]);
+        batches.iter().for_each(|&first| writer.append(&sample(first), true).unwrap());
     }
 
     #[test]
     fn what_is_appended_is_replayed_and_what_is_covered_is_skipped() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(collect(dir.path(), 0, true).unwrap().1, Replay { next_seqno: SeqNo(1), torn_bytes: 0 });
+        assert_eq!(collect(dir.path(), 0, true).unwrap(), (vec![], 1, 0));
         write(dir.path(), &[1, 3]);
         write(dir.path(), &[5, 7]);
-        assert_eq!(collect(dir.path(), 0, true).unwrap(), (vec![1, 3, 5, 7], Replay { next_seqno: SeqNo(9), torn_bytes: 0 }));
+        assert_eq!(collect(dir.path(), 0, true).unwrap(), (vec![1, 3, 5, 7], 9, 0));
         assert_eq!(collect(dir.path(), 4, true).unwrap().0, [5, 7]);
     }
 
     #[test]
     fn trimming_keeps_what_is_not_covered() {
         let dir = tempfile::tempdir().unwrap();
-        let mut writer = WalWriter::create(dir.path(), SeqNo(1)).unwrap();
-        writer.append(&sample(1)).unwrap();
+        let mut writer = create(dir.path(), 1);
+        writer.append(&sample(1), true).unwrap();
         writer.trim(SeqNo(0), SeqNo(3)).unwrap();
-        writer.append(&sample(3)).unwrap();
+        writer.append(&sample(3), true).unwrap();
         assert_eq!(collect(dir.path(), 0, false).unwrap().0, [1, 3]);
         writer.trim(SeqNo(2), SeqNo(5)).unwrap();
         assert_eq!(collect(dir.path(), 2, false).unwrap().0, [3]);
-        writer.append(&sample(5)).unwrap();
+        writer.append(&sample(5), true).unwrap();
         writer.trim(SeqNo(6), SeqNo(7)).unwrap();
-        assert_eq!(collect(dir.path(), 6, false).unwrap(), (vec![], Replay { next_seqno: SeqNo(7), torn_bytes: 0 }));
+        assert_eq!(collect(dir.path(), 6, false).unwrap(), (vec![], 7, 0));
         assert_eq!(storage::list_dir(dir.path()).unwrap().len(), 1);
     }
 
@@ -185,8 +213,8 @@ mod tests {
         for bytes in [&[][..], &[b'K'; 5], &[0; FILE_HEADER_BYTES], &[0; 4_096]] {
             let unborn = dir.path().join("00000000000000000003.log");
             std::fs::write(&unborn, bytes).unwrap();
-            let (seen, replay) = collect(dir.path(), 0, true).unwrap();
-            assert_eq!((seen, replay.next_seqno), (vec![1], SeqNo(3)));
+            let (seen, next_seqno, _) = collect(dir.path(), 0, true).unwrap();
+            assert_eq!((seen, next_seqno), (vec![1], 3));
             assert!(!unborn.exists());
         }
     }
@@ -200,10 +228,28 @@ mod tests {
         let one = FILE_HEADER_BYTES + (whole.len() - FILE_HEADER_BYTES) / 2;
         for len in one + 1..whole.len() {
             std::fs::write(path, &whole[..len]).unwrap();
-            let (seen, replay) = collect(dir.path(), 0, true).unwrap();
-            assert_eq!((seen, replay.torn_bytes), (vec![1], (len - one) as u64), "cut at {len}");
+            let (seen, _, torn_bytes) = collect(dir.path(), 0, true).unwrap();
+            assert_eq!((seen, torn_bytes), (vec![1], (len - one) as u64), "cut at {len}");
             assert_eq!(std::fs::metadata(path).unwrap().len(), one as u64);
         }
+    }
+
+    #[test]
+    fn a_file_that_ends_well_is_written_on() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &[1, 3]);
+        let open = |tag| {
+            let replay = replay(dir.path(), SeqNo(0), true, |_, _| ()).unwrap();
+            WalWriter::open(dir.path(), replay.next_seqno, replay.last_file, tag, WalSettings::default()).unwrap()
+        };
+        open(TAG).append(&sample(5), true).unwrap();
+        assert_eq!(log_files(dir.path()).unwrap().len(), 1);
+        let other = ModelTag([8; 16]);
+        open(other).append(&sample(7), true).unwrap();
+        assert_eq!(log_files(dir.path()).unwrap().len(), 2, "a file is of one model");
+        let mut seen = Vec::new();
+        replay(dir.path(), SeqNo(2), true, |tag, entry| seen.push((tag.unwrap(), entry.first_seqno().0))).unwrap();
+        assert_eq!(seen, [(TAG, 3), (TAG, 5), (other, 7)]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use kindred::app::App;
 use kindred::collection::Access;
 use kindred::domain::{CollectionName, DocumentId};
 use kindred::error::ErrorKind;
-use kindred::pipeline::{Outcome, PipelineError, Query, QueryRequest, WriteReport};
+use kindred::pipeline::{Item, Outcome, PipelineError, Query, QueryRequest, RebuildRequest, WriteReport, WriteRequest};
 use kindred::telemetry::Progress;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ fn name(of: &str) -> CollectionName {
 }
 
 async fn put(app: &App, collection: &str, documents: &Value) -> Result<WriteReport, PipelineError> {
-    app.write.put(&name(collection), documents.as_array().unwrap().iter().cloned().map(Ok).collect(), &Progress::hidden()).await
+    app.write.write(&name(collection), WriteRequest::put(documents.as_array().unwrap().iter().cloned().map(Ok)), &Progress::hidden()).await
 }
 
 /// A folder with both collections built, and the folder of the jobs' generation.
@@ -32,7 +32,7 @@ async fn built() -> (TempDir, PathBuf) {
     let app = open(&settings(dir.path(), &[]), Access::Serve).unwrap();
     for (collection, documents) in [("jobs", jobs()), ("members", members())] {
         put(&app, collection, &documents).await.unwrap();
-        app.rebuild.rebuild(&name(collection), &|_, _| Progress::hidden()).unwrap();
+        app.rebuild.rebuild(&name(collection), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
     }
     let generation = dir.path().join("jobs/generations/000001");
     (dir, generation)
@@ -168,14 +168,15 @@ async fn nothing_is_written_beside_ids_that_cannot_be_read() {
     };
     refuse(put(&app, "jobs", &jobs()).await.unwrap_err());
     refuse(put(&app, "jobs", &json!([{"id": "new", "title": "New"}])).await.unwrap_err());
-    refuse(app.write.delete(&name("jobs"), DocumentId::new("chef").unwrap()).await.unwrap_err());
-    refuse(app.rebuild.rebuild(&name("jobs"), &|_, _| Progress::hidden()).unwrap_err());
+    let delete = WriteRequest { items: vec![Ok(Item::Delete(DocumentId::new("chef").unwrap()))], ..WriteRequest::default() };
+    refuse(app.write.write(&name("jobs"), delete, &Progress::hidden()).await.unwrap_err());
+    refuse(app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap_err());
     drop(app);
     replace(&path, &whole);
     let app = open(&settings, Access::Serve).unwrap();
     assert_eq!((app.catalog.get(&name("jobs")).unwrap().n_documents, app.catalog.get(&name("jobs")).unwrap().n_changes), (5, 0));
     let again = put(&app, "jobs", &jobs()).await.unwrap();
-    assert!(again.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Unchanged(_))), "{again:?}");
+    assert!(again.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Unchanged(..))), "{again:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,14 +185,14 @@ async fn documents_that_cannot_be_read_can_be_sent_again() {
     let app_settings = settings(dir.path(), &[]);
     flip(&generation.join("documents.bin"), CONTENTS);
     let app = open(&app_settings, Access::Serve).unwrap();
-    let error = app.rebuild.rebuild(&name("jobs"), &|_, _| Progress::hidden()).unwrap_err();
+    let error = app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap_err();
     assert!(error.to_string().contains("documents.bin"), "{error}");
     let mut changed = jobs();
     changed.as_array_mut().unwrap().iter_mut().for_each(|job| job["company"] = json!("Elsewhere"));
     put(&app, "jobs", &changed).await.unwrap();
     assert_eq!(app.catalog.get(&name("jobs")).unwrap().n_documents, 5);
     assert!(answers(&app).await.iter().all(|answer| !matches!(answer, Err(e) if e.kind() == ErrorKind::Corrupt)));
-    app.rebuild.rebuild(&name("jobs"), &|_, _| Progress::hidden()).unwrap();
+    app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
     app.catalog.verify(&name("jobs")).unwrap();
 }
 
@@ -203,7 +204,7 @@ async fn lost_and_unfinished_generations_are_told_apart() {
     fs::create_dir(&unfinished).unwrap();
     fs::write(unfinished.join("graph.bin"), b"half").unwrap();
     let app = open(&settings(dir.path(), &[]), Access::Serve).unwrap();
-    app.rebuild.rebuild(&name("jobs"), &|_, _| Progress::hidden()).unwrap();
+    app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
     assert!(!unfinished.exists());
     drop(app);
     let current = dir.path().join("jobs/CURRENT");
@@ -238,5 +239,84 @@ async fn a_torn_log_loses_nothing_acknowledged() {
     damaged.extend(&whole[acknowledged.len()..]);
     fs::write(&log, damaged).unwrap();
     let error = refused(dir.path(), ".log", "damage in the middle of the log");
-    assert!(error.contains("at byte 24"), "{error}");
+    assert!(error.contains("at byte 40"), "{error}");
+}
+
+/// A folder that an older build wrote: a generation, and a log with a document that is new, one that was changed and one that was
+/// deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn older_formats_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
+    copy(&fixture, dir.path());
+    let settings = settings(dir.path(), &[]);
+    let posts = name("posts");
+    let get = |app: &App, id: &str| app.catalog.document(&posts, &DocumentId::new(id).unwrap());
+    let app = open(&settings, Access::Serve).unwrap();
+    let info = app.catalog.get(&posts).unwrap();
+    assert_eq!((info.n_documents, info.seqno), (3, 6));
+    assert_eq!((get(&app, "nurse").unwrap().seqno, get(&app, "welder").unwrap().seqno), (3, 5));
+    get(&app, "chef").unwrap_err();
+    let query = Query::Text("look after sick animals".to_owned());
+    let hits = app.query.search(request(posts.clone(), query)).await.unwrap().hits;
+    assert_eq!(hits[0].id.as_str(), "vet");
+    // What is unchanged is known as such: nothing is embedded again.
+    let again = json!([{"id": "vet", "title": "Veterinarian", "skills": ["animals"]}, {"id": "nurse", "title": "Night nurse", "skills": ["care"], "company": "New Clinic"}]);
+    let report = put(&app, "posts", &again).await.unwrap();
+    assert!(matches!(&report.outcomes[..], [Outcome::Unchanged(..), Outcome::Updated(..)]) && report.n_encoded == 0, "{report:?}");
+    app.rebuild.rebuild(&posts, &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
+    app.catalog.verify(&posts).unwrap();
+    drop(app);
+    let app = open(&settings, Access::Serve).unwrap();
+    assert_eq!((app.catalog.get(&posts).unwrap().n_changes, get(&app, "nurse").unwrap().seqno), (0, 7));
+    app.rebuild.roll_back(&posts).unwrap();
+    assert_eq!((app.catalog.get(&posts).unwrap().n_documents, get(&app, "nurse").unwrap().seqno), (3, 7), "back on the old format");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &to) } else { assert!(fs::copy(entry.path(), to).is_ok()) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_generation_is_replaced_by_the_one_before() {
+    let (dir, generation) = built().await;
+    let settings = settings(dir.path(), &[]);
+    let app = open(&settings, Access::Serve).unwrap();
+    put(&app, "jobs", &json!([{"id": "vet", "title": "Veterinarian"}])).await.unwrap();
+    app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
+    put(&app, "jobs", &json!([{"id": "clerk", "title": "Clerk"}])).await.unwrap();
+    drop(app);
+    fs::remove_dir_all(generation.with_file_name("000002")).unwrap();
+    let app = open(&settings, Access::Serve).unwrap();
+    let info = app.catalog.get(&name("jobs")).unwrap();
+    assert_eq!((info.n_documents, info.generation.as_str()), (7, "000001"), "with all changes since");
+    app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
+    assert_eq!(app.catalog.get(&name("jobs")).unwrap().generation, "000003");
+    drop(app);
+    // With nothing to fall back on, the error says which it is.
+    fs::remove_dir_all(dir.path().join("members/generations/000001")).unwrap();
+    let error = refused(dir.path(), "000001", "a generation deleted by hand");
+    assert!(error.contains("deleted"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_current_one_is_told_what_to_write() {
+    let (dir, _) = built().await;
+    let settings = settings(dir.path(), &[]);
+    let app = open(&settings, Access::Serve).unwrap();
+    app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
+    put(&app, "jobs", &json!([{"id": "vet", "title": "Veterinarian"}])).await.unwrap();
+    app.rebuild.rebuild(&name("jobs"), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
+    drop(app);
+    let current = dir.path().join("jobs/CURRENT");
+    fs::remove_file(&current).unwrap();
+    let error = refused(dir.path(), "CURRENT", "no CURRENT");
+    assert!(error.contains("000003"), "{error}");
+    fs::write(&current, "000003\n").unwrap();
+    assert_eq!(open(&settings, Access::Serve).unwrap().catalog.get(&name("jobs")).unwrap().n_documents, 6);
 }

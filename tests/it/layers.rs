@@ -53,7 +53,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("indicatif", &["src/telemetry/progress.rs"]),
     ("metrics_exporter_prometheus", &["src/telemetry/metrics.rs"]),
     ("plotters", &["src/tools/bench/plot.rs"]),
-    ("rustix", &["src/tools/bench/system.rs"]),
+    ("rustix", &["src/tools/bench/system.rs", "src/telemetry/priority.rs"]),
     ("clap", &["src/main.rs", "src/tools/"]),
 ];
 

@@ -47,6 +47,7 @@ async fn the_description_names_every_path() {
     let expected = [
         "delete /v1/collections/{collection}",
         "delete /v1/collections/{collection}/documents/{id}",
+        "delete /v1/tasks/{id}",
         "get /healthz",
         "get /livez",
         "get /metrics",
@@ -54,12 +55,23 @@ async fn the_description_names_every_path() {
         "get /v1/collections",
         "get /v1/collections/{collection}",
         "get /v1/collections/{collection}/documents/{id}",
+        "get /v1/collections/{collection}/generations",
         "get /v1/info",
+        "get /v1/tasks",
+        "get /v1/tasks/{id}",
+        "get /v1/tasks/{id}/events",
+        "patch /v1/collections/{collection}/documents",
+        "patch /v1/collections/{collection}/documents/{id}",
+        "post /v1/collections/{collection}/documents/delete",
+        "post /v1/collections/{collection}/generations/{id}/activate",
+        "post /v1/collections/{collection}/rebuild",
         "post /v1/collections/{collection}/recall",
+        "post /v1/collections/{collection}/rollback",
         "post /v1/collections/{collection}/search",
         "post /v1/match",
         "put /v1/collections/{collection}",
         "put /v1/collections/{collection}/documents",
+        "put /v1/collections/{collection}/documents/{id}",
     ];
     assert_eq!(paths, expected);
 }

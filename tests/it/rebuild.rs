@@ -8,7 +8,7 @@ use kindred::collection::Access;
 use kindred::config::Settings;
 use kindred::domain::CollectionName;
 use kindred::error::ErrorKind;
-use kindred::pipeline::{PipelineError, Query};
+use kindred::pipeline::{ModelChoice, PipelineError, Query, RebuildRequest, WriteRequest};
 use kindred::telemetry::{Cancel, Progress};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,13 +19,18 @@ fn name() -> CollectionName {
     CollectionName::new("jobs").unwrap()
 }
 
+/// What `kindred rebuild` asks for.
+fn to_configured() -> RebuildRequest {
+    RebuildRequest { model: ModelChoice::Configured, ..RebuildRequest::default() }
+}
+
 async fn put(app: &App, documents: Value) {
-    let items = documents.as_array().unwrap().iter().cloned().map(Ok).collect();
-    app.write.put(&name(), items, &Progress::hidden()).await.unwrap();
+    let items = documents.as_array().unwrap().iter().cloned().map(Ok);
+    app.write.write(&name(), WriteRequest::put(items), &Progress::hidden()).await.unwrap();
 }
 
 fn rebuild(app: &App) -> Result<usize, PipelineError> {
-    app.rebuild.rebuild(&name(), &|_, _| Progress::hidden()).map(|report| report.n_encoded)
+    app.rebuild.rebuild(&name(), &to_configured(), &|_, _| Progress::hidden()).map(|report| report.n_encoded)
 }
 
 async fn best(app: &App, text: &str) -> (Vec<String>, String) {
@@ -132,14 +137,14 @@ async fn a_cancelled_rebuild_leaves_the_old_generation_and_nothing_else() {
         let handle = cancel.clone();
         Progress::watched(move |_| handle.cancel()).cancelled_by(&cancel)
     };
-    let error = app.rebuild.rebuild(&name(), &show).unwrap_err();
+    let error = app.rebuild.rebuild(&name(), &to_configured(), &show).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("cancelled") && error.to_string().contains("nothing was changed"), "{error}");
     assert_eq!(generations(&settings), ["000001"]);
     assert_eq!(best(&app, "look after sick animals").await, before);
     assert_eq!(app.catalog.get(&name()).unwrap().n_changes, 2);
     rebuild(&app).unwrap();
-    assert_eq!(generations(&settings), ["000002"]);
+    assert_eq!(generations(&settings), ["000001", "000002"], "the one before is kept, to go back to");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,7 +158,7 @@ async fn embedding_again_can_be_cancelled() {
         cancel.cancel();
         Progress::hidden().cancelled_by(&cancel)
     };
-    let error = app.rebuild.rebuild(&name(), &show).unwrap_err();
+    let error = app.rebuild.rebuild(&name(), &to_configured(), &show).unwrap_err();
     assert!(matches!(error, PipelineError::Cancelled { .. }), "{error}");
     drop(app);
     open(&settings_before, Access::Serve).unwrap();
@@ -180,7 +185,7 @@ async fn a_rebuild_that_needs_too_much_memory_is_refused_at_once() {
     let settings = settings(dir.path(), &["index.max_build_bytes=2000", "collections.jobs.document_prompt=\"passage: \""]);
     let app = open(&settings, Access::Rebuild).unwrap();
     let show = |what: &str, _: u64| -> Progress { panic!("{what} was begun") };
-    let error = app.rebuild.rebuild(&name(), &show).unwrap_err().to_string();
+    let error = app.rebuild.rebuild(&name(), &to_configured(), &show).unwrap_err().to_string();
     assert!(error.contains("index.max_build_bytes"), "{error}");
     assert_eq!(generations(&settings), ["000001"]);
 }
@@ -214,4 +219,182 @@ async fn another_definition_is_refused_until_it_is_rebuilt() {
     let app = open(&impossible, Access::Rebuild).unwrap();
     let refused = rebuild(&app).unwrap_err().to_string();
     assert!(refused.contains("company"), "{refused}");
+}
+
+/// Waits for a task to end.
+async fn ended(app: &TestApp, started: Value) -> Value {
+    loop {
+        let task = app.get(&format!("/v1/tasks/{}", started["task"].as_str().unwrap())).await.ok();
+        if task["ended_at"].is_string() {
+            return task;
+        }
+    }
+}
+
+fn statuses(list: &Value) -> Vec<(&str, &str)> {
+    let of = |generation: &'_ Value| (generation["id"].as_str().unwrap().to_owned(), generation["status"].as_str().unwrap().to_owned());
+    let all: Vec<(String, String)> = list["generations"].as_array().unwrap().iter().map(of).collect();
+    all.into_iter().map(|(id, status)| (&*id.leak(), &*status.leak())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn generations_are_built_activated_and_gone_back_to_over_http() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let rebuild = async |body: Value| app.post("/v1/collections/jobs/rebuild", body).await;
+    let list = async || app.get("/v1/collections/jobs/generations").await.ok();
+    let first = rebuild(json!({})).await;
+    assert_eq!(first.status, 202);
+    let task = ended(&app, first.body).await;
+    assert_eq!((&task["status"], &task["kind"], &task["collection"]), (&json!("done"), &json!("rebuild"), &json!("jobs")), "{task}");
+    assert_eq!((&task["result"]["generation"], &task["result"]["activated"]), (&json!("000001"), &json!(true)));
+    let events = app.get(&format!("/v1/tasks/{}/events", task["id"].as_str().unwrap())).await.body;
+    assert!(events.as_str().unwrap().contains("event: task") && events.as_str().unwrap().contains("\"done\""), "{events}");
+    app.put("/v1/collections/jobs/documents", json!([{"id": "vet", "title": "Veterinarian"}])).await.ok();
+    app.delete("/v1/collections/jobs/documents/chef").await.ok();
+    let task = ended(
+        &app,
+        rebuild(json!({"activate": "manual", "params": {"quantization": "int8"}, "gates": {"recall@10": 0.9, "min_documents": 5}}))
+            .await
+            .ok(),
+    )
+    .await;
+    assert_eq!((&task["status"], &task["result"]["recall@10"]), (&json!("done"), &json!(1.0)), "{task}");
+    assert_eq!(statuses(&list().await), [("000002", "ready"), ("000001", "current")]);
+    app.put("/v1/collections/jobs/documents", json!([{"id": "late", "title": "Latecomer"}])).await.ok();
+    assert_eq!(app.post("/v1/collections/jobs/generations/000002/activate", json!({})).await.ok()["generation"], "000002");
+    assert_eq!(statuses(&list().await), [("000002", "current"), ("000001", "previous")]);
+    let all = async || {
+        let answer = app.search("jobs", json!({"query": {"text": "work"}, "limit": 20})).await.ok();
+        let mut found: Vec<String> = ids(&answer).iter().map(ToString::to_string).collect();
+        found.sort();
+        (found, answer["generation"].as_str().unwrap().to_owned())
+    };
+    let expected = ["late", "nurse", "rust", "teacher", "vet", "welder"].map(str::to_owned).to_vec();
+    assert_eq!(all().await, (expected.clone(), "000002".to_owned()));
+    assert_eq!(app.post("/v1/collections/jobs/rollback", json!({})).await.ok()["generation"], "000001");
+    assert_eq!(all().await, (expected.clone(), "000001".to_owned()), "with all changes since");
+    // What does not pass its gates is not kept, and changes nothing.
+    for gates in [json!({"min_documents": 7}), json!({"recall@10": 1.1})] {
+        let task = ended(&app, rebuild(json!({"gates": gates})).await.ok()).await;
+        assert_eq!(task["status"], "failed", "{task}");
+        assert!(task["error"].as_str().unwrap().contains("goes on serving"), "{task}");
+        assert_eq!(all().await.1, "000001");
+        assert_eq!(statuses(&list().await), [("000002", "previous"), ("000001", "current")]);
+    }
+    let app = TestApp::start_in(app.stop().await, &[]).await;
+    let info = app.get("/v1/collections/jobs").await.ok();
+    assert_eq!((&info["generation"], &info["n_documents"]), (&json!("000001"), &json!(6)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_built_or_activated_is_refused() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let path = "/v1/collections/jobs/rebuild";
+    app.post(path, json!({"params": {"max_conections": 3}})).await.fails(422, "invalid", Some("params"), "max_conections");
+    app.post(path, json!({"params": {"max_connections": 1}})).await.fails(422, "invalid", None, "max_connections");
+    app.post(path, json!({"model": "../secrets"})).await.fails(422, "invalid", Some("model"), "secrets");
+    app.post(path, json!({"model": "none-such"})).await.fails(422, "invalid", Some("model"), "none-such");
+    app.post(path, json!({"activate": "later"})).await.fails(400, "malformed", Some("activate"), "later");
+    app.post("/v1/collections/none/rebuild", json!({})).await.fails(404, "not_found", Some("collection"), "none");
+    app.post("/v1/collections/jobs/rollback", json!({})).await.fails(409, "conflict", None, "nothing to go back to");
+    for id in ["000007", "seven"] {
+        app.post(&format!("/v1/collections/jobs/generations/{id}/activate"), json!({})).await.fails(
+            404,
+            "not_found",
+            if id == "seven" { Some("id") } else { Some("collection") },
+            id,
+        );
+    }
+    app.get("/v1/tasks/7").await.fails(404, "not_found", None, "task");
+    app.delete("/v1/tasks/7").await.fails(404, "not_found", None, "task");
+}
+
+/// A folder with the fetched model and, beside it, one that reads no more than two words of a text: other embeddings.
+fn two_models() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    // ONNX Runtime is looked for beside the models.
+    std::os::unix::fs::symlink(crate::app::models().join("onnxruntime").canonicalize().unwrap(), dir.path().join("onnxruntime")).unwrap();
+    for model in ["all-MiniLM-L6-v2", "short-sighted"] {
+        let folder = dir.path().join(model);
+        std::fs::create_dir(&folder).unwrap();
+        for file in ["model.onnx", "tokenizer.json"] {
+            let fetched = crate::app::models().join("all-MiniLM-L6-v2").join(file);
+            std::os::unix::fs::symlink(fetched.canonicalize().unwrap(), folder.join(file)).unwrap();
+        }
+        let max_tokens = if model == "short-sighted" { 4 } else { 256 };
+        let config = format!("name = {model:?}\ndims = 384\nmax_tokens = {max_tokens}\npooling = \"mean\"\nnormalize = true\n");
+        std::fs::write(folder.join("kindred-model.toml"), config).unwrap();
+    }
+    dir
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_model_takes_over_while_the_old_one_answers() {
+    let models = two_models();
+    let model_dir = format!("encoder.model_dir={:?}", models.path().join("all-MiniLM-L6-v2").display().to_string());
+    let app = Arc::new(TestApp::start_with(&[&model_dir]).await);
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    app.put("/v1/collections/members/documents", crate::app::members()).await.ok();
+    ended(&app, app.post("/v1/collections/jobs/rebuild", json!({})).await.ok()).await;
+    let done = Arc::new(AtomicBool::new(false));
+    // "zebra" makes all the difference, and only for a model that reads beyond two words.
+    app.put(
+        "/v1/collections/jobs/documents",
+        json!([{"id": "zoo", "title": "keeper of many a striped zebra"}, {"id": "bar", "title": "keeper of many a crowded bar"}]),
+    )
+    .await
+    .ok();
+    let query = json!({"query": {"text": "keeper of many a striped zebra"}, "limit": 2});
+    let searching = tokio::spawn({
+        let (app, done, query) = (Arc::clone(&app), Arc::clone(&done), query.clone());
+        async move {
+            let mut models = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let answer = app.search("jobs", query.clone()).await.ok();
+                let scores: Vec<f64> =
+                    answer["hits"].as_array().unwrap().iter().map(|hit| hit["retrieval_score"].as_f64().unwrap()).collect();
+                // Of one model throughout: the same text scores 1, and whether "zebra" counts is the model's own.
+                assert!(scores[0] > 0.999, "{answer}");
+                assert_eq!(scores[1] > 0.999, answer["model"] == "short-sighted", "{answer}");
+                models.push(answer["model"].as_str().unwrap().to_owned());
+            }
+            models.dedup();
+            models
+        }
+    });
+    let writing = tokio::spawn({
+        let app = Arc::clone(&app);
+        async move {
+            for n in 0..20 {
+                app.put("/v1/collections/jobs/documents", json!([{"id": format!("n{n}"), "title": format!("Clerk {n}")}])).await.ok();
+            }
+        }
+    });
+    let task = ended(&app, app.post("/v1/collections/jobs/rebuild", json!({"model": "short-sighted"})).await.ok()).await;
+    assert_eq!(task["status"], "done", "{task}");
+    writing.await.unwrap();
+    app.search("jobs", query.clone()).await.ok();
+    done.store(true, Ordering::Relaxed);
+    let models_seen = searching.await.unwrap();
+    assert!(
+        models_seen == ["all-MiniLM-L6-v2", "short-sighted"] || models_seen == ["all-MiniLM-L6-v2"] || models_seen == ["short-sighted"],
+        "{models_seen:?}"
+    );
+    assert_eq!(app.search("jobs", query.clone()).await.ok()["model"], "short-sighted");
+    // A member of the other model is asked with its text.
+    let matched = app.post("/v1/match", json!({"from": {"collection": "members", "id": "m-nurse"}, "to": "jobs", "limit": 3})).await.ok();
+    assert_eq!(matched["model"], "short-sighted");
+    let Ok(app) = Arc::try_unwrap(app) else { panic!("nobody else has it") };
+    // It stays so over a restart, and one goes back to the other, with all that was written since.
+    let app = TestApp::start_in(app.stop().await, &[&model_dir]).await;
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 27);
+    assert_eq!(app.search("jobs", query.clone()).await.ok()["model"], "short-sighted");
+    app.post("/v1/collections/jobs/rollback", json!({})).await.ok();
+    let answer = app.search("jobs", json!({"query": {"text": "Clerk 7"}, "limit": 1})).await.ok();
+    assert_eq!((&answer["model"], ids(&answer)), (&json!("all-MiniLM-L6-v2"), vec!["n7"]));
+    let app = TestApp::start_in(app.stop().await, &[&model_dir]).await;
+    let answer = app.search("jobs", json!({"query": {"text": "Clerk 7"}, "limit": 1})).await.ok();
+    assert_eq!((&answer["model"], ids(&answer)), (&json!("all-MiniLM-L6-v2"), vec!["n7"]));
 }

@@ -1,10 +1,18 @@
 //! WRITE: what is acknowledged is durable, searchable, and embedded once.
 
+use kindred::app::App;
 use kindred::collection::Access;
+use kindred::domain::{CollectionName, DocumentId, parse_time_us};
+use kindred::pipeline::{Outcome, Query, RebuildRequest, WriteRequest};
+use kindred::telemetry::Progress;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, ids, jobs, open, settings};
+use crate::app::{TestApp, ids, jobs, open, request, settings};
+
+fn name() -> CollectionName {
+    CollectionName::new("jobs").unwrap()
+}
 
 fn results(answer: &Value) -> Vec<&str> {
     answer["items"].as_array().unwrap().iter().map(|item| item["result"].as_str().unwrap_or("refused")).collect()
@@ -24,7 +32,7 @@ async fn documents_are_created_updated_and_left_alone() {
     assert_eq!(results(&changed), ["updated", "created"]);
     let found = app.search("jobs", json!({"query": {"text": "kindergarten teacher"}, "limit": 1})).await.ok();
     assert_eq!(ids(&found), ["welder"], "the new text counts at once");
-    assert_eq!(app.get("/v1/collections/jobs/documents/7").await.ok(), json!({"id": "7", "fields": {"title": "Plumber"}}));
+    assert_eq!(app.get("/v1/collections/jobs/documents/7").await.ok(), json!({"id": "7", "seqno": 7, "fields": {"title": "Plumber"}}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,4 +95,183 @@ fn a_folder_has_one_writer_and_many_readers() {
     open(&settings, Access::Read).unwrap();
     drop(writer);
     open(&settings, Access::Serve).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_may_be_changed_in_part() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let patch = json!({"company": "Dock Clinic", "salary": {"max": null, "min": 45000}, "remote": true});
+    let answer = app.call(Method::PATCH, "/v1/collections/jobs/documents/nurse", patch.to_string()).await.ok();
+    assert_eq!(answer, json!({"id": "nurse", "result": "updated", "seqno": 6}));
+    let more = app
+        .call(Method::PATCH, "/v1/collections/jobs/documents", r#"{"id": "nurse", "remote": true, "company": "Quay Clinic"}"#)
+        .await
+        .ok();
+    assert_eq!((results(&more), &more["n_encoded"]), (vec!["updated"], &json!(0)), "no text has changed");
+    let stored = app.get("/v1/collections/jobs/documents/nurse").await.ok();
+    assert_eq!(
+        (&stored["fields"]["company"], &stored["fields"]["salary"]),
+        (&json!("Quay Clinic"), &json!({"min": 45000, "currency": "EUR"}))
+    );
+    assert_eq!(stored["fields"]["title"], "Registered nurse, night shift", "the rest stays");
+    let remote = json!({"must": [{"key": "remote", "match": {"value": true}}]});
+    let found = app.search("jobs", json!({"query": {"text": "nurse"}, "filter": remote})).await.ok();
+    assert_eq!(ids(&found), ["nurse", "rust"]);
+    let patches = "{\"id\": \"welder\", \"title\": \"Florist\", \"skills\": null, \"description\": null}\n{\"id\": \"none\", \"title\": \"x\"}\n{\"id\": \"chef\"}";
+    let answer = app.call(Method::PATCH, "/v1/collections/jobs/documents", patches).await.ok();
+    assert_eq!(results(&answer), ["updated", "refused", "unchanged"]);
+    assert_eq!(answer["items"][1]["status"], 404);
+    assert_eq!(ids(&app.search("jobs", json!({"query": {"text": "arrange flowers"}, "limit": 1})).await.ok()), ["welder"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_may_depend_on_what_is_there() {
+    let app = TestApp::start().await;
+    let path = "/v1/collections/jobs/documents/a";
+    let put = async |query: &str, title: &str| app.put(&format!("{path}{query}"), json!({"title": title})).await;
+    assert_eq!(put("?create_only=true", "Clerk").await.status, 201);
+    put("?create_only=true", "Cook").await.fails(409, "conflict", None, "last changed by 1");
+    put("?if_seqno=7", "Cook").await.fails(409, "conflict", None, "last changed by 1");
+    assert_eq!(put("?if_seqno=1", "Cook").await.ok(), json!({"id": "a", "result": "updated", "seqno": 2}));
+    put("?if_seqno=1&create_only=true", "Cook").await.fails(400, "malformed", Some("if_seqno"), "contradict");
+    put("?if_seqnr=1", "Cook").await.fails(400, "malformed", None, "if_seqnr");
+    app.delete(&format!("{path}?if_seqno=1")).await.fails(409, "conflict", None, "last changed by 2");
+    assert_eq!(app.delete(&format!("{path}?if_seqno=2")).await.ok()["seqno"], 3);
+    put("?if_seqno=3", "Cook").await.fails(409, "conflict", None, "no such document");
+    app.put(path, json!({"id": "b", "title": "x"})).await.fails(422, "invalid", Some("id"), "path");
+    app.put("/v1/collections/jobs/documents?if_seqno=1", jobs()).await.fails(400, "malformed", Some("if_seqno"), "one document");
+    let many = app
+        .put("/v1/collections/jobs/documents?create_only=true&refresh=none", json!([{"id": "a", "title": "x"}, {"id": "b", "title": "y"}]))
+        .await
+        .ok();
+    assert_eq!(results(&many), ["created", "created"]);
+    let many = app
+        .put("/v1/collections/jobs/documents?create_only=true", json!([{"id": "a", "title": "z"}, {"id": "c", "title": "y"}]))
+        .await
+        .ok();
+    assert_eq!(results(&many), ["refused", "created"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_patches_of_one_document_lose_nothing() {
+    let app = std::sync::Arc::new(TestApp::start().await);
+    app.put("/v1/collections/jobs/documents", json!([{"id": "a", "title": "Clerk"}])).await.ok();
+    let patch = |n: usize| {
+        let app = std::sync::Arc::clone(&app);
+        let patch = json!({format!("field{n}"): n}).to_string();
+        tokio::spawn(async move { app.call(Method::PATCH, "/v1/collections/jobs/documents/a", patch).await.ok() })
+    };
+    for patched in (0..8).map(patch).collect::<Vec<_>>() {
+        patched.await.unwrap();
+    }
+    let stored = app.get("/v1/collections/jobs/documents/a").await.ok();
+    assert!((0..8).all(|n| stored["fields"][format!("field{n}")] == n), "{stored}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_deleted_at_once() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let path = "/v1/collections/jobs/documents/delete";
+    let french = json!({"filter": {"must": [{"key": "location.country", "match": {"value": "FR"}}]}});
+    assert_eq!(app.post(path, french.clone()).await.ok(), json!({"deleted": 2, "seqno": 7}));
+    assert_eq!(app.post(path, french).await.ok(), json!({"deleted": 0, "seqno": 7}));
+    assert_eq!(app.post(path, json!({"ids": ["nurse", "none", "nurse"]})).await.ok(), json!({"deleted": 1, "seqno": 8}));
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 2);
+    app.post(path, json!({})).await.fails(400, "malformed", Some("filter"), "exactly one");
+    app.post(path, json!({"filter": {"must": [{"key": "title", "match": {"value": "x"}}]}})).await.fails(
+        400,
+        "malformed",
+        Some("filter.must[0].key"),
+        "title",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_may_bring_their_embeddings() {
+    let app = TestApp::start().await;
+    let axis = |n: usize| (0..384).map(|i| if i == n { 2.0 } else { 0.0 }).collect::<Vec<f64>>();
+    let documents = json!([{"id": "a", "title": "Clerk", "embedding": axis(0)}, {"id": "b", "embedding": axis(1)}, {"id": "c", "title": "x", "embedding": [1.0]}]);
+    let answer = app.put("/v1/collections/jobs/documents", documents.clone()).await.ok();
+    assert_eq!((results(&answer), &answer["n_encoded"]), (vec!["created", "created", "refused"], &json!(0)));
+    assert_eq!(answer["items"][2]["error"]["field"], "embedding");
+    assert_eq!(results(&app.put("/v1/collections/jobs/documents", documents).await.ok()), ["unchanged", "unchanged", "refused"]);
+    let found = app.search("jobs", json!({"query": {"vector": axis(1)}, "limit": 1})).await.ok();
+    assert_eq!((ids(&found), &found["hits"][0]["retrieval_score"]), (vec!["b"], &json!(1.0)));
+    assert_eq!(app.get("/v1/collections/jobs/documents/a").await.ok()["fields"], json!({"title": "Clerk"}), "it is no field");
+    // A change of another field keeps it; a change of the text does not.
+    app.call(Method::PATCH, "/v1/collections/jobs/documents/a", json!({"company": "x"}).to_string()).await.ok();
+    assert_eq!(ids(&app.search("jobs", json!({"query": {"vector": axis(0)}, "limit": 1})).await.ok()), ["a"]);
+    app.call(Method::PATCH, "/v1/collections/jobs/documents/a", json!({"title": "Sailor"}).to_string()).await.ok();
+    assert_eq!(ids(&app.search("jobs", json!({"query": {"text": "Sailor"}, "limit": 1})).await.ok()), ["a"]);
+}
+
+/// Half of a feed's documents come again as they were, a quarter with other fields but the same text, a quarter with another text;
+/// some texts come twice. The encoder sees the new texts, once each.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_new_texts_are_encoded() {
+    let app = TestApp::start().await;
+    let document = |id: usize, version: usize, salary: usize| json!({"id": id, "title": format!("Job {} in version {version}", id / 2), "salary": {"min": salary}});
+    let first: Vec<Value> = (0..64).map(|id| document(id, 1, 1)).collect();
+    assert_eq!(app.put("/v1/collections/jobs/documents", json!(first)).await.ok()["n_encoded"], 32, "two documents share each text");
+    let again: Vec<Value> = (0..64).map(|id| document(id, if id < 16 { 2 } else { 1 }, if id < 32 { 2 } else { 1 })).collect();
+    let answer = app.put("/v1/collections/jobs/documents", json!(again)).await.ok();
+    let n = |result: &str| results(&answer).iter().filter(|found| **found == result).count();
+    assert_eq!((n("updated"), n("unchanged")), (32, 32));
+    assert_eq!(answer["n_encoded"], 8, "new texts of 64 documents");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_expire_on_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path(), &[]);
+    let app = open(&settings, Access::Serve).unwrap();
+    let put = async |app: &App, documents: Value| {
+        let items = documents.as_array().unwrap().clone().into_iter().map(Ok);
+        app.write.write(&name(), WriteRequest::put(items), &Progress::hidden()).await.unwrap()
+    };
+    let found = async |app: &App| {
+        let hits = app.query.search(request(name(), Query::Text("clerk".to_owned()))).await.unwrap().hits;
+        let mut ids: Vec<String> = hits.iter().map(|hit| hit.id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    app.clock.set_us(parse_time_us("2030-01-01").unwrap() as i64);
+    put(&app, json!([{"id": "a", "title": "Clerk", "expires_at": "2030-01-02"}, {"id": "b", "title": "Clerk"}, {"id": "old", "title": "Clerk", "expires_at": "2020-01-01"}])).await;
+    app.rebuild.rebuild(&name(), &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
+    put(&app, json!([{"id": "c", "title": "Clerk", "expires_at": "2030-01-03T12:00:00Z"}])).await;
+    assert_eq!(found(&app).await, ["a", "b", "c"], "one that is over already is never found");
+    app.clock.set_us(parse_time_us("2030-01-02").unwrap() as i64);
+    assert_eq!(found(&app).await, ["b", "c"], "at the very moment");
+    assert!(app.catalog.document(&name(), &DocumentId::new("a").unwrap()).is_err());
+    app.clock.set_us(parse_time_us("2030-01-04").unwrap() as i64);
+    assert_eq!(found(&app).await, ["b"]);
+    // The clock jumps back: what has expired stays so, in this process and, once it is swept, in the next.
+    app.clock.set_us(parse_time_us("2025-01-01").unwrap() as i64);
+    assert_eq!(found(&app).await, ["b"]);
+    while app.catalog.get(&name()).unwrap().n_documents > 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(app);
+    let app = open(&settings, Access::Serve).unwrap();
+    app.clock.set_us(parse_time_us("2025-01-01").unwrap() as i64);
+    assert_eq!(found(&app).await, ["b"]);
+    let again = put(&app, json!([{"id": "a", "title": "Clerk", "expires_at": "2031-01-01"}])).await;
+    assert!(matches!(again.outcomes[0], Outcome::Created(..)), "an id that has expired is free: {again:?}");
+    assert_eq!(found(&app).await, ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_takes_no_writes_over_http() {
+    let app = TestApp::start_with(&["http.read_only=true"]).await;
+    for (method, path) in [
+        (Method::PUT, "/v1/collections/jobs/documents"),
+        (Method::PATCH, "/v1/collections/jobs/documents/a"),
+        (Method::DELETE, "/v1/collections/jobs/documents/a"),
+        (Method::DELETE, "/v1/collections/jobs"),
+    ] {
+        app.call(method, path, r#"{"id": "a", "title": "x"}"#).await.fails(409, "conflict", None, "read_only");
+    }
+    app.search("jobs", json!({"query": {"text": "x"}})).await.ok();
 }
