@@ -8,7 +8,9 @@ use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{Encoder, EncoderError};
 use crate::error::ErrorKind;
 use crate::http::{self, Router, Services};
-use crate::pipeline::{Catalog, Encoders, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RebuildSettings, Tasks, WritePipeline};
+use crate::pipeline::{
+    Catalog, Encoders, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RebuildSettings, SnapshotPipeline, Tasks, WritePipeline,
+};
 use crate::telemetry;
 
 /// Why the application could not be put together.
@@ -39,6 +41,7 @@ pub struct App {
     pub query: QueryPipeline,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
+    pub snapshots: SnapshotPipeline,
     pub catalog: Arc<Catalog>,
     pub tasks: Arc<Tasks>,
     /// The time by which documents expire.
@@ -95,9 +98,10 @@ impl App {
             Access::Serve => Some(Expirer::start(Arc::clone(&collections), Arc::clone(&rebuild))?),
             Access::Read | Access::Rebuild => None,
         };
+        let snapshots = SnapshotPipeline::new(Arc::clone(&collections), Arc::clone(&tasks));
         let catalog = Arc::new(Catalog::new(encoders, collections));
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
-        Ok(Self { query, write, rebuild, catalog, tasks, clock, max_body_bytes, read_only, _expirer: expirer })
+        Ok(Self { query, write, rebuild, snapshots, catalog, tasks, clock, max_body_bytes, read_only, _expirer: expirer })
     }
 
     /// The HTTP API over these components.
@@ -106,6 +110,7 @@ impl App {
             query: self.query,
             write: self.write,
             rebuild: self.rebuild,
+            snapshots: self.snapshots,
             catalog: self.catalog,
             tasks: self.tasks,
             max_body_bytes: self.max_body_bytes,

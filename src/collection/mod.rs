@@ -3,6 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | `mod.rs` | one collection: open, apply changes, publish a generation |
+//! | `at_rest.rs` | the files of collections that nobody has open |
 //! | `collections.rs` | all collections of a data folder |
 //! | `searcher.rs` | the immutable snapshot that a query pins: base + delta − tombstones |
 //! | `writer.rs` | the one writer: log, sync, delta, swap, acknowledge |
@@ -18,6 +19,7 @@
 //!
 //! *Order of a write*: log, sync, delta, swap, acknowledge. Everything a user can get wrong is refused before the log.
 
+mod at_rest;
 mod changes;
 mod collections;
 mod delta;
@@ -37,6 +39,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 
 pub use crate::index::{BuildParams, Quantization};
+pub use at_rest::{FilesAtRest, files_at_rest, small_files};
 pub use collections::{Collections, IdentifyModel};
 pub use generation::{GenerationInfo, GenerationStatus};
 pub use manifest::{Description, ModelIdentity};

@@ -6,6 +6,7 @@
 //! | `recall.rs` | `POST /v1/collections/{c}/recall` |
 //! | `documents.rs` | `PUT`, `PATCH /v1/collections/{c}/documents`, `POST …/documents/delete`, `GET`, `PUT`, `PATCH`, `DELETE …/documents/{id}` |
 //! | `generations.rs` | `POST /v1/collections/{c}/rebuild`, `GET …/generations`, `POST …/generations/{id}/activate`, `POST …/rollback` |
+//! | `snapshots.rs` | `POST /v1/snapshots` |
 //! | `tasks.rs` | `GET /v1/tasks`, `GET`, `DELETE /v1/tasks/{id}`, `GET …/events` |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
@@ -26,6 +27,7 @@ mod path;
 mod recall;
 mod request;
 mod search;
+mod snapshots;
 mod tasks;
 
 use std::sync::Arc;
@@ -41,7 +43,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::pipeline::{Catalog, Expirer, PipelineError, QueryPipeline, RebuildPipeline, Tasks, WritePipeline};
+use crate::pipeline::{Catalog, Expirer, PipelineError, QueryPipeline, RebuildPipeline, SnapshotPipeline, Tasks, WritePipeline};
 use error::ApiError;
 pub use gate::Gate;
 
@@ -51,6 +53,7 @@ pub struct Services {
     pub query: QueryPipeline,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
+    pub snapshots: SnapshotPipeline,
     pub catalog: Arc<Catalog>,
     pub tasks: Arc<Tasks>,
     pub max_body_bytes: usize,
@@ -87,6 +90,7 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(generations::list))
         .routes(routes!(generations::activate))
         .routes(routes!(generations::roll_back))
+        .routes(routes!(snapshots::create))
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get, tasks::cancel))
         .routes(routes!(tasks::events))

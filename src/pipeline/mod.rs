@@ -5,6 +5,7 @@
 //! | `query.rs` | text, vector or document in, hits out |
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
+//! | `snapshots.rs` | collections, kept elsewhere |
 //! | `tasks.rs` | long work in the background |
 //! | `expire.rs` | deletes documents whose time is over |
 //! | `encoders.rs` | the models in use |
@@ -25,6 +26,7 @@ mod query;
 mod rebuild;
 mod recall;
 mod recent;
+mod snapshots;
 mod tasks;
 mod write;
 
@@ -36,6 +38,7 @@ pub use expire::Expirer;
 pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
 pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};
 pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
+pub use snapshots::{SnapshotPipeline, source_at_rest};
 pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
 pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};
 
@@ -45,6 +48,7 @@ use crate::encoder::EncoderError;
 pub use crate::encoder::ModelInfo;
 use crate::error::ErrorKind;
 use crate::rescore::RescoreError;
+use crate::snapshot::SnapshotError;
 
 /// What a request may ask for at most.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -118,6 +122,8 @@ pub enum PipelineError {
     #[error(transparent)]
     Encoder(#[from] EncoderError),
     #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
     Collection(#[from] CollectionError),
 }
 
@@ -139,6 +145,7 @@ impl PipelineError {
             Self::Vector(e) => e.kind(),
             Self::Rescore(e) => e.kind(),
             Self::Encoder(e) => e.kind(),
+            Self::Snapshot(e) => e.kind(),
             Self::Collection(e) => e.kind(),
         }
     }
@@ -154,6 +161,7 @@ impl PipelineError {
             Self::Rescore(_) => Some("profile"),
             Self::Model { .. } => Some("model"),
             Self::Params { .. } => Some("params"),
+            Self::Snapshot(SnapshotError::Place { .. }) => Some("to"),
             Self::Collection(e) if e.kind() == ErrorKind::NotFound => Some("collection"),
             _ => None,
         }

@@ -31,10 +31,18 @@ impl Cancel {
 #[derive(Debug)]
 pub struct Progress {
     what: String,
+    /// 0 where nobody knows.
     total: u64,
+    unit: Unit,
     done: AtomicU64,
     show: Show,
     cancel: Cancel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Things,
+    Bytes,
 }
 
 enum Show {
@@ -58,20 +66,33 @@ impl fmt::Debug for Show {
 impl Progress {
     /// Shows `what` (for example `"embedding jobs"`) going from 0 to `total`.
     pub fn new(what: impl Into<String>, total: u64) -> Self {
-        let what = what.into();
+        Self::shown(what.into(), total, Unit::Things)
+    }
+
+    /// Shows `what` going from 0 to `total` bytes; 0 where nobody knows how many there will be.
+    pub fn of_bytes(what: impl Into<String>, total: u64) -> Self {
+        Self::shown(what.into(), total, Unit::Bytes)
+    }
+
+    fn shown(what: String, total: u64, unit: Unit) -> Self {
         let show = if std::io::stderr().is_terminal() {
-            let template = "{msg:<28} {bar:32} {pos}/{len}  {per_sec}  {eta} left";
-            let style = ProgressStyle::with_template(template).expect("the template above is valid");
+            let template = match (unit, total) {
+                (Unit::Things, 0) => "{msg:<28} {spinner} {pos}  {per_sec}",
+                (Unit::Things, _) => "{msg:<28} {bar:32} {pos}/{len}  {per_sec}  {eta} left",
+                (Unit::Bytes, 0) => "{msg:<28} {spinner} {bytes}  {bytes_per_sec}",
+                (Unit::Bytes, _) => "{msg:<28} {bar:32} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
+            };
+            let style = ProgressStyle::with_template(template).expect("the templates above are valid");
             Show::Bar(ProgressBar::new(total).with_style(style).with_message(what.clone()))
         } else {
             Show::Lines { started: Instant::now(), last: Mutex::new(Instant::now()) }
         };
-        Self { what, total, show, ..Self::hidden() }
+        Self { what, total, unit, show, ..Self::hidden() }
     }
 
     /// Counts, but shows nothing.
     pub fn hidden() -> Self {
-        Self { what: String::new(), total: 0, done: AtomicU64::new(0), show: Show::Nothing, cancel: Cancel::default() }
+        Self { what: String::new(), total: 0, unit: Unit::Things, done: AtomicU64::new(0), show: Show::Nothing, cancel: Cancel::default() }
     }
 
     /// Shows nothing, but calls `look` with what is done whenever that changes, on the threads that do it.
@@ -125,13 +146,26 @@ impl Progress {
 
     fn line(&self, done: u64, elapsed: Duration) -> String {
         let rate = done as f64 / elapsed.as_secs_f64().max(1e-9);
+        let shown = self.amount(done as f64);
+        if self.total == 0 {
+            return format!("{}: {shown} ({}/s)", self.what, self.amount(rate));
+        }
         let left = self.total.saturating_sub(done) as f64 / rate.max(1e-9);
-        format!("{}: {done}/{} ({rate:.0}/s, {left:.0} s left)", self.what, self.total)
+        format!("{}: {shown}/{} ({}/s, {left:.0} s left)", self.what, self.amount(self.total as f64), self.amount(rate))
     }
 
     fn last_line(&self, done: u64, elapsed: Duration) -> String {
         let seconds = elapsed.as_secs_f64();
-        format!("{}: {done} in {seconds:.1} s ({:.0}/s)", self.what, done as f64 / seconds.max(1e-9))
+        format!("{}: {} in {seconds:.1} s ({}/s)", self.what, self.amount(done as f64), self.amount(done as f64 / seconds.max(1e-9)))
+    }
+
+    fn amount(&self, n: f64) -> String {
+        match self.unit {
+            Unit::Things => format!("{n:.0}"),
+            Unit::Bytes if n < 1e6 => format!("{:.1} kB", n / 1e3),
+            Unit::Bytes if n < 1e9 => format!("{:.1} MB", n / 1e6),
+            Unit::Bytes => format!("{:.2} GB", n / 1e9),
+        }
     }
 }
 
@@ -160,5 +194,9 @@ mod tests {
         let progress = Progress { what: "embedding".into(), total: 100, ..Progress::hidden() };
         assert_eq!(progress.line(25, Duration::from_secs(5)), "embedding: 25/100 (5/s, 15 s left)");
         assert_eq!(progress.last_line(100, Duration::from_secs(20)), "embedding: 100 in 20.0 s (5/s)");
+        let progress = Progress { what: "reading".into(), unit: Unit::Bytes, ..progress };
+        assert_eq!(progress.line(25, Duration::from_secs(5)), "reading: 0.0 kB/0.1 kB (0.0 kB/s, 15 s left)");
+        let progress = Progress { total: 0, ..progress };
+        assert_eq!(progress.line(25_000_000, Duration::from_secs(5)), "reading: 25.0 MB (5.0 MB/s)");
     }
 }

@@ -8,7 +8,9 @@
 //! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
 //! | `fill` | fills a collection with documents that a tool has made |
 //! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
+//! | `ingest` | a file into a collection, then its index |
 //! | `search` | a search as a table people can read |
+//! | `snapshot` | make, restore, verify and list snapshots |
 //! | `inspect` | what a collection holds |
 //! | `evaluate` | how well a search finds what people judged relevant |
 //! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
@@ -21,9 +23,11 @@ pub mod demo_corpus;
 pub mod evaluate;
 pub mod fetch;
 mod fill;
+pub mod ingest;
 pub mod inspect;
 pub mod judgments;
 pub mod measures;
 pub mod search;
 pub mod serve;
 pub mod signals;
+pub mod snapshot;

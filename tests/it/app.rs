@@ -120,13 +120,13 @@ impl TestApp {
             gate.open(app.into_router());
             http::serve(listener, gate, async { drop(ended.await) }).await.unwrap();
         });
-        Self { address, dir, client: Client::builder().no_proxy().build().unwrap(), end: Some(end), served }
+        Self { address, dir, client: client(), end: Some(end), served }
     }
 
     /// Ends the server and hands back its folder.
     pub async fn stop(mut self) -> TempDir {
         // The client's open connections would keep the server waiting for requests that do not come.
-        self.client = Client::new();
+        self.client = client();
         drop(self.end.take());
         self.served.await.unwrap();
         self.dir
@@ -159,6 +159,12 @@ impl TestApp {
     pub async fn search(&self, collection: &str, body: Value) -> Answer {
         self.post(&format!("/v1/collections/{collection}/search"), body).await
     }
+}
+
+/// A client that asks no proxy. The library that it could speak TLS with has to be chosen, even for a server without.
+pub fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
 }
 
 /// The ids of an answer's hits, best first.

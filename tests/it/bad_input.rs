@@ -163,7 +163,7 @@ async fn batches_that_hold_nothing_or_too_much_are_refused_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_carry_the_request_id() {
     let app = TestApp::start().await;
-    let client = reqwest::Client::new();
+    let client = crate::app::client();
     let response = client.get(format!("http://{}/nothing", app.address)).header("x-request-id", "mine-1").send().await.unwrap();
     assert_eq!(response.headers()["x-request-id"], "mine-1");
     let body: Value = response.json().await.unwrap();

@@ -136,6 +136,7 @@ fn failures_say_what_to_do() {
         (&["search", "jobs", "x", "--strategy", "fast"], 2, "expected \"auto\", \"graph\" or \"exact\""),
         (&["search", "jobs", "x", "--filter", "{"], 1, "--filter is not valid JSON"),
         (&["ingest", "jobs", "none.jsonl"], 1, "none.jsonl"),
+        (&["ingest", "jobs", "notes.txt"], 1, "--format"),
         (&["inspect", "jobs", "--set", "search.candidates=0"], 1, "search.candidates"),
         (&["inspect", "jobs", "--config", "none.toml"], 1, "none.toml"),
         (&["serve", "--device", "cuda:0"], 1, "CUDA"),

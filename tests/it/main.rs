@@ -2,6 +2,7 @@
 
 mod app;
 mod bad_input;
+mod bulk;
 mod cli;
 mod files;
 mod layers;
@@ -9,4 +10,5 @@ mod operations;
 mod query;
 mod rebuild;
 mod recall;
+mod snapshot;
 mod write;

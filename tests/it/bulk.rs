@@ -1,0 +1,201 @@
+//! BULK LOAD: files of all kinds through the real binary, in a folder of its own.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, StructArray, TimestampMillisecondArray};
+use arrow_schema::{DataType, Field};
+use kindred::app::App;
+use kindred::collection::Access;
+use kindred::domain::CollectionName;
+use kindred::encoder::assets;
+use kindred::ingest::{Ingest, IngestError, IngestReport, Options, Source};
+use kindred::telemetry::Cancel;
+use parquet::arrow::ArrowWriter;
+use serde_json::{Value, json};
+
+use crate::app::{models, open, settings};
+
+fn command(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kindred"));
+    command.current_dir(dir).env_remove("KINDRED__STORAGE__DATA_DIR").args(args);
+    command.arg("--model-dir").arg(models().join(assets::MODEL_NAME));
+    command
+}
+
+pub fn kindred(dir: &Path, args: &[&str]) -> Output {
+    command(dir, args).output().unwrap()
+}
+
+/// Runs the binary with something on its standard input.
+fn piped(dir: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut child = command(dir, args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // What refuses its input may be gone before it has read it.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+#[track_caller]
+pub fn says(output: &Output, code: i32, words: &[&str]) {
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    words.iter().for_each(|word| assert!(said.contains(word), "{word:?} is not in: {said}"));
+}
+
+/// The best hit of a search, with a filter.
+fn best(dir: &Path, text: &str, filter: Value) -> Value {
+    let output = kindred(dir, &["search", "jobs", text, "--json", "--limit", "1", "--filter", &filter.to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice::<Value>(&output.stdout).unwrap()["hits"][0].clone()
+}
+
+const CSV: &str = "\
+id,title,description,skills,remote,salary.min,location,location.city,posted_at,team
+nurse,\"Nurse, nights\",\"Watch over patients
+on the ward\",triage|patient care,no,42000,\"52.52,13.405\",Berlin,2026-11-01,
+welder,Welder,Join steel,,no,much,,,,
+short,row
+chef,Pastry chef,\"Bake \"\"croissants\"\"\",baking,yes,30000.5,,Paris,2026-11-20T08:00:00Z,night
+";
+
+#[test]
+fn csv_is_typed_by_the_schema_and_bad_rows_are_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("jobs.csv"), CSV).unwrap();
+    let output = kindred(dir.path(), &["ingest", "jobs", "jobs.csv", "--refused", "refused.jsonl"]);
+    says(&output, 3, &["2 created", "2 refused; 2 texts embedded", "jobs: "]);
+    let refused: Vec<Value> =
+        fs::read_to_string(dir.path().join("refused.jsonl")).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&refused[0]["line"], &refused[0]["id"], &refused[0]["field"]), (&json!(4), &json!("welder"), &json!("salary.min")));
+    assert_eq!((&refused[1]["line"], &refused[1]["id"], &refused[1]["field"]), (&json!(5), &json!(null), &json!(null)));
+    assert!(refused[1]["error"].as_str().unwrap().contains("2 values, but the first row names 10 columns"), "{refused:?}");
+    assert_eq!(refused.len(), 2);
+
+    let nurse = best(dir.path(), "hospital", json!({"must": [{"key": "skills", "match": {"value": "patient care"}}]}));
+    assert_eq!(nurse["id"], "nurse");
+    let near = json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 52.4, "lon": 13.1}, "radius": 50000}}, {"key": "salary.min", "range": {"gte": 42000}}, {"key": "remote", "match": {"value": false}}]});
+    let nurse = best(dir.path(), "work", near);
+    assert_eq!(nurse["fields"]["location"], json!({"lat": 52.52, "lon": 13.405, "city": "Berlin"}));
+    assert_eq!(nurse["fields"]["description"], "Watch over patients\non the ward");
+    let chef = best(dir.path(), "work", json!({"must": [{"key": "posted_at", "range": {"gte": "2026-11-15"}}]}));
+    assert_eq!(
+        (&chef["id"], &chef["fields"]["salary"]["min"], &chef["fields"]["team"]),
+        (&json!("chef"), &json!(30000.5), &json!("night"))
+    );
+}
+
+/// Rows with nested values, one of which does not fit.
+fn write_parquet(path: &Path) {
+    let mut skills = ListBuilder::new(StringBuilder::new());
+    skills.append_value([Some("triage"), Some("patient care")]);
+    skills.append_null();
+    skills.append_value([Some("baking")]);
+    let number = |name: &str, values: [Option<f64>; 3]| {
+        (Arc::new(Field::new(name, DataType::Float64, true)), Arc::new(Float64Array::from(values.to_vec())) as ArrayRef)
+    };
+    let city = (
+        Arc::new(Field::new("city", DataType::Utf8, true)),
+        Arc::new(StringArray::from(vec![Some("Berlin"), None, Some("Paris")])) as ArrayRef,
+    );
+    let lat = number("lat", [Some(52.52), Some(91.0), Some(48.86)]);
+    let lon = number("lon", [Some(13.405), Some(0.0), Some(f64::NAN)]);
+    // A place of which half is not known is refused; nothing of it is known in the last row.
+    let lat = (lat.0, Arc::new(Float64Array::from(vec![Some(52.52), Some(91.0), None])) as ArrayRef);
+    let batch = RecordBatch::try_from_iter([
+        ("id", Arc::new(StringArray::from(vec!["nurse", "welder", "chef"])) as ArrayRef),
+        ("title", Arc::new(StringArray::from(vec!["Nurse", "Welder", "Pastry chef"]))),
+        ("skills", Arc::new(skills.finish())),
+        ("location", Arc::new(StructArray::from(vec![city, lat, lon]))),
+        ("remote", Arc::new(BooleanArray::from(vec![Some(false), None, Some(true)]))),
+        ("posted_at", Arc::new(TimestampMillisecondArray::from(vec![1_793_491_200_000, 0, 1_795_161_600_000]).with_timezone("UTC"))),
+    ])
+    .unwrap();
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+}
+
+#[test]
+fn parquet_brings_nested_values_and_needs_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jobs.parquet");
+    write_parquet(&path);
+    let output = kindred(dir.path(), &["ingest", "jobs", "jobs.parquet"]);
+    says(&output, 3, &["jobs.parquet:2 (welder): field \"location\"", "2 created", "1 refused"]);
+    let chef = best(dir.path(), "work", json!({"must": [{"key": "posted_at", "range": {"gte": "2026-11-15"}}]}));
+    assert_eq!(chef["fields"]["location"], json!({"city": "Paris"}));
+    assert_eq!(chef["fields"]["posted_at"], "2026-11-20T08:00:00Z");
+    let nurse = best(dir.path(), "work", json!({"must": [{"key": "skills", "match": {"value": "triage"}}]}));
+    assert_eq!(nurse["fields"]["location"], json!({"city": "Berlin", "lat": 52.52, "lon": 13.405}));
+
+    let bytes = fs::read(&path).unwrap();
+    says(&piped(dir.path(), &["ingest", "jobs", "--format", "parquet"], &bytes), 1, &["Save it to a file first"]);
+    fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+    says(&kindred(dir.path(), &["ingest", "jobs", "jobs.parquet"]), 1, &["cannot read jobs.parquet", "not a Parquet file"]);
+    fs::write(dir.path().join("empty.csv"), "title,city\nx,y\n").unwrap();
+    says(&kindred(dir.path(), &["ingest", "jobs", "empty.csv"]), 1, &["cannot read empty.csv", "no column \"id\""]);
+}
+
+#[test]
+fn standard_input_is_read_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = b"{\"id\": 1, \"title\": \"Nurse\"}\n{\"id\": 1, \"title\": \"Welder\"}\noops\n{\"id\": 2, \"title\": \"Chef\"}";
+    says(&piped(dir.path(), &["ingest", "jobs"], lines), 3, &["-:3: ", "2 created, 1 updated, 0 unchanged, 1 refused"]);
+    let rows = b"id;title\n1;Welder\n3;Florist\n";
+    says(&piped(dir.path(), &["ingest", "jobs", "-", "--format", "csv"], rows), 0, &["1 created, 0 updated, 1 unchanged, 0 refused"]);
+}
+
+/// A file of 3,000 documents that bring their embeddings, with one bad line.
+fn write_lines(path: &Path) {
+    let line = |i: usize| {
+        let mut embedding = vec![0; 384];
+        embedding[i % 384] = 1;
+        if i == 1_500 { "{oops".to_owned() } else { json!({"id": i, "title": format!("Job {i}"), "embedding": embedding}).to_string() }
+    };
+    fs::write(path, (1..=3_000).map(|i| line(i) + "\n").collect::<String>()).unwrap();
+}
+
+/// Ingests a file in this process. Returns the line at which it began, if not the first.
+async fn ingest(app: &App, file: &Path, refused: &Path, from_start: bool) -> Result<(Option<u64>, IngestReport), IngestError> {
+    let name = CollectionName::new("jobs").unwrap();
+    let schema = app.catalog.get(&name).unwrap().definition.check().unwrap().1;
+    let options = Options { refused: Some(refused), from_start };
+    let ingest = Ingest::open(&app.write, &name, &schema, Source::file(file, None)?, &options)?;
+    let resumed_at = ingest.resumed_at();
+    Ok((resumed_at, ingest.run(&Cancel::default()).await?))
+}
+
+/// The report cannot be written: the run ends in the middle, after the batch of the bad line.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_run_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path(), &[]);
+    let (file, report) = (dir.path().join("jobs.jsonl"), dir.path().join("refused.jsonl"));
+    write_lines(&file);
+    let app = open(&settings, Access::Serve).unwrap();
+    let broken = ingest(&app, &file, Path::new("/dev/full"), false).await.unwrap_err();
+    assert!(matches!(broken, IngestError::Report { .. }), "{broken}");
+    drop(app);
+
+    let app = open(&settings, Access::Serve).unwrap();
+    let (resumed_at, rest) = ingest(&app, &file, &report, false).await.unwrap();
+    assert_eq!(resumed_at, Some(1_025), "what was written and not reported is taken again");
+    assert_eq!((rest.n_unchanged, rest.n_created, rest.n_refused, rest.n_encoded), (1_023, 952, 1, 0));
+    let told: Value = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
+    assert_eq!((&told["line"], told["error"].as_str().unwrap().contains("JSON")), (&json!(1_500), true));
+
+    // Done: the next run takes the whole file, and so does one of a file that has changed half-way.
+    let (resumed_at, again) = ingest(&app, &file, &report, false).await.unwrap();
+    assert_eq!((resumed_at, again.n_unchanged, again.n_refused), (None, 2_999, 1));
+    ingest(&app, &file, Path::new("/dev/full"), false).await.unwrap_err();
+    assert_eq!(ingest(&app, &file, &report, true).await.unwrap().0, None, "as it was asked for");
+    ingest(&app, &file, Path::new("/dev/full"), false).await.unwrap_err();
+    fs::OpenOptions::new().append(true).open(&file).unwrap().write_all(b"{\"id\": 3001, \"title\": \"New\"}\n").unwrap();
+    let (resumed_at, changed) = ingest(&app, &file, &report, false).await.unwrap();
+    assert_eq!((resumed_at, changed.n_unchanged, changed.n_created), (None, 2_999, 1));
+}
