@@ -12,7 +12,7 @@ use kindred::domain::CollectionName;
 use kindred::encoder::{assets, import};
 use kindred::pipeline::{ModelChoice, RebuildReport, RebuildRequest};
 use kindred::telemetry::{self, Cancel, Progress};
-use kindred::tools::bench::{ann, filters};
+use kindred::tools::bench::{ann, crash, filters, freshness, restart};
 use kindred::tools::{demo, evaluate, fetch, ingest, inspect, search, serve, signals, snapshot};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
@@ -126,6 +126,21 @@ enum BenchCommand {
         after_help = "Example:\n  kindred bench filters --base base.fvecs --queries queries.fvecs --json result.json\n\nKeep the machine idle meanwhile."
     )]
     Filters(filters::FiltersArgs),
+    /// Kill a server at random moments and hold what is left against what it acknowledged
+    #[command(
+        after_help = "Example:\n  kindred bench crash --cycles 1000 --seed 7 --json result.json\n\nEnds with the first cycle that finds something wrong, keeps its folder and exits with 1. The folder has the data as the killed server left them (before-restart) and as they are now (data)."
+    )]
+    Crash(crash::CrashArgs),
+    /// Measure how soon a change is found, and what changes cost searches
+    #[command(
+        after_help = "Example:\n  kindred bench freshness --base base.fvecs --folder bench-data --rebuild --json result.json\n  kindred bench freshness --url http://127.0.0.1:7700 --documents 10000 --text\n\nChanges are sent when they are due, whatever became of those before, and times count from then. Keep the machine idle meanwhile."
+    )]
+    Freshness(freshness::FreshnessArgs),
+    /// Measure how soon a server is ready after its start
+    #[command(
+        after_help = "Example:\n  kindred bench restart --documents 1000000 --base base.fvecs --folder bench-data --json result.json\n\nThe first run makes the collection, which may take long; with --folder the next finds it."
+    )]
+    Restart(restart::RestartArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -191,12 +206,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Snapshot(command) => return snapshot::run(&settings, &command),
         Command::Bench(BenchCommand::Ann(args)) => ann::run(&settings, &args)?,
         Command::Bench(BenchCommand::Filters(args)) => filters::run(&settings, &args)?,
+        Command::Bench(BenchCommand::Freshness(args)) => freshness::run(&settings, &args)?,
+        Command::Bench(BenchCommand::Restart(args)) => restart::run(&settings, &args)?,
+        Command::Bench(BenchCommand::Crash(args)) => return Ok(success_if(crash::run(&settings, &args)?)),
         Command::Model(ModelCommand::Import { folder, to }) => {
             let imported = import(&folder, &to)?;
             println!("wrote {}: {imported:?}\nuse it with: kindred serve --model-dir {0}", to.display());
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn success_if(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn rebuild(settings: &Settings, collection: &CollectionName) -> Result<ExitCode> {

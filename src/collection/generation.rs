@@ -170,15 +170,20 @@ impl Generation {
     }
 
     /// Deletes all generations but those in use: the current one, those to go back to, and, unless it is not wanted any more, the
-    /// newest that waits to be activated. Searchers that still use others keep their maps. Returns what the oldest of them covers.
-    pub fn remove_unused(dir: &Path, keep_ready: bool) -> Result<SeqNo, StorageError> {
+    /// newest that waits to be activated. Searchers that still use others keep their maps. What is unfinished is removed only
+    /// before the next build, for it may be under construction. Returns what the oldest of them covers.
+    pub fn remove_unused(dir: &Path, before_build: bool) -> Result<SeqNo, StorageError> {
         let mut used = history(dir)?;
         let ready = numbers(dir)?.into_iter().filter(|(id, path)| !is_unfinished(path) && used.iter().all(|used| id > used));
-        let newest = ready.map(|(id, _)| id).max().filter(|_| keep_ready);
+        let newest = ready.map(|(id, _)| id).max().filter(|_| !before_build);
         used.extend(newest);
         for (id, path) in numbers(dir)? {
-            if is_unfinished(&path) || !used.contains(&id) {
-                storage::remove_dir(&path)?;
+            if is_unfinished(&path) {
+                if before_build {
+                    storage::remove_dir(&path)?;
+                }
+            } else if !used.contains(&id) {
+                remove(&path)?;
             }
         }
         // One that is damaged or lost cannot be gone back to, and needs nothing of the log.
@@ -187,7 +192,7 @@ impl Generation {
 
     /// Deletes one that has never served.
     pub fn discard(dir: &Path, id: GenerationId) -> Result<(), StorageError> {
-        if history(dir)?.contains(&id) { Ok(()) } else { storage::remove_dir(&folder(dir, id)) }
+        if history(dir)?.contains(&id) { Ok(()) } else { remove(&folder(dir, id)) }
     }
 
     /// All finished generations, newest first.
@@ -330,6 +335,16 @@ pub(super) fn is_current_missing(dir: &Path) -> Result<Option<GenerationId>, Sto
         return Ok(None);
     }
     Ok(numbers(dir)?.into_iter().filter(|(_, path)| !is_unfinished(path)).map(|(id, _)| id).max())
+}
+
+/// Deletes a finished generation. A process that ends half-way must not leave one that looks finished.
+fn remove(path: &Path) -> Result<(), StorageError> {
+    let unfinished = path.with_added_extension(UNFINISHED.trim_start_matches('.'));
+    storage::remove_dir(&unfinished)?;
+    if path.exists() {
+        storage::publish_dir(path, &unfinished)?;
+    }
+    storage::remove_dir(&unfinished)
 }
 
 fn is_unfinished(path: &Path) -> bool {

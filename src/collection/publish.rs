@@ -59,8 +59,11 @@ impl Collection {
             Err(TryLockError::WouldBlock) => return Err(CollectionError::Rebuilding { name: self.name.to_string() }),
         };
         self.lock_state()?.wal.check()?;
-        // One that was built before and not wanted makes room.
-        Generation::remove_unused(&self.dir, false)?;
+        {
+            // One that was built before and not wanted makes room; but not while it is being activated or looked at.
+            let _files = self.lock_files();
+            Generation::remove_unused(&self.dir, true)?;
+        }
         let generation = Generation::build(&self.name, &self.dir, contents, pinned.seqno(), params, progress)?;
         Ok(generation.id())
     }
@@ -151,7 +154,7 @@ impl Collection {
         switch()?;
         // It serves. What can fail from here on is tidying up, which the next rebuild does again.
         let tidied = storage::replace_file(&self.dir.join(manifest::DESCRIPTION_FILE), &description.to_json())
-            .and_then(|()| Generation::remove_unused(&self.dir, true))
+            .and_then(|()| Generation::remove_unused(&self.dir, false))
             .map_err(CollectionError::from)
             .and_then(|covered| Ok(state.wal.trim(covered, next_seqno)?));
         if let Err(e) = tidied {

@@ -100,7 +100,7 @@ pub enum PipelineError {
     #[error("params: {reason}")]
     Params { reason: String },
     #[error("model {folder:?} cannot be used: {source}")]
-    Model { folder: String, source: EncoderError },
+    Model { folder: String, source: Box<EncoderError> },
     #[error("there is no task {id:?}: GET /v1/tasks lists those there are")]
     UnknownTask { id: String },
     #[error(

@@ -162,7 +162,7 @@ impl RebuildPipeline {
             // Better told at once than by the task.
             let searcher = collection.searcher();
             let identified = self.encoders.identify(&searcher.description().definition, Some(folder));
-            identified.map_err(|source| PipelineError::Model { folder: folder.clone(), source })?;
+            identified.map_err(|source| PipelineError::Model { folder: folder.clone(), source: Box::new(source) })?;
         }
         let (this, name) = (Arc::clone(self), name.clone());
         let work = move |task: &Arc<Task>| {

@@ -313,6 +313,8 @@ impl Checked {
     /// Looks at what is stored under the same id: the same document need not be written, the same text not be embedded.
     fn accept(&mut self, searcher: &Searcher, position: usize, parsed: Parsed, condition: Precondition) -> Result<(), PipelineError> {
         let Parsed { id, document, seen_seqno, patch } = parsed;
+        // Who set a condition wants to know when it does not hold: such a patch is not tried again.
+        let patch = patch.filter(|_| condition == Precondition::None);
         let condition = match (condition, seen_seqno) {
             (Precondition::None, Some(seqno)) => Precondition::IfSeqno(seqno),
             (condition, _) => condition,
@@ -329,9 +331,11 @@ impl Checked {
             let stored = Stored::read(searcher, &found, &id);
             let is_same_text = hash.is_some() && stored.hash == hash;
             let is_same = stored.fields.as_deref() == Some(&fields) && (is_same_text || (was_given && stored.embedding == embedding));
-            if is_same && (patch.is_some() || condition == Precondition::None) {
+            let seqno = searcher.seqno_of(&found)?;
+            // A condition that does not hold is refused by the writer, whatever the document would have become.
+            if is_same && [Precondition::None, Precondition::IfSeqno(seqno)].contains(&condition) {
                 metrics::encodes_saved("unchanged", 1);
-                self.outcomes[position] = Some(Outcome::Unchanged(id, searcher.seqno_of(&found)?));
+                self.outcomes[position] = Some(Outcome::Unchanged(id, seqno));
                 return Ok(());
             }
             if is_same_text && stored.embedding.is_some() {

@@ -42,7 +42,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 20] = [
+const HOMES: [(&str, &[&str]); 21] = [
     ("ort", &["src/encoder/session.rs"]),
     ("tokenizers", &["src/encoder/tokenizer.rs"]),
     ("safetensors", &["src/encoder/import/"]),
@@ -62,6 +62,7 @@ const HOMES: [(&str, &[&str]); 20] = [
     ("object_store", &["src/snapshot/place.rs"]),
     ("rustls", &["src/snapshot/place.rs"]),
     ("rustix", &["src/tools/bench/system.rs", "src/telemetry/priority.rs"]),
+    ("ureq", &["src/tools/bench/"]),
     ("clap", &["src/main.rs", "src/tools/"]),
 ];
 

@@ -4,6 +4,7 @@ mod app;
 mod bad_input;
 mod bulk;
 mod cli;
+mod crash;
 mod files;
 mod layers;
 mod operations;

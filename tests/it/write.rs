@@ -1,5 +1,7 @@
 //! WRITE: what is acknowledged is durable, searchable, and embedded once.
 
+use std::sync::Arc;
+
 use kindred::app::App;
 use kindred::collection::Access;
 use kindred::domain::{CollectionName, DocumentId, parse_time_us};
@@ -155,10 +157,10 @@ async fn a_write_may_depend_on_what_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_patches_of_one_document_lose_nothing() {
-    let app = std::sync::Arc::new(TestApp::start().await);
+    let app = Arc::new(TestApp::start().await);
     app.put("/v1/collections/jobs/documents", json!([{"id": "a", "title": "Clerk"}])).await.ok();
     let patch = |n: usize| {
-        let app = std::sync::Arc::clone(&app);
+        let app = Arc::clone(&app);
         let patch = json!({format!("field{n}"): n}).to_string();
         tokio::spawn(async move { app.call(Method::PATCH, "/v1/collections/jobs/documents/a", patch).await.ok() })
     };
@@ -274,4 +276,44 @@ async fn a_replica_takes_no_writes_over_http() {
         app.call(method, path, r#"{"id": "a", "title": "x"}"#).await.fails(409, "conflict", None, "read_only");
     }
     app.search("jobs", json!({"query": {"text": "x"}})).await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_that_does_not_hold_is_refused_whatever_would_have_become_of_the_document() {
+    let app = TestApp::start().await;
+    let path = "/v1/collections/jobs/documents/baker";
+    let first = app.put(path, json!({"title": "Baker"})).await.ok()["seqno"].as_u64().unwrap();
+    let second = app.call(Method::PATCH, path, json!({"company": "Café Lune"}).to_string()).await.ok()["seqno"].as_u64().unwrap();
+    let patch = json!({"company": "Café Lune"}).to_string();
+    let stale = app.call(Method::PATCH, &format!("{path}?if_seqno={first}"), patch.clone()).await;
+    stale.fails(409, "conflict", None, "last changed by");
+    let holds = app.call(Method::PATCH, &format!("{path}?if_seqno={second}"), patch).await.ok();
+    assert_eq!((&holds["result"], &holds["seqno"]), (&json!("unchanged"), &json!(second)));
+}
+
+/// Each adds one on the condition that nobody else did meanwhile, and tries again if somebody did.
+#[tokio::test(flavor = "multi_thread")]
+async fn conditional_patches_lose_none_of_many_increments() {
+    const WRITERS: u64 = 4;
+    const INCREMENTS: u64 = 15;
+    let app = Arc::new(TestApp::start().await);
+    let path = "/v1/collections/jobs/documents/counter";
+    app.put(path, json!({"title": "Counter", "count": 0})).await.ok();
+    let writers = (0..WRITERS).map(|_| {
+        let app = Arc::clone(&app);
+        tokio::spawn(async move {
+            let mut left = INCREMENTS;
+            while left > 0 {
+                let now = app.get(path).await.ok();
+                let patch = json!({"count": now["fields"]["count"].as_u64().unwrap() + 1}).to_string();
+                let answer = app.call(Method::PATCH, &format!("{path}?if_seqno={}", now["seqno"]), patch).await;
+                assert!(answer.status == 200 || answer.status == 409, "{answer:?}");
+                left -= u64::from(answer.status == 200);
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    assert_eq!(app.get(path).await.ok()["fields"]["count"], WRITERS * INCREMENTS);
 }

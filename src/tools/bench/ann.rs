@@ -167,16 +167,7 @@ impl AnnArgs {
         if let Some(path) = &self.svg {
             write(path, &plot::svg(report)?)?;
         }
-        let json = serde_json::to_string_pretty(report)?;
-        match self.json.as_deref() {
-            Some(path) if path == Path::new("-") => println!("{json}"),
-            Some(path) => {
-                write(path, &json)?;
-                print!("{}", report.text());
-            }
-            None => print!("{}", report.text()),
-        }
-        Ok(())
+        super::report::print(report, &report.text(), self.json.as_deref())
     }
 }
 

@@ -2,11 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::path::Path;
 
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::measure::{ColdWarm, Row};
 use crate::index::BuildParams;
+
+/// Prints a result: the text, or to standard output as JSON if the path is `-`. Any other path is a file that gets the JSON.
+pub(super) fn print(report: &impl Serialize, text: &str, json: Option<&Path>) -> Result<()> {
+    let as_json = serde_json::to_string_pretty(report)?;
+    if json == Some(Path::new("-")) {
+        println!("{as_json}");
+        return Ok(());
+    }
+    if let Some(path) = json {
+        std::fs::write(path, &as_json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    print!("{text}");
+    Ok(())
+}
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]

@@ -1,0 +1,101 @@
+//! A collection to measure with: made once, and found again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::client::Client;
+use super::corpus::Corpus;
+use crate::telemetry::Progress;
+
+/// The collection that is measured.
+pub(super) const COLLECTION: &str = "bench";
+const BATCH: u64 = 500;
+/// Time between two looks at a task.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The path of the collection, and of what is below it.
+pub(super) fn path(below: &str) -> String {
+    format!("/v1/collections/{COLLECTION}{below}")
+}
+
+/// The dimensions of the server's model.
+pub(super) fn dims(client: &Client) -> Result<usize> {
+    let info = client.get("/v1/info")?.ok()?;
+    Ok(info["model"]["dims"].as_u64().context("/v1/info does not tell the model's dimensions")? as usize)
+}
+
+/// Documents of the collection, and how many of them have changed since it was built.
+pub(super) fn size(client: &Client) -> Result<(u64, u64)> {
+    let info = client.get(&path(""))?.ok()?;
+    let read = |name: &str| info[name].as_u64().with_context(|| format!("the collection does not tell its {name}"));
+    Ok((read("n_documents")?, read("n_changes")?))
+}
+
+/// Makes the collection and builds its index, unless it is there already.
+///
+/// # Errors
+/// There is one of another size; the server refuses something.
+pub(super) fn collection(client: &Client, corpus: &Corpus, n_documents: u64) -> Result<()> {
+    client.put(&path(""), &Corpus::definition().to_string())?.ok()?;
+    let (there, n_changes) = size(client)?;
+    if there == n_documents {
+        // Loading may have been interrupted before the index was built.
+        return if n_changes < n_documents { Ok(()) } else { rebuild(client) };
+    }
+    if there > n_documents {
+        bail!("the collection {COLLECTION} has {there} documents already, not {n_documents}: name another folder, or --documents {there}");
+    }
+    let progress = Progress::new("loading", n_documents - there);
+    let mut next = there;
+    while next < n_documents {
+        let end = n_documents.min(next + BATCH);
+        write(client, (next..end).map(|number| corpus.item(number, number, true)).collect())?;
+        progress.advance(end - next);
+        next = end;
+    }
+    progress.finish();
+    rebuild(client)
+}
+
+/// Writes documents, all of which must be taken.
+pub(super) fn write(client: &Client, items: Vec<Value>) -> Result<()> {
+    let answer = client.put(&path("/documents"), &Value::Array(items).to_string())?.ok()?;
+    if answer["errors"] != false {
+        bail!("the server refuses documents: {}", answer["items"]);
+    }
+    Ok(())
+}
+
+/// Builds the index anew, and waits for it.
+pub(super) fn rebuild(client: &Client) -> Result<()> {
+    loop {
+        let answer = client.post(&path("/rebuild"), &json!({"activate": "auto"}).to_string())?;
+        // One that began on its own goes first; it may have begun before the last changes.
+        if answer.status == 409 {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        let answer = answer.ok()?;
+        return wait(client, answer["task"].as_str().context("the answer to a rebuild names no task")?);
+    }
+}
+
+fn wait(client: &Client, task: &str) -> Result<()> {
+    let total = client.get(&format!("/v1/tasks/{task}"))?.ok()?["total"].as_u64().unwrap_or_default();
+    let (progress, mut shown) = (Progress::new("rebuilding", total), 0);
+    loop {
+        let told = client.get(&format!("/v1/tasks/{task}"))?.ok()?;
+        let done = told["done"].as_u64().unwrap_or_default();
+        progress.advance(done.saturating_sub(shown));
+        shown = shown.max(done);
+        match told["status"].as_str() {
+            Some("done") => break,
+            Some("queued" | "running") => std::thread::sleep(LOOK),
+            _ => bail!("the rebuild became {told}"),
+        }
+    }
+    progress.finish();
+    Ok(())
+}
