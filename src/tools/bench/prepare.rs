@@ -83,19 +83,24 @@ pub(super) fn rebuild(client: &Client) -> Result<()> {
 }
 
 fn wait(client: &Client, task: &str) -> Result<()> {
-    let total = client.get(&format!("/v1/tasks/{task}"))?.ok()?["total"].as_u64().unwrap_or_default();
-    let (progress, mut shown) = (Progress::new("rebuilding", total), 0);
+    let mut shown: Option<(Progress, u64)> = None;
     loop {
         let told = client.get(&format!("/v1/tasks/{task}"))?.ok()?;
-        let done = told["done"].as_u64().unwrap_or_default();
-        progress.advance(done.saturating_sub(shown));
-        shown = shown.max(done);
+        let number = |name: &str| told[name].as_u64().unwrap_or_default();
+        // How much there is to do is known only once it has begun.
+        if number("total") > 0 {
+            let (progress, done) = shown.get_or_insert_with(|| (Progress::new("rebuilding", number("total")), 0));
+            progress.advance(number("done").saturating_sub(*done));
+            *done = number("done").max(*done);
+        }
         match told["status"].as_str() {
             Some("done") => break,
             Some("queued" | "running") => std::thread::sleep(LOOK),
             _ => bail!("the rebuild became {told}"),
         }
     }
-    progress.finish();
+    if let Some((progress, _)) = shown {
+        progress.finish();
+    }
     Ok(())
 }
