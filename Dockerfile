@@ -8,8 +8,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
-# "cuda" compiles the CUDA execution provider in.
-ARG FEATURES=""
+# kafka: the feed from Kafka. "kafka,cuda" compiles the CUDA execution provider in, too.
+ARG FEATURES="kafka"
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --features "${FEATURES}" \

@@ -8,6 +8,7 @@ use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{Encoder, EncoderError};
 use crate::error::ErrorKind;
 use crate::http::{self, Router, Services};
+use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::{
     Catalog, Encoders, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RebuildSettings, SnapshotPipeline, Tasks, WritePipeline,
 };
@@ -46,6 +47,8 @@ pub struct App {
     pub tasks: Arc<Tasks>,
     /// The time by which documents expire.
     pub clock: Clock,
+    feed: Option<Feed>,
+    feed_states: FeedStates,
     max_body_bytes: usize,
     read_only: bool,
     _expirer: Option<Expirer>,
@@ -100,8 +103,28 @@ impl App {
         };
         let snapshots = SnapshotPipeline::new(Arc::clone(&collections), Arc::clone(&tasks));
         let catalog = Arc::new(Catalog::new(encoders, collections));
+        let feed = Feed::new(&settings.kafka, &settings.storage.data_dir, Arc::clone(&write));
+        let feed_states = feed.states();
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
-        Ok(Self { query, write, rebuild, snapshots, catalog, tasks, clock, max_body_bytes, read_only, _expirer: expirer })
+        Ok(Self {
+            query,
+            write,
+            rebuild,
+            snapshots,
+            catalog,
+            tasks,
+            clock,
+            feed: Some(feed),
+            feed_states,
+            max_body_bytes,
+            read_only,
+            _expirer: expirer,
+        })
+    }
+
+    /// The Kafka feed, to be started by whoever serves; once.
+    pub fn take_feed(&mut self) -> Option<Feed> {
+        self.feed.take()
     }
 
     /// The HTTP API over these components.
@@ -113,6 +136,7 @@ impl App {
             snapshots: self.snapshots,
             catalog: self.catalog,
             tasks: self.tasks,
+            feeds: self.feed_states,
             max_body_bytes: self.max_body_bytes,
             read_only: self.read_only,
             _expirer: self._expirer,

@@ -14,6 +14,7 @@ use crate::domain::{CollectionDefinition, CollectionName, FieldSpec};
 use crate::encoder::EncoderSettings;
 use crate::error::ErrorKind;
 use crate::index::BuildParams;
+use crate::ingest::kafka::KafkaSettings;
 use crate::pipeline::{Limits, SearchSettings};
 use crate::rescore::Profiles;
 
@@ -54,6 +55,7 @@ pub struct Settings {
     pub encoder: EncoderSettings,
     pub index: BuildParams,
     pub search: SearchSettings,
+    pub kafka: KafkaSettings,
     pub log: LogSettings,
     pub collections: BTreeMap<CollectionName, CollectionSettings>,
 }
@@ -175,6 +177,10 @@ impl Settings {
             ("http.max_body_bytes", self.http.max_body_bytes),
             ("storage.rebuild_after_changes", self.storage.rebuild_after_changes),
         ];
+        self.kafka.check().map_err(ConfigError::Settings)?;
+        if self.kafka.max_batch_records > self.limits.max_batch_documents {
+            return Err(ConfigError::Settings("kafka.max_batch_records must not be above limits.max_batch_documents".to_owned()));
+        }
         match at_least_one.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(ConfigError::Settings(format!("{name} must be at least 1"))),
             None => Ok(()),
@@ -252,6 +258,7 @@ mod tests {
             ("collections.jobs.profiles.default.text.luck=1", "luck"),
             ("encoder.device=gpu", "device"),
             ("nonsense", "section.key"),
+            ("kafka.max_batch_records=200000", "limits.max_batch_documents"),
         ] {
             let error = load(&[], &[flag]).unwrap_err().to_string();
             assert!(error.contains(word), "{flag}: {error}");

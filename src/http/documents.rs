@@ -124,7 +124,7 @@ impl WriteOptions {
             RefreshOption::Wait => Refresh::Wait,
             RefreshOption::None => Refresh::None,
         };
-        Ok(WriteRequest { items, condition, refresh, positions: Vec::new() })
+        Ok(WriteRequest { items, condition, refresh, ..WriteRequest::default() })
     }
 
     fn for_many(&self) -> Result<(), ApiError> {

@@ -43,6 +43,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::ingest::kafka::FeedStates;
 use crate::pipeline::{Catalog, Expirer, PipelineError, QueryPipeline, RebuildPipeline, SnapshotPipeline, Tasks, WritePipeline};
 use error::ApiError;
 pub use gate::Gate;
@@ -56,6 +57,7 @@ pub struct Services {
     pub snapshots: SnapshotPipeline,
     pub catalog: Arc<Catalog>,
     pub tasks: Arc<Tasks>,
+    pub feeds: FeedStates,
     pub max_body_bytes: usize,
     /// Whether documents and collections come from elsewhere.
     pub read_only: bool,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::Services;
 use super::error::{ApiError, ErrorBody};
 use crate::error::ErrorKind;
+use crate::ingest::kafka::FeedState;
 use crate::pipeline::{CollectionInfo, ModelInfo};
 use crate::telemetry;
 
@@ -28,6 +29,8 @@ pub struct Info {
 pub struct Ready {
     ready: bool,
     collections: usize,
+    /// The Kafka feed of each fed collection. A server whose feed stands still is ready: it answers with what it has.
+    feeds: Vec<FeedState>,
 }
 
 /// The process answers.
@@ -42,12 +45,16 @@ pub async fn livez() -> &'static str {
     "ok"
 }
 
-/// The collections are open and the encoder has just answered a probe.
+/// The collections are open and the encoder has just answered a probe; with `kafka.ready_when_caught_up`, every feed has been read to
+/// its end once.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Ready), (status = 503, body = ErrorBody)))]
 pub async fn readyz(State(services): State<Arc<Services>>) -> Result<Json<Ready>, ApiError> {
     // Whatever keeps the encoder from answering, a full queue too: traffic should go elsewhere.
     services.catalog.probe().await.map_err(|e| ApiError::new(ErrorKind::Unavailable, e.to_string(), None))?;
-    Ok(Json(Ready { ready: true, collections: services.catalog.count() }))
+    if let Some(why) = services.feeds.not_ready() {
+        return Err(ApiError::new(ErrorKind::Unavailable, why, None));
+    }
+    Ok(Json(Ready { ready: true, collections: services.catalog.count(), feeds: services.feeds.list() }))
 }
 
 /// Metrics in Prometheus' text format.

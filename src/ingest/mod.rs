@@ -9,6 +9,7 @@
 //! | `csv.rs`, `cells.rs` | rows of CSV; what a cell means |
 //! | `parquet.rs`, `columns.rs` | rows of Parquet; what a value becomes |
 //! | `nest.rs` | columns with dotted names become objects |
+//! | `kafka/` | topics of Kafka |
 //! | `refused.rs` | the report of what was not taken |
 //!
 //! *Resuming*: with each batch the log keeps the line before which all is written and reported. A second run begins there: it may
@@ -19,6 +20,7 @@ mod cells;
 mod columns;
 mod csv;
 mod jsonl;
+pub mod kafka;
 mod nest;
 mod parquet;
 mod refused;

@@ -111,6 +111,8 @@ pub enum PipelineError {
     ReadOnly,
     #[error("cannot start a thread")]
     Thread { source: std::io::Error },
+    #[error("{} items were refused, so nothing was written; the first: {}", items.len(), items.first().map_or("", |(_, e)| e.message.as_str()))]
+    ItemsRefused { items: Vec<(usize, ItemError)> },
     #[error("a worker ended before it answered; the log says why")]
     WorkerLost,
     #[error(transparent)]
@@ -131,9 +133,12 @@ impl PipelineError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::OutOfRange { .. } | Self::EmptyQuery | Self::DoesNotFit { .. } | Self::Params { .. } | Self::Model { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::OutOfRange { .. }
+            | Self::EmptyQuery
+            | Self::DoesNotFit { .. }
+            | Self::Params { .. }
+            | Self::Model { .. }
+            | Self::ItemsRefused { .. } => ErrorKind::Invalid,
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
             Self::UnknownDocument { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
             Self::Gate { .. } | Self::ReadOnly => ErrorKind::Conflict,

@@ -45,6 +45,8 @@ pub struct WriteRequest {
     pub refresh: Refresh,
     /// Where the feed stands that the items came from: becomes durable with them.
     pub positions: Vec<FeedPosition>,
+    /// Nothing is written when an item is refused; the error tells which.
+    pub whole: bool,
 }
 
 impl WriteRequest {
@@ -154,13 +156,16 @@ impl WritePipeline {
     /// [`PipelineError`] when nothing could be written. What is wrong with single items is in the report.
     pub async fn write(&self, name: &CollectionName, request: WriteRequest, progress: &Progress) -> Result<WriteReport, PipelineError> {
         let collection = self.collections.get(name)?;
-        let WriteRequest { items, condition, refresh, mut positions } = request;
+        let WriteRequest { items, condition, refresh, mut positions, whole } = request;
         if items.len() > self.limits.max_batch_documents {
             return Err(PipelineError::TooManyDocuments { actual: items.len(), limit: self.limits.max_batch_documents });
         }
         let max_text_bytes = self.limits.max_text_bytes;
         let pinned = Arc::clone(&collection);
         let mut checked = blocking(move || Checked::of(&pinned.searcher(), items, condition, max_text_bytes)).await??;
+        if whole {
+            checked.all_accepted()?;
+        }
         let mut report = WriteReport { outcomes: Vec::new(), seqno: collection.searcher().seqno(), n_encoded: 0 };
         for attempt in 1.. {
             if checked.accepted.is_empty() && positions.is_empty() {
@@ -308,6 +313,17 @@ impl Checked {
             }
         }
         Ok(checked)
+    }
+
+    /// # Errors
+    /// [`PipelineError::ItemsRefused`] when that is not so.
+    fn all_accepted(&self) -> Result<(), PipelineError> {
+        let refused = self.outcomes.iter().enumerate().filter_map(|(position, outcome)| match outcome {
+            Some(Outcome::Refused { error, .. }) => Some((position, error.clone())),
+            _ => None,
+        });
+        let items: Vec<(usize, ItemError)> = refused.collect();
+        if items.is_empty() { Ok(()) } else { Err(PipelineError::ItemsRefused { items }) }
     }
 
     /// Looks at what is stored under the same id: the same document need not be written, the same text not be embedded.

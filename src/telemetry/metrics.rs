@@ -13,6 +13,13 @@
 //! | `kindred_documents_expired_total` | documents | | deleted because their time was over |
 //! | `kindred_documents` | documents | `collection` | documents that a search can find |
 //! | `kindred_changes` | documents | `collection` | changed documents that are not in the generation yet |
+//! | `kindred_kafka_records_total` | records | `collection`, `topic` | records of topics that are done: written, or dead letters |
+//! | `kindred_kafka_dead_letters_total` | records | `collection`, `topic`, `reason` | records that could not be taken: key, size, utf8, json, id, document |
+//! | `kindred_kafka_write_retries_total` | attempts | `collection`, `topic` | batches that could not be written at once, and are tried again |
+//! | `kindred_kafka_lag_records` | records | `collection`, `topic`, `partition` | records that are in the topic, but not in the collection |
+//! | `kindred_kafka_connected` | 0 or 1 | `collection`, `topic` | whether a broker answers |
+//! | `kindred_kafka_waiting` | 0 or 1 | `collection`, `topic` | whether the feed stands still; `/readyz` and the log say why |
+//! | `kindred_kafka_freshness_seconds` | seconds | `collection`, `topic` | from a record's timestamp until searches find it |
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -23,7 +30,7 @@ use metrics_util::MetricKindMask;
 /// Bounds of the histograms, in seconds: from a memory access away to a client that gave up.
 const SECONDS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
-/// Gauges are set at every scrape; one that is not any more is dropped.
+/// Gauges are set at every scrape, or by the feed at least every second; one that is not any more is dropped.
 const GAUGE_LIFETIME: Duration = Duration::from_secs(300);
 
 /// Starts collecting, once per process.
@@ -79,4 +86,38 @@ pub fn documents_expired(n: usize) {
 pub fn collection_size(collection: &str, n_documents: u64, n_changes: u64) {
     metrics::gauge!("kindred_documents", "collection" => collection.to_owned()).set(n_documents as f64);
     metrics::gauge!("kindred_changes", "collection" => collection.to_owned()).set(n_changes as f64);
+}
+
+fn of_feed(collection: &str, topic: &str) -> [(&'static str, String); 2] {
+    [("collection", collection.to_owned()), ("topic", topic.to_owned())]
+}
+
+pub fn kafka_records(collection: &str, topic: &str, n: usize) {
+    metrics::counter!("kindred_kafka_records_total", &of_feed(collection, topic)).increment(n as u64);
+}
+
+pub fn kafka_dead_letter(collection: &str, topic: &str, reason: &'static str) {
+    let [collection, topic] = of_feed(collection, topic);
+    metrics::counter!("kindred_kafka_dead_letters_total", &[collection, topic, ("reason", reason.to_owned())]).increment(1);
+}
+
+pub fn kafka_retry(collection: &str, topic: &str) {
+    metrics::counter!("kindred_kafka_write_retries_total", &of_feed(collection, topic)).increment(1);
+}
+
+pub fn kafka_lag(collection: &str, topic: &str, partition: i32, lag: u64) {
+    let [collection, topic] = of_feed(collection, topic);
+    metrics::gauge!("kindred_kafka_lag_records", &[collection, topic, ("partition", partition.to_string())]).set(lag as f64);
+}
+
+pub fn kafka_connected(collection: &str, topic: &str, connected: bool) {
+    metrics::gauge!("kindred_kafka_connected", &of_feed(collection, topic)).set(f64::from(u8::from(connected)));
+}
+
+pub fn kafka_waiting(collection: &str, topic: &str, waiting: bool) {
+    metrics::gauge!("kindred_kafka_waiting", &of_feed(collection, topic)).set(f64::from(u8::from(waiting)));
+}
+
+pub fn kafka_freshness(collection: &str, topic: &str, seconds: f64) {
+    metrics::histogram!("kindred_kafka_freshness_seconds", &of_feed(collection, topic)).record(seconds);
 }

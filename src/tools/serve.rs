@@ -49,17 +49,21 @@ impl Server {
         Ok(Self { runtime, address, gate, served })
     }
 
-    /// Serves an application until the process is told to end; requests under way are answered first, and a rebuild under
-    /// way is cancelled. `ready` is called with the address once the server is.
+    /// Serves an application until the process is told to end; requests under way are answered first, the Kafka feed writes
+    /// what it has read, and a rebuild under way is cancelled. `ready` is called with the address once the server is.
     ///
     /// # Errors
-    /// The listener broke.
-    pub fn serve(self, app: App, ready: impl FnOnce(&str)) -> Result<()> {
+    /// The listener broke; the settings of the Kafka feed cannot be used.
+    pub fn serve(self, mut app: App, ready: impl FnOnce(&str)) -> Result<()> {
         let (model, rebuild) = (app.catalog.model().clone(), Arc::clone(&app.rebuild));
+        let feed = app.take_feed().map(|feed| feed.start(self.runtime.handle())).transpose()?;
         self.gate.open(app.into_router());
         tracing::info!(address = self.address, model = model.name, provider = model.provider, "serving");
         ready(&self.address);
         let served = self.runtime.block_on(self.served)?;
+        if let Some(feed) = feed {
+            feed.end();
+        }
         rebuild.end();
         served?;
         tracing::info!("ended");

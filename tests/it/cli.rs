@@ -141,6 +141,8 @@ fn failures_say_what_to_do() {
         (&["inspect", "jobs", "--config", "none.toml"], 1, "none.toml"),
         (&["serve", "--device", "cuda:0"], 1, "CUDA"),
         (&["serve", "--listen", "203.0.113.1:1"], 1, "cannot listen"),
+        #[cfg(not(feature = "kafka"))]
+        (&["serve", "--listen", "127.0.0.1:0", "--set", "kafka.brokers=localhost:9092"], 1, "this build has no Kafka"),
         (&["dance"], 2, "dance"),
     ] {
         let output = kindred(dir.path(), args);

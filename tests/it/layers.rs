@@ -18,8 +18,8 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("pipeline", &["encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
     ("ingest", &["pipeline", "domain", "error", "telemetry"]),
     ("http", &["ingest", "pipeline", "domain", "error", "telemetry"]),
-    ("config", &["collection", "encoder", "index", "pipeline", "rescore", "domain", "error"]),
-    ("app", &["config", "http", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),
+    ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "domain", "error"]),
+    ("app", &["config", "http", "ingest", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),
     (
         "tools",
         &[
@@ -42,7 +42,9 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 21] = [
+const HOMES: [(&str, &[&str]); 23] = [
+    ("rdkafka", &["src/ingest/kafka/"]),
+    ("base64", &["src/ingest/kafka/dead_letters.rs"]),
     ("ort", &["src/encoder/session.rs"]),
     ("tokenizers", &["src/encoder/tokenizer.rs"]),
     ("safetensors", &["src/encoder/import/"]),

@@ -6,6 +6,8 @@ mod bulk;
 mod cli;
 mod crash;
 mod files;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod layers;
 mod operations;
 mod query;
