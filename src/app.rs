@@ -22,7 +22,13 @@ pub enum AppError {
     #[error(transparent)]
     Collection(#[from] CollectionError),
     #[error(transparent)]
-    Pipeline(#[from] PipelineError),
+    Pipeline(Box<PipelineError>),
+}
+
+impl From<PipelineError> for AppError {
+    fn from(e: PipelineError) -> Self {
+        Self::Pipeline(Box::new(e))
+    }
 }
 
 impl AppError {

@@ -178,7 +178,7 @@ impl Settings {
             ("storage.rebuild_after_changes", self.storage.rebuild_after_changes),
         ];
         self.kafka.check().map_err(ConfigError::Settings)?;
-        if self.kafka.max_batch_records > self.limits.max_batch_documents {
+        if !self.kafka.brokers.is_empty() && self.kafka.max_batch_records > self.limits.max_batch_documents {
             return Err(ConfigError::Settings("kafka.max_batch_records must not be above limits.max_batch_documents".to_owned()));
         }
         match at_least_one.iter().find(|(_, value)| *value == 0) {

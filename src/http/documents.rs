@@ -251,7 +251,8 @@ async fn write_one(
     item_of: fn(Value) -> WriteItem,
 ) -> Result<(StatusCode, Json<Written>), ApiError> {
     let collection = existing(collection)?;
-    if document.get("id").is_some_and(|inside| *inside != Value::String(id.clone()) && inside.to_string() != id) {
+    let is_another = |inside: &Value| inside.as_str().map_or_else(|| inside.to_string(), str::to_owned) != id;
+    if document.get("id").is_some_and(is_another) {
         let message = "the \"id\" in the body is another than in the path: leave it out, or make them one";
         return Err(ApiError::new(ErrorKind::Invalid, message, Some("id".to_owned())));
     }

@@ -30,6 +30,7 @@ pub struct Ready {
     ready: bool,
     collections: usize,
     /// The Kafka feed of each fed collection. A server whose feed stands still is ready: it answers with what it has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     feeds: Vec<FeedState>,
 }
 

@@ -69,6 +69,7 @@ async fn the_description_names_every_path() {
         "post /v1/collections/{collection}/rollback",
         "post /v1/collections/{collection}/search",
         "post /v1/match",
+        "post /v1/snapshots",
         "put /v1/collections/{collection}",
         "put /v1/collections/{collection}/documents",
         "put /v1/collections/{collection}/documents/{id}",
