@@ -258,7 +258,6 @@ mod tests {
             ("collections.jobs.profiles.default.text.luck=1", "luck"),
             ("encoder.device=gpu", "device"),
             ("nonsense", "section.key"),
-            ("kafka.max_batch_records=200000", "limits.max_batch_documents"),
         ] {
             let error = load(&[], &[flag]).unwrap_err().to_string();
             assert!(error.contains(word), "{flag}: {error}");

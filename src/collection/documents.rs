@@ -7,7 +7,7 @@
 //! | 0, 1 | `[rows]` u64: where a row's attributes end in section 1; those bytes (bincode) |
 //! | 2, 3 | `[rows]` u64: where a row's fields end in section 3; those texts (JSON) |
 //! | 4 | `[rows]` u64: seqno of the document's last change |
-//! | 5 | `[rows × 2]` u64: hash of the text that was embedded; zeros if the embedding was given |
+//! | 5 | `[rows × 2]` u64: hash of the text that was embedded, or of the embedding that was given |
 //! | 6, 7 | i64, u32: when documents expire, in microseconds since 1970, ascending; and their rows |
 //!
 //! Version 1 ends with section 3. Attributes lie apart from the fields because re-scoring reads the former of every candidate and
@@ -79,8 +79,8 @@ impl Documents {
         Ok(Some(SeqNo(self.file.numbers_at::<u64>(4, row as usize, 1)?[0])))
     }
 
-    /// Hash of the text that a document's embedding was made of. The outer `None` stands for files that do not say, the inner for an
-    /// embedding that was given.
+    /// Hash of what a document's embedding was made of. The outer `None` stands for files that do not say, the inner for documents of
+    /// which it is not known.
     pub fn text_hash(&self, row: u32) -> Result<Option<Option<TextHash>>, StorageError> {
         if self.version == 1 {
             return Ok(None);

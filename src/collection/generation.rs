@@ -265,7 +265,7 @@ impl Generation {
         Ok(self.documents.seqno(row)?.unwrap_or(self.covered_seqno()))
     }
 
-    /// Hash of the text that the document's embedding was made of, `None` if the embedding was given.
+    /// Hash of what the document's embedding was made of, `None` if that is not known.
     pub fn text_hash(&self, row: u32) -> Result<Option<TextHash>, StorageError> {
         match self.documents.text_hash(row)? {
             Some(hash) => Ok(hash),

@@ -367,7 +367,7 @@ pub struct Contents {
     /// The users' fields without the id, as JSON text.
     pub fields: Vec<String>,
     pub attributes: Vec<crate::domain::Attributes>,
-    /// Of the texts that were embedded; `None` where the embedding was given.
+    /// Of what the embeddings were made of; `None` where that is not known.
     pub text_hashes: Vec<Option<TextHash>>,
     /// `[rows × dims]`, unit length.
     pub vectors: Vec<f32>,

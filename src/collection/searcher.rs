@@ -336,7 +336,7 @@ impl Searcher {
         }
     }
 
-    /// Hash of the text that a document's embedding was made of; `None` if the embedding was given.
+    /// Hash of what a document's embedding was made of; `None` if that is not known.
     pub fn text_hash(&self, document: &FoundDocument) -> Result<Option<TextHash>, CollectionError> {
         match document {
             FoundDocument::Base(row) => Ok(self.base().text_hash(*row)?),

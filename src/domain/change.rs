@@ -27,15 +27,22 @@ pub enum Refresh {
     None,
 }
 
-/// Recognises the text that an embedding was made of: equal texts, equal hashes. A document whose embedding was given with it
-/// has none, and so no text is ever taken for the one behind its embedding.
+/// Recognises what an embedding was made of: equal texts, equal hashes. Of an embedding that was given with its document it is
+/// that of its numbers, and so no text is ever taken for the one behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct TextHash(pub [u8; 16]);
 
 impl TextHash {
     /// The hash of a text.
     pub fn of(text: &str) -> Self {
-        Self(first_half(text))
+        Self(first_half(text.as_bytes()))
+    }
+
+    /// The hash of an embedding that was given.
+    pub fn of_given(embedding: &[f32]) -> Self {
+        // No text begins with a byte that no UTF-8 has.
+        let bytes: Vec<u8> = std::iter::once(0xff).chain(embedding.iter().flat_map(|x| x.to_le_bytes())).collect();
+        Self(first_half(&bytes))
     }
 }
 
@@ -46,13 +53,13 @@ pub struct ModelTag(pub [u8; 16]);
 impl ModelTag {
     /// The tag of a fingerprint.
     pub fn of(fingerprint: &str) -> Self {
-        Self(first_half(fingerprint))
+        Self(first_half(fingerprint.as_bytes()))
     }
 }
 
 /// Half a sha256: 64 bits against two texts that meet by chance or by intent.
-fn first_half(text: &str) -> [u8; 16] {
-    let digest = Sha256::digest(text.as_bytes());
+fn first_half(bytes: &[u8]) -> [u8; 16] {
+    let digest = Sha256::digest(bytes);
     std::array::from_fn(|i| digest[i])
 }
 

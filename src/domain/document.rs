@@ -89,9 +89,9 @@ impl Document {
         }
     }
 
-    /// The text that a document's embedding would be made of, `None` for one whose embedding was given.
-    pub fn text_hash(&self) -> Option<TextHash> {
-        self.embedding.is_none().then(|| TextHash::of(&self.text))
+    /// Recognises what the document's embedding is made of.
+    pub fn text_hash(&self) -> TextHash {
+        self.embedding.as_ref().map_or_else(|| TextHash::of(&self.text), |given| TextHash::of_given(given))
     }
 
     /// Checks fields whose id is known already: those of a stored document, or of a query without one.

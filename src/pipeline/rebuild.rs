@@ -166,8 +166,11 @@ impl RebuildPipeline {
         }
         let (this, name) = (Arc::clone(self), name.clone());
         let work = move |task: &Arc<Task>| {
-            let report = this.rebuild(&name, &request, &|what, total| task.phase(what, total))?;
-            Ok(describe(&report))
+            let collection = this.collections.get(&name)?;
+            // Searches go first: whoever waits for a build does so in the background.
+            let params = this.in_background(this.params(&request)?);
+            let _turn = this.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(describe(&this.build(&collection, &request, &params, &|what, total| task.phase(what, total))?))
         };
         self.tasks.start("rebuild", Some(collection.name().to_string()), work)
     }
@@ -391,7 +394,10 @@ impl RebuildPipeline {
     /// Nobody waits for it: it takes part of the machine only, and that only when nobody else wants it.
     fn in_background(&self, params: BuildParams) -> BuildParams {
         let half = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
-        let threads = if self.settings.background_threads > 0 { self.settings.background_threads } else { half };
+        let threads = match (params.threads, self.settings.background_threads) {
+            (0, 0) => half,
+            (0, threads) | (threads, _) => threads,
+        };
         BuildParams { threads, is_background: true, ..params }
     }
 

@@ -134,7 +134,7 @@ struct Accepted {
 struct ToStore {
     fields: String,
     document: Document,
-    hash: Option<TextHash>,
+    hash: TextHash,
     /// Given, or that of the same text.
     embedding: Option<Vec<f32>>,
 }
@@ -276,7 +276,7 @@ impl Accepted {
                     fields: fields.clone(),
                     attributes: document.attributes.clone(),
                     embedding: embedding.clone().expect("it was made or was there"),
-                    text_hash: *hash,
+                    text_hash: Some(*hash),
                 },
             },
         }
@@ -328,7 +328,7 @@ impl Checked {
 
     /// Looks at what is stored under the same id: the same document need not be written, the same text not be embedded.
     fn accept(&mut self, searcher: &Searcher, position: usize, parsed: Parsed, condition: Precondition) -> Result<(), PipelineError> {
-        let Parsed { id, document, seen_seqno, patch } = parsed;
+        let Parsed { id, document, hash, seen_seqno, patch } = parsed;
         // Who set a condition wants to know when it does not hold: such a patch is not tried again.
         let patch = patch.filter(|_| condition == Precondition::None);
         let condition = match (condition, seen_seqno) {
@@ -339,14 +339,13 @@ impl Checked {
             self.accepted.push(Accepted { position, id, document: None, condition, patch });
             return Ok(());
         };
-        let hash = document.text_hash();
         let fields = Json::Object(document.fields.clone()).to_string();
         let mut embedding = document.embedding.clone();
         let was_given = embedding.is_some();
         if let Some(found) = searcher.get(&id)? {
             let stored = Stored::read(searcher, &found, &id);
-            let is_same_text = hash.is_some() && stored.hash == hash;
-            let is_same = stored.fields.as_deref() == Some(&fields) && (is_same_text || (was_given && stored.embedding == embedding));
+            let is_same_text = stored.hash == Some(hash);
+            let is_same = stored.fields.as_deref() == Some(&fields) && is_same_text;
             let seqno = searcher.seqno_of(&found)?;
             // A condition that does not hold is refused by the writer, whatever the document would have become.
             if is_same && [Precondition::None, Precondition::IfSeqno(seqno)].contains(&condition) {
@@ -354,7 +353,7 @@ impl Checked {
                 self.outcomes[position] = Some(Outcome::Unchanged(id, seqno));
                 return Ok(());
             }
-            if is_same_text && stored.embedding.is_some() {
+            if is_same_text && !was_given && stored.embedding.is_some() {
                 metrics::encodes_saved("same_text", 1);
                 embedding = stored.embedding;
             }
@@ -416,6 +415,8 @@ struct Parsed {
     id: DocumentId,
     /// `None`: to be deleted.
     document: Option<Document>,
+    /// Of what its embedding is made of.
+    hash: TextHash,
     /// Of the document that was patched.
     seen_seqno: Option<SeqNo>,
     patch: Option<Json>,
@@ -425,7 +426,7 @@ struct Parsed {
 fn parse(searcher: &Searcher, item: Item, max_text_bytes: usize) -> Result<Result<Parsed, ItemError>, PipelineError> {
     let mut kept = None;
     let (json, seen_seqno, patch) = match item {
-        Item::Delete(id) => return Ok(Ok(Parsed { id, document: None, seen_seqno: None, patch: None })),
+        Item::Delete(id) => return Ok(Ok(Parsed { id, document: None, hash: TextHash::of(""), seen_seqno: None, patch: None })),
         Item::Put(json) => (json, None, None),
         Item::Merge(patch) => {
             let id = match Document::id_of(&patch) {
@@ -436,9 +437,9 @@ fn parse(searcher: &Searcher, item: Item, max_text_bytes: usize) -> Result<Resul
             let fields = searcher.fields(&found)?;
             let mut json: Json =
                 serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-            if searcher.text_hash(&found)?.is_none() {
-                let text = json.as_object().map(|fields| searcher.meaning().template.render(fields));
-                kept = Some((text, searcher.embedding(&found)?.into_owned()));
+            let text = json.as_object().map(|fields| searcher.meaning().template.render(fields)).unwrap_or_default();
+            if let Some(hash) = searcher.text_hash(&found)?.filter(|hash| *hash != TextHash::of(&text)) {
+                kept = Some((text, searcher.embedding(&found)?.into_owned(), hash));
             }
             merge(&mut json, patch.clone());
             (json, Some(searcher.seqno_of(&found)?), Some(patch))
@@ -450,16 +451,17 @@ fn parse(searcher: &Searcher, item: Item, max_text_bytes: usize) -> Result<Resul
         Err(e) => return Ok(Err(e.into())),
     };
     // A given embedding stays with its document as long as no other is given and the text is what it was.
-    if let Some((_, embedding)) = kept.filter(|(text, _)| text.as_ref() == Some(&document.text)) {
-        document.embedding.get_or_insert(embedding);
-    }
+    let kept = kept.filter(|(text, ..)| document.embedding.is_none() && *text == document.text);
+    let hash_of_kept = kept.as_ref().map(|(.., hash)| *hash);
+    document.embedding = document.embedding.or(kept.map(|(_, embedding, _)| embedding));
     let given = document.embedding.clone().map(|numbers| Embedding::new(numbers, dims)).transpose();
     let embedding = match given {
         Ok(given) => given.map(Embedding::into_vec),
         Err(e) => return Ok(Err(ItemError { kind: e.kind(), message: e.to_string(), field: Some("embedding".to_owned()) })),
     };
     let (id, document) = (document.id.clone(), Document { embedding, ..document });
-    Ok(Ok(Parsed { id, document: Some(document), seen_seqno, patch }))
+    let hash = hash_of_kept.unwrap_or_else(|| document.text_hash());
+    Ok(Ok(Parsed { id, document: Some(document), hash, seen_seqno, patch }))
 }
 
 /// RFC 7396: null removes, objects are merged, everything else replaces.

@@ -50,7 +50,7 @@ pub struct StoredDocument {
     pub attributes: Attributes,
     /// `[dims]`, unit length.
     pub embedding: Vec<f32>,
-    /// Of the text that the embedding was made of; `None` if the embedding was given.
+    /// Of what the embedding was made of; `None` if that is not known.
     pub text_hash: Option<TextHash>,
 }
 

@@ -317,3 +317,18 @@ async fn conditional_patches_lose_none_of_many_increments() {
     }
     assert_eq!(app.get(path).await.ok()["fields"]["count"], WRITERS * INCREMENTS);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_embeddings_are_known_again_however_they_are_stored() {
+    let app = TestApp::start().await;
+    let embedding: Vec<f64> = (0..384).map(|i| f64::from(i * 37 % 101) / 101.0 - 0.4).collect();
+    let document = json!([{"id": "a", "title": "Clerk", "embedding": embedding}]);
+    app.put("/v1/collections/jobs/documents", document.clone()).await.ok();
+    let task = app.post("/v1/collections/jobs/rebuild", json!({"params": {"quantization": "int8"}})).await.ok();
+    while app.get(&format!("/v1/tasks/{}", task["task"].as_str().unwrap())).await.ok()["ended_at"].is_null() {}
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_changes"], 0);
+    assert_eq!(results(&app.put("/v1/collections/jobs/documents", document.clone()).await.ok()), ["unchanged"]);
+    app.call(Method::PATCH, "/v1/collections/jobs/documents/a", r#"{"company": "x"}"#).await.ok();
+    app.call(Method::PATCH, "/v1/collections/jobs/documents/a", r#"{"company": null}"#).await.ok();
+    assert_eq!(results(&app.put("/v1/collections/jobs/documents", document).await.ok()), ["unchanged"], "through patches too");
+}

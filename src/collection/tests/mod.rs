@@ -53,7 +53,7 @@ fn upsert(model: &str, id: &str, fields: &Json, condition: Precondition) -> Chan
     let id = DocumentId::new(id).unwrap();
     let document =
         Document::from_fields(id.clone(), fields.as_object().unwrap().clone(), &meaning.schema, &meaning.template, 1_000).unwrap();
-    let text_hash = document.text_hash();
+    let text_hash = Some(document.text_hash());
     let embedding = embed(model, &document.text);
     let document = StoredDocument { fields: fields.to_string(), attributes: document.attributes, embedding, text_hash };
     Change::Upsert { id, document, condition }
