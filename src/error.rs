@@ -1,4 +1,4 @@
-//! What the caller should do about a failure: every error of every module has one of these kinds.
+//! What the caller should do about a failure: every error of every module has one of these kinds. And what the log says of it.
 
 /// The one thing that all modules' errors share; `http/error.rs` maps it to a status, `main` to an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,4 +23,9 @@ pub enum ErrorKind {
     Corrupt,
     /// A bug or an unforeseen failure: report it (HTTP 500).
     Internal,
+}
+
+/// An error with its causes, in one sentence, for the log.
+pub fn chain(e: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(e), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -226,7 +226,9 @@ fn rebuild(settings: &Settings, collection: &CollectionName) -> Result<ExitCode>
     let app = App::open(settings, Access::Rebuild)?;
     let cancel = signals::cancelled_by_signal()?;
     let report = match build(&app, collection, &cancel) {
-        Err(e) if cancel.is_cancelled() => return Ok(cancelled(&e, "The old generation stays, and all changes since")),
+        Err(e) if cancel.is_cancelled() => {
+            return Ok(signals::interrupted(format_args!("{e:#}. The old generation stays, and all changes since")));
+        }
         built => built?,
     };
     println!(
@@ -243,12 +245,6 @@ fn build(app: &App, collection: &CollectionName, cancel: &Cancel) -> Result<Rebu
     // The model that the settings name, whatever the collection was embedded with: that is what this command is for.
     let request = RebuildRequest { model: ModelChoice::Configured, ..RebuildRequest::default() };
     Ok(app.rebuild.rebuild(collection, &request, &|what, total| Progress::new(what, total).cancelled_by(cancel))?)
-}
-
-/// Tells of work that a signal ended.
-fn cancelled(e: &anyhow::Error, what_is_left: &str) -> ExitCode {
-    eprintln!("{e:#}. {what_is_left}");
-    ExitCode::from(signals::INTERRUPTED)
 }
 
 fn load_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Settings> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::generation::{self, CURRENT, GENERATIONS};
+use super::generation::{self, CURRENT};
 use super::manifest::{DESCRIPTION_FILE, Manifest};
 use super::{CollectionError, Description, WAL};
 use crate::domain::{CollectionName, GenerationId, SeqNo};
@@ -52,26 +52,23 @@ fn of_collection(name: CollectionName, dir: &Path, mut description: Description)
     let mut covered_seqno = SeqNo(0);
     let mut files = Vec::new();
     if let Some(id) = generation {
-        let folder = dir.join(GENERATIONS).join(id.to_string());
+        let folder = generation::folder(dir, id);
         let manifest = Manifest::read(&folder)?;
         (description, covered_seqno) = (manifest.description(&folder)?, manifest.covered_seqno);
-        for path in generation::files(dir, id)? {
-            files.push(with_length(&format!("{GENERATIONS}/{id}"), path)?);
-        }
+        files = generation::files(dir, id)?;
     }
     let wal_dir = dir.join(WAL);
     let replay = wal::replay(&wal_dir, covered_seqno, false, |_, _| {})?;
     let logs = storage::list_dir(&wal_dir)?.into_iter().filter(|name| name.ends_with(".log"));
-    let mut logs = logs.map(|name| with_length(WAL, wal_dir.join(name))).collect::<Result<Vec<_>, _>>()?;
+    let with_length = |name: String| {
+        let path = wal_dir.join(&name);
+        let len = storage::file_len(&path)?;
+        Ok((format!("{WAL}/{name}"), path, len))
+    };
+    let mut logs = logs.map(with_length).collect::<Result<Vec<_>, StorageError>>()?;
     if let Some((_, _, len)) = logs.last_mut() {
         *len = len.saturating_sub(replay.torn_bytes);
     }
     files.extend(logs.into_iter().filter(|(_, _, len)| *len > 0));
     Ok(FilesAtRest { name, description, generation, covered_seqno, last_seqno: SeqNo(replay.next_seqno.0 - 1), files })
-}
-
-fn with_length(folder: &str, path: PathBuf) -> Result<(String, PathBuf, u64), StorageError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let len = storage::file_len(&path)?;
-    Ok((format!("{folder}/{name}"), path, len))
 }

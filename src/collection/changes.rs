@@ -10,7 +10,7 @@ use crate::domain::{DocumentId, FeedPosition, ModelTag, SeqNo};
 use crate::wal::{self, Batch, Embeddings, Entry, Operation, Replay, StoredDocument};
 
 /// What became of each document since a generation.
-pub(super) struct Changes<'a> {
+pub(super) struct LoggedChanges<'a> {
     /// The model that embeddings are wanted of.
     tag: ModelTag,
     meaning: &'a Meaning,
@@ -26,7 +26,7 @@ enum State {
     Foreign(StoredDocument),
 }
 
-impl<'a> Changes<'a> {
+impl<'a> LoggedChanges<'a> {
     /// Those after `covered`, with embeddings of the model of this tag.
     pub fn new(meaning: &'a Meaning, tag: ModelTag, covered: SeqNo) -> Self {
         Self { tag, meaning, covered, documents: HashMap::new(), positions: Vec::new() }

@@ -16,7 +16,7 @@ use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
 
 pub(super) const CURRENT: &str = "CURRENT";
-pub(super) const GENERATIONS: &str = "generations";
+const GENERATIONS: &str = "generations";
 /// What an unfinished build's folder ends with.
 const UNFINISHED: &str = ".unfinished";
 /// Generations that are kept: the current one, and the one before, to go back to.
@@ -83,7 +83,7 @@ impl Generation {
     /// A finished generation.
     ///
     /// # Errors
-    /// [`CollectionError::NoGeneration`] when there is none of that number.
+    /// [`CollectionError::LostGeneration`] when there is none of that number.
     pub fn open_one(dir: &Path, id: GenerationId) -> Result<Self, CollectionError> {
         let folder = folder(dir, id);
         if !folder.is_dir() {
@@ -310,13 +310,18 @@ fn write(
     if progress.is_cancelled() { Err(IndexError::Cancelled.into()) } else { Ok(()) }
 }
 
-/// The files of a finished generation.
-pub(super) fn files(dir: &Path, id: GenerationId) -> Result<Vec<PathBuf>, StorageError> {
+/// The files of a finished generation: name below the collection's folder, path, length.
+pub(super) fn files(dir: &Path, id: GenerationId) -> Result<Vec<(String, PathBuf, u64)>, StorageError> {
     let folder = folder(dir, id);
-    Ok(storage::list_dir(&folder)?.into_iter().map(|name| folder.join(name)).collect())
+    let of = |name: String| {
+        let path = folder.join(&name);
+        let len = storage::file_len(&path)?;
+        Ok((format!("{GENERATIONS}/{id}/{name}"), path, len))
+    };
+    storage::list_dir(&folder)?.into_iter().map(of).collect()
 }
 
-fn folder(dir: &Path, id: GenerationId) -> PathBuf {
+pub(super) fn folder(dir: &Path, id: GenerationId) -> PathBuf {
     dir.join(GENERATIONS).join(id.to_string())
 }
 

@@ -57,7 +57,7 @@ use crate::error::ErrorKind;
 use crate::index::IndexError;
 use crate::storage::{self, StorageError};
 use crate::wal::{WalError, WalWriter};
-use changes::Changes as LoggedChanges;
+use changes::LoggedChanges;
 use generation::Generation;
 use writer::{Shared, State, Writer};
 
@@ -241,6 +241,9 @@ impl Collection {
             description.check_against(name, wanted)?;
         }
         let is_ours = options.access != Access::Read;
+        if is_ours {
+            publish::let_go(dir)?;
+        }
         let meaning = Meaning::of(name, &description.definition)?;
         let tag = ModelTag::of(&description.model.fingerprint);
         let mut changes = LoggedChanges::new(&meaning, tag, generation.as_ref().map_or(SeqNo(0), |g| g.covered_seqno()));

@@ -3,14 +3,14 @@
 //! Order of an activation: the log gets the embeddings that the generation's model has for newer changes, `CURRENT` names the generation,
 //! the searcher is swapped; only then is anything deleted. Whenever the process ends, either generation opens with all changes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
-use super::changes::Changes;
+use super::changes::LoggedChanges;
 use super::generation::{self, Generation, GenerationInfo};
 use super::{BuildParams, Collection, CollectionError, Contents, Description, Searcher, WAL, manifest};
 use crate::domain::{DocumentId, GenerationId, ModelTag, SeqNo};
-use crate::storage;
+use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
 use crate::wal::{Embeddings, Entry};
 
@@ -76,7 +76,7 @@ impl Collection {
         let generation = self.open_generation(id)?;
         let (description, covered) = (generation.description().clone(), generation.covered_seqno());
         let meaning = super::Meaning::of(&self.name, &description.definition)?;
-        let changes = Changes::new(&meaning, ModelTag::of(&description.model.fingerprint), covered);
+        let changes = LoggedChanges::new(&meaning, ModelTag::of(&description.model.fingerprint), covered);
         let delta = changes.into_delta(description.model.dims, Some(&generation)).expect("no changes lack no embedding");
         Searcher::new(&self.name, description, Some(Arc::new(generation)), delta, covered, self.clock.clone())
     }
@@ -97,8 +97,8 @@ impl Collection {
         let meaning = super::Meaning::of(&self.name, &description.definition)?;
         let tag = ModelTag::of(&description.model.fingerprint);
         let wal_dir = self.dir.join(WAL);
-        let mut changes = Changes::new(&meaning, tag, base.covered_seqno());
-        let catch_up = |changes: &mut Changes<'_>, enough: usize| -> Result<Vec<(DocumentId, SeqNo, Vec<f32>)>, E> {
+        let mut changes = LoggedChanges::new(&meaning, tag, base.covered_seqno());
+        let catch_up = |changes: &mut LoggedChanges<'_>, enough: usize| -> Result<Vec<(DocumentId, SeqNo, Vec<f32>)>, E> {
             let mut embedded = Vec::new();
             loop {
                 changes.read(&wal_dir, false)?;
@@ -196,9 +196,9 @@ impl Collection {
     /// [`CollectionError::Storage`].
     pub fn pin_files(&self) -> Result<PinnedFiles, CollectionError> {
         let _files = self.lock_files();
+        let mut state = self.lock_state()?;
         let dir = (0..).map(|n| self.dir.join(format!("{PINNED}{n}"))).find(|dir| !dir.exists()).expect("some number is free");
         storage::create_dir(&dir)?;
-        let mut state = self.lock_state()?;
         let searcher = self.searcher();
         let mut pinned = PinnedFiles {
             dir,
@@ -208,17 +208,9 @@ impl Collection {
             seqno: SeqNo(state.next_seqno.0 - 1),
             files: Vec::new(),
         };
-        let mut names: Vec<(String, PathBuf, u64)> = Vec::new();
-        for (path, len) in state.wal.files()? {
-            names.push((format!("{WAL}/{}", file_name(&path)), path, len));
-        }
-        if let Some(id) = pinned.generation {
-            for path in generation::files(&self.dir, id)? {
-                let len = storage::file_len(&path)?;
-                names.push((format!("{}/{id}/{}", generation::GENERATIONS, file_name(&path)), path, len));
-            }
-        }
-        for (n, (name, path, len)) in names.into_iter().enumerate() {
+        let logs = state.wal.files()?.into_iter().map(|(name, path, len)| (format!("{WAL}/{name}"), path, len));
+        let built = pinned.generation.map_or(Ok(Vec::new()), |id| generation::files(&self.dir, id))?;
+        for (n, (name, path, len)) in logs.chain(built).enumerate() {
             let link = pinned.dir.join(n.to_string());
             storage::link(&path, &link)?;
             pinned.files.push((name, link, len));
@@ -241,6 +233,8 @@ impl Collection {
     }
 }
 
-fn file_name(path: &std::path::Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+/// Lets go of files that a process held when it ended.
+pub(super) fn let_go(dir: &Path) -> Result<(), StorageError> {
+    let held = storage::list_dir(dir)?.into_iter().filter(|name| name.starts_with(PINNED));
+    held.map(|name| dir.join(name)).try_for_each(|dir| storage::remove_dir(&dir))
 }

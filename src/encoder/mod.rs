@@ -46,7 +46,7 @@ pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError};
 pub use pooling::Pooling;
 pub use settings::{Device, DeviceError, EncoderSettings};
 
-use crate::domain::Embedding;
+use crate::domain::{Embedding, hex};
 use session::{Provider, Session, SessionSettings};
 use tokenizer::{Tokenizer, Tokens};
 use workers::{EncodeBatch, Finished, Workers};
@@ -247,9 +247,5 @@ fn fingerprint_of<const N: usize>(parts: [&[u8]; N]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hex(&hash.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(hash.finalize())
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::request;
 use crate::domain::NameError;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, chain};
 use crate::pipeline::{ItemError, PipelineError};
 
 /// An error as a client sees it.
@@ -82,8 +82,7 @@ impl From<PipelineError> for ApiError {
         let kind = e.kind();
         if matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Full) {
             // The whole chain goes to the log, once; the client gets the sentence that was written for it.
-            let chain = anyhow::Chain::new(&e).map(ToString::to_string).collect::<Vec<_>>().join(": ");
-            tracing::error!(request_id = %request::id(), error = %chain, "request failed");
+            tracing::error!(request_id = %request::id(), error = chain(&e), "request failed");
         }
         Self::new(kind, e.to_string(), e.field().map(str::to_owned))
     }

@@ -11,7 +11,7 @@ use super::csv::Rows;
 use super::jsonl::Lines;
 use super::parquet::Table;
 use super::{IngestError, ReadError, Records};
-use crate::domain::Schema;
+use crate::domain::{Schema, hex};
 use crate::telemetry::Progress;
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -135,8 +135,7 @@ fn position_name(path: &Path) -> std::io::Result<String> {
     let path: PathBuf = path.canonicalize()?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let digest = Sha256::new().chain_update(modified.to_le_bytes()).chain_update(&beginning).finalize();
-    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("file:{name}:{}:{digest}", metadata.len()))
+    Ok(format!("file:{name}:{}:{}", metadata.len(), hex(&digest[..8])))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ impl Encoders {
     /// [`PipelineError::ModelGone`] when the model's folder does not hold what it held.
     pub fn of(&self, description: &Description) -> Result<Arc<Encoder>, PipelineError> {
         let encoder = self.load(description.model.folder.as_deref())?;
-        if identity(&encoder, &description.definition, None).fingerprint == description.model.fingerprint {
+        if fingerprint(&encoder, &description.definition) == description.model.fingerprint {
             Ok(encoder)
         } else {
             Err(PipelineError::ModelGone { model: description.model.name.clone() })
@@ -46,7 +46,13 @@ impl Encoders {
     /// # Errors
     /// [`EncoderError`] when the folder holds no model that works.
     pub fn identify(&self, definition: &CollectionDefinition, folder: Option<&str>) -> Result<ModelIdentity, EncoderError> {
-        Ok(identity(&*self.load(folder)?, definition, folder))
+        let encoder = self.load(folder)?;
+        Ok(ModelIdentity {
+            name: encoder.info().name.clone(),
+            fingerprint: fingerprint(&encoder, definition),
+            dims: encoder.info().dims,
+            folder: folder.map(str::to_owned),
+        })
     }
 
     /// Lets go of the models of other folders than these.
@@ -74,11 +80,6 @@ impl Encoders {
     }
 }
 
-fn identity(encoder: &Encoder, definition: &CollectionDefinition, folder: Option<&str>) -> ModelIdentity {
-    ModelIdentity {
-        name: encoder.info().name.clone(),
-        fingerprint: encoder.fingerprint(&definition.query_prompt, &definition.document_prompt),
-        dims: encoder.info().dims,
-        folder: folder.map(str::to_owned),
-    }
+fn fingerprint(encoder: &Encoder, definition: &CollectionDefinition) -> String {
+    encoder.fingerprint(&definition.query_prompt, &definition.document_prompt)
 }

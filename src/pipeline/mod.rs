@@ -6,6 +6,7 @@
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
 //! | `snapshots.rs` | collections, kept elsewhere |
+//! | `checked.rs` | the items of a write, held against what is there |
 //! | `tasks.rs` | long work in the background |
 //! | `expire.rs` | deletes documents whose time is over |
 //! | `encoders.rs` | the models in use |
@@ -18,6 +19,7 @@
 //! Only this layer joins encoder, collections and re-scoring.
 
 mod catalog;
+mod checked;
 mod encoders;
 mod expire;
 mod pool;

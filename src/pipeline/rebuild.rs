@@ -167,10 +167,8 @@ impl RebuildPipeline {
         let (this, name) = (Arc::clone(self), name.clone());
         let work = move |task: &Arc<Task>| {
             let collection = this.collections.get(&name)?;
-            // Searches go first: whoever waits for a build does so in the background.
-            let params = this.in_background(this.params(&request)?);
             let _turn = this.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-            Ok(describe(&this.build(&collection, &request, &params, &|what, total| task.phase(what, total))?))
+            this.build_for(task, &collection, &request)
         };
         self.tasks.start("rebuild", Some(collection.name().to_string()), work)
     }
@@ -215,16 +213,10 @@ impl RebuildPipeline {
 
     fn activate_in(&self, collection: &Collection, id: GenerationId) -> Result<(), PipelineError> {
         collection.activate(id, |description, fields| self.embed_stored(collection.name(), description, &fields))?;
-        let folders: Vec<String> = self.folders_in_use();
-        self.encoders.keep(&folders);
+        let in_use = |collection: &Arc<Collection>| collection.searcher().description().model.folder.clone();
+        self.encoders.keep(&self.collections.all().iter().filter_map(in_use).collect::<Vec<_>>());
         tracing::info!(collection = %collection.name(), generation = %id, "serves");
         Ok(())
-    }
-
-    /// Folders of the models that some generation may be searched with, or gone back to.
-    fn folders_in_use(&self) -> Vec<String> {
-        let of = |collection: &Arc<Collection>| collection.searcher().description().model.folder.clone();
-        self.collections.all().iter().filter_map(of).collect()
     }
 
     /// Embeddings of stored documents by the model of a description.
@@ -265,26 +257,11 @@ impl RebuildPipeline {
             if !this.is_due(&collection.searcher()) {
                 return Ok(Json::Null);
             }
-            if this.ending.is_cancelled() {
-                task.cancel().cancel();
-            }
-            let request = RebuildRequest::default();
-            let built = this
-                .params(&request)
-                .and_then(|params| this.build(&collection, &request, &this.in_background(params), &|what, total| task.phase(what, total)));
-            match built {
-                Ok(report) => {
-                    tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt");
-                    Ok(describe(&report))
+            this.build_for(task, &collection, &RebuildRequest::default()).inspect_err(|_| {
+                if !task.cancel().is_cancelled() {
+                    *this.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE_AFTER_FAILURE);
                 }
-                Err(e) => {
-                    if !task.cancel().is_cancelled() {
-                        *this.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE_AFTER_FAILURE);
-                        tracing::error!(collection = %collection.name(), error = %e, "the rebuild failed; the old generation and the changes since go on serving");
-                    }
-                    Err(e)
-                }
-            }
+            })
         };
         if let Err(e) = self.tasks.start("rebuild", Some(name), work) {
             tracing::error!(error = %e, "could not start a thread to rebuild; the next write tries again");
@@ -310,6 +287,14 @@ impl RebuildPipeline {
             Err(TryLockError::Poisoned(e)) => Some(e.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Builds for a task, giving way to searches.
+    fn build_for(&self, task: &Arc<Task>, collection: &Collection, request: &RebuildRequest) -> Result<Json, PipelineError> {
+        let params = self.in_background(self.params(request)?);
+        let report = self.build(collection, request, &params, &|what, total| task.phase(what, total))?;
+        tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt");
+        Ok(describe(&report))
     }
 
     fn build(

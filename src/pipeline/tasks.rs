@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::PipelineError;
+use crate::error::chain;
 use crate::telemetry::{Cancel, Progress};
 
 /// Finished tasks that are remembered.
@@ -135,8 +136,9 @@ impl Tasks {
             running.end(result);
             drop(guard);
         };
-        std::thread::Builder::new().name(kind.to_owned()).spawn(run).map_err(|source| PipelineError::Thread { source })?;
+        // Held until it is in the list: whoever cancels all of them misses none.
         let mut all = self.lock();
+        std::thread::Builder::new().name(kind.to_owned()).spawn(run).map_err(|source| PipelineError::Thread { source })?;
         all.push_back(Arc::clone(&task));
         while all.len() > MAX_FINISHED && all.front().is_some_and(|task| task.info().status.is_final()) {
             all.pop_front();
@@ -230,7 +232,7 @@ impl Task {
             Ok(result) => (state.status, state.result) = (TaskStatus::Done, Some(result)),
             Err(_) if self.cancel.is_cancelled() => state.status = TaskStatus::Cancelled,
             Err(e) => {
-                tracing::error!(task = self.id, kind = self.kind, error = %e, "a task failed");
+                tracing::error!(task = self.id, kind = self.kind, collection = self.collection, error = chain(&e), "a task failed");
                 (state.status, state.error) = (TaskStatus::Failed, Some(e.to_string()));
             }
         }

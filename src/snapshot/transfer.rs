@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::{Contents, Place, SnapshotError};
+use crate::domain::hex;
 use crate::storage::{OutFile, StorageError};
 use crate::telemetry::Progress;
 
@@ -21,11 +22,7 @@ pub(super) fn object_path(sha256: &str) -> String {
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    to_hex(Sha256::digest(bytes))
-}
-
-fn to_hex(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(Sha256::digest(bytes))
 }
 
 /// The checksum of a file's contents.
@@ -111,7 +108,7 @@ pub(super) async fn download(
         at += n;
         progress.advance(n);
     }
-    if to_hex(hasher.finalize()) != sha256 {
+    if hex(hasher.finalize()) != sha256 {
         return Ok(Found::Damaged);
     }
     if let Some(file) = file {
@@ -172,7 +169,7 @@ impl<'a> Parts<'a> {
     }
 
     fn digest(&self) -> String {
-        to_hex(self.hasher.clone().finalize())
+        hex(self.hasher.clone().finalize())
     }
 
     /// What is stored under a checksum must have it.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::signals::{INTERRUPTED, cancelled_by_signal};
+use super::signals::{cancelled_by_signal, interrupted};
 use super::{fetch, serve};
 use crate::app::App;
 use crate::collection::Access;
@@ -59,8 +59,7 @@ pub fn run(settings: &Settings, args: &IngestArgs) -> Result<ExitCode> {
     let cancel = cancelled_by_signal()?;
     match ingest(&cancel, &app, args, source) {
         Err(e) if cancel.is_cancelled() => {
-            eprintln!("{e:#}. Documents that were written stay and are found: run it again to go on");
-            Ok(ExitCode::from(INTERRUPTED))
+            Ok(interrupted(format_args!("{e:#}. Documents that were written stay and are found: run it again to go on")))
         }
         done => done,
     }

@@ -1,6 +1,8 @@
 //! Ctrl-C and SIGTERM: the server's graceful end, and the cancelling of long commands.
 
+use std::fmt;
 use std::io;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 #[cfg(unix)]
@@ -47,6 +49,12 @@ impl Signals {
             std::future::pending::<()>().await;
         }
     }
+}
+
+/// The end of a command that a signal cancelled: says what was cancelled and what is left of it.
+pub fn interrupted(what: impl fmt::Display) -> ExitCode {
+    eprintln!("{what}");
+    ExitCode::from(INTERRUPTED)
 }
 
 /// A handle that a signal cancels from now on. A second signal ends the process where it stands: what was acknowledged is

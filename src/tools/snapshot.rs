@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::serve;
-use super::signals::{INTERRUPTED, cancelled_by_signal};
+use super::signals::{cancelled_by_signal, interrupted};
 use crate::collection::{FilesAtRest, files_at_rest};
 use crate::config::Settings;
 use crate::domain::CollectionName;
@@ -101,10 +101,7 @@ pub fn run(settings: &Settings, command: &SnapshotCommand) -> Result<ExitCode> {
         SnapshotCommand::List(args) => list(args),
     };
     match done {
-        Err(e) if cancel.is_cancelled() => {
-            eprintln!("{e:#}");
-            Ok(ExitCode::from(INTERRUPTED))
-        }
+        Err(e) if cancel.is_cancelled() => Ok(interrupted(format_args!("{e:#}"))),
         done => done,
     }
 }

@@ -111,16 +111,16 @@ impl WalWriter {
         !self.poisoned && self.synced < self.file.position()
     }
 
-    /// The log's files, oldest first, with the lengths that are durable, for whoever copies them.
+    /// The log's files, oldest first, for whoever copies them: name, path, and how many bytes are durable.
     ///
     /// # Errors
     /// [`WalError::Storage`].
-    pub fn files(&mut self) -> Result<Vec<(PathBuf, u64)>, WalError> {
+    pub fn files(&mut self) -> Result<Vec<(String, PathBuf, u64)>, WalError> {
         self.sync()?;
         let mut files = Vec::new();
-        for (_, path) in log_files(&self.dir)? {
+        for (first_seqno, path) in log_files(&self.dir)? {
             let len = if path == self.file.path() { self.synced } else { storage::file_len(&path)? };
-            files.push((path, len));
+            files.push((file_name(first_seqno), path, len));
         }
         Ok(files)
     }
@@ -182,7 +182,11 @@ fn create(dir: &Path, next_seqno: SeqNo, tag: ModelTag) -> Result<OutFile, WalEr
 }
 
 fn path_of(dir: &Path, first_seqno: SeqNo) -> PathBuf {
-    dir.join(format!("{:020}.log", first_seqno.0))
+    dir.join(file_name(first_seqno))
+}
+
+fn file_name(first_seqno: SeqNo) -> String {
+    format!("{:020}.log", first_seqno.0)
 }
 
 #[cfg(test)]

@@ -320,3 +320,16 @@ async fn without_current_one_is_told_what_to_write() {
     fs::write(&current, "000003\n").unwrap();
     assert_eq!(open(&settings, Access::Serve).unwrap().catalog.get(&name("jobs")).unwrap().n_documents, 6);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_a_killed_process_held_for_copying_are_let_go() {
+    let (dir, generation) = built().await;
+    let held = dir.path().join("jobs/pinned-0");
+    fs::create_dir(&held).unwrap();
+    fs::hard_link(generation.join("graph.bin"), held.join("0")).unwrap();
+    open(&settings(dir.path(), &[]), Access::Read).unwrap();
+    assert!(held.exists(), "a reader changes nothing");
+    let app = open(&settings(dir.path(), &[]), Access::Serve).unwrap();
+    assert!(!held.exists());
+    app.catalog.verify(&name("jobs")).unwrap();
+}

@@ -34,7 +34,8 @@ pub use wheel::{Wheel, wheel_in};
 
 use super::import::{ImportError, import};
 use super::model_folder::{CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE};
-use super::{hex, session};
+use super::session;
+use crate::domain::hex;
 use crate::error::ErrorKind;
 use crate::storage::{self, StorageError};
 use pip::Platform;
@@ -215,7 +216,7 @@ fn requirement(lock_text: &str, package: &str) -> Option<String> {
 }
 
 fn stamp(entry: &str) -> String {
-    hex(&Sha256::digest(format!("{LAYOUT_VERSION}\n{entry}")))
+    hex(Sha256::digest(format!("{LAYOUT_VERSION}\n{entry}")))
 }
 
 fn unpack_library(wheel: &Path, made: &Path, _scratch: &Path) -> Result<(), AssetError> {

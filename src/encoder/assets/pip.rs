@@ -113,9 +113,9 @@ fn refusal(lock_text: &str, complaint: &str) -> AssetError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::hex;
     use crate::encoder::assets::wheel::tests::zip_of;
     use crate::encoder::assets::wheel_in;
-    use crate::encoder::hex;
     use sha2::{Digest, Sha256};
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
             let shelf = shelf.path().display();
             format!("--no-index\n--find-links {shelf}\nkindred-test-wheel=={version} \\\n    --hash=sha256:{sha256}\n")
         };
-        let sha256 = hex(&Sha256::digest(std::fs::read(&wheel).unwrap()));
+        let sha256 = hex(Sha256::digest(std::fs::read(&wheel).unwrap()));
         let into = tempfile::tempdir().unwrap();
         download_wheels(&lock("1.0", &sha256), into.path()).unwrap();
         assert_eq!(storage::list_dir(into.path()).unwrap(), ["kindred_test_wheel-1.0-py3-none-any.whl"]);

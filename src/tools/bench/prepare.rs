@@ -1,13 +1,64 @@
 //! A collection to measure with: made once, and found again.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::corpus::Corpus;
+use super::server::{Launch, Server};
+use crate::config::Settings;
 use crate::telemetry::Progress;
+
+/// A server with an index of any size is ready by then.
+const MAX_START: Duration = Duration::from_secs(600);
+
+/// What is measured, and where it is kept.
+#[derive(Debug, Args)]
+pub(super) struct PreparedArgs {
+    /// Keep the data of the started server in this folder; a collection that is there and fits is not made again
+    /// [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// The server to start [default: this program]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Documents in the collection
+    #[arg(long, default_value_t = 100_000)]
+    pub documents: u64,
+    /// Vectors of the documents: .fvecs, or .npy (float32) [default: drawn ones]
+    #[arg(long, value_name = "FILE")]
+    base: Option<PathBuf>,
+}
+
+impl PreparedArgs {
+    /// Where a server is started, for this folder and with these settings.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn launch(&self, settings: &Settings, folder: &Path) -> Result<Launch> {
+        Launch::new(self.binary.as_deref(), settings, folder)
+    }
+
+    /// The documents, and the collection of them on the server, made unless it is there already. Returns also the model's dimensions.
+    ///
+    /// # Errors
+    /// See [`collection`].
+    pub fn corpus(&self, client: &Client) -> Result<(Corpus, usize)> {
+        let dims = dims(client)?;
+        let corpus = Corpus::new(self.base.as_deref(), dims)?;
+        collection(client, &corpus, self.documents)?;
+        Ok((corpus, dims))
+    }
+}
+
+/// Starts a server and waits until it is ready. Returns also how long that took.
+pub(super) fn start(launch: &Launch) -> Result<(Server, Duration)> {
+    launch.start(MAX_START)
+}
 
 /// The collection that is measured.
 pub(super) const COLLECTION: &str = "bench";

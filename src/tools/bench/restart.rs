@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -11,13 +10,12 @@ use serde::Serialize;
 use super::client::Client;
 use super::corpus::Corpus;
 use super::measure::{ColdWarm, quantile, sorted};
+use super::prepare::{self, PreparedArgs};
 use super::server::{Folder, Launch};
-use super::{prepare, report, system};
+use super::{report, system};
 use crate::config::Settings;
 use crate::tools::fetch;
 
-/// A server with an index of any size is ready by then.
-const MAX_START: Duration = Duration::from_secs(600);
 /// Changes in a request, and so in a frame of the log.
 const BATCH: u64 = 100;
 /// More than any measurement writes: the log stays as long as it was made.
@@ -25,18 +23,8 @@ const NEVER: usize = 1_000_000_000;
 
 #[derive(Debug, Args)]
 pub struct RestartArgs {
-    /// Keep the data in this folder; a collection that is there and fits is not made again [default: a temporary one]
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
-    /// The server to start [default: this program]
-    #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
-    /// Documents in the collection
-    #[arg(long, default_value_t = 100_000)]
-    documents: u64,
-    /// Vectors of the documents: .fvecs, or .npy (float32) [default: drawn ones]
-    #[arg(long, value_name = "FILE")]
-    base: Option<PathBuf>,
+    #[command(flatten)]
+    prepared: PreparedArgs,
     /// Changes that stand in the log and not in the index yet
     #[arg(long, default_value_t = 10_000)]
     changes: u64,
@@ -70,13 +58,13 @@ struct Restarts {
 /// A server that cannot be started, or does not have after a start what it had before.
 pub fn run(settings: &Settings, args: &RestartArgs) -> Result<()> {
     ensure!(args.times > 0, "--times must be more than 0");
-    ensure!(args.changes <= args.documents, "--changes {} is more than the {} documents", args.changes, args.documents);
+    ensure!(args.changes <= args.prepared.documents, "--changes {} is more than the {} documents", args.changes, args.prepared.documents);
     fetch::ensure(settings)?;
-    let folder = Folder::new(args.folder.as_deref(), "kindred-restart-")?;
+    let folder = Folder::new(args.prepared.folder.as_deref(), "kindred-restart-")?;
     let mut settings = settings.clone();
     settings.storage.data_dir = folder.path.join("data");
     settings.storage.rebuild_after_changes = NEVER;
-    let launch = Launch::new(args.binary.as_deref(), &settings, &folder.path)?;
+    let launch = args.prepared.launch(&settings, &folder.path)?;
     let (corpus, dims) = prepare(&launch, args)?;
     let files = files_below(&settings.storage.data_dir)?;
     let bytes = |is_counted: &dyn Fn(&Path) -> bool| files.iter().filter(|(path, _)| is_counted(path)).map(|(_, size)| size).sum::<u64>();
@@ -100,7 +88,7 @@ pub fn run(settings: &Settings, args: &RestartArgs) -> Result<()> {
         ColdWarm { cold: (!cold.is_empty()).then(|| of(&cold)), warm: of(&warm) }
     };
     let restarts = Restarts {
-        n_documents: args.documents,
+        n_documents: args.prepared.documents,
         n_changes: args.changes,
         dims,
         data_bytes: bytes(&|_| true),
@@ -115,11 +103,9 @@ pub fn run(settings: &Settings, args: &RestartArgs) -> Result<()> {
 
 /// Makes collection and log, unless they are there.
 fn prepare(launch: &Launch, args: &RestartArgs) -> Result<(Corpus, usize)> {
-    let (server, _) = launch.start(MAX_START)?;
+    let (server, _) = prepare::start(launch)?;
     let client = Client::new(server.root());
-    let dims = prepare::dims(&client)?;
-    let corpus = Corpus::new(args.base.as_deref(), dims)?;
-    prepare::collection(&client, &corpus, args.documents)?;
+    let (corpus, dims) = args.prepared.corpus(&client)?;
     let (_, there) = prepare::size(&client)?;
     if there > args.changes {
         bail!("the log has {there} changes already, not {}: name another folder, or --changes {there}", args.changes);
@@ -127,7 +113,7 @@ fn prepare(launch: &Launch, args: &RestartArgs) -> Result<(Corpus, usize)> {
     let mut next = there;
     while next < args.changes {
         let end = args.changes.min(next + BATCH);
-        let change = |id: u64| corpus.item(id, args.documents + id, true);
+        let change = |id: u64| corpus.item(id, args.prepared.documents + id, true);
         prepare::write(&client, (next..end).map(change).collect())?;
         next = end;
     }
@@ -136,14 +122,14 @@ fn prepare(launch: &Launch, args: &RestartArgs) -> Result<(Corpus, usize)> {
 
 /// Starts the server, searches once, and kills it. Returns both times.
 fn start_once(launch: &Launch, corpus: &Corpus, args: &RestartArgs) -> Result<(f64, f64)> {
-    let (server, ready) = launch.start(MAX_START)?;
+    let (server, ready) = prepare::start(launch)?;
     let client = Client::new(server.root());
     let query = serde_json::json!({"query": {"vector": corpus.vector(0)}, "limit": 10}).to_string();
     let started = std::time::Instant::now();
     client.post(&prepare::path("/search"), &query)?.ok()?;
     let search = started.elapsed();
     let there = prepare::size(&client)?;
-    let wanted = (args.documents, args.changes);
+    let wanted = (args.prepared.documents, args.changes);
     ensure!(there == wanted, "(documents, changes) were {wanted:?}, and after a restart they are {there:?}");
     Ok((ready.as_secs_f64() * 1e3, search.as_secs_f64() * 1e3))
 }

@@ -17,7 +17,6 @@ mod report;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -25,32 +24,18 @@ use clap::Args;
 use self::load::{Load, Taken};
 use self::report::{Report, Row};
 use super::client::Client;
-use super::corpus::Corpus;
-use super::prepare;
-use super::server::{Folder, Launch};
+use super::prepare::{self, PreparedArgs};
+use super::server::Folder;
 use crate::config::Settings;
 use crate::tools::fetch;
-
-/// A server with an index of any size is ready by then.
-const MAX_START: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Args)]
 pub struct FreshnessArgs {
     /// A server that is running, for example http://127.0.0.1:7700; it gets a collection named bench [default: one is started]
     #[arg(long, conflicts_with_all = ["folder", "binary"])]
     url: Option<String>,
-    /// Keep the data of the started server in this folder; a collection that is there and fits is not made again
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
-    /// The server to start [default: this program]
-    #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
-    /// Documents in the collection
-    #[arg(long, default_value_t = 100_000)]
-    documents: u64,
-    /// Vectors of the documents: .fvecs, or .npy (float32) [default: drawn ones]
-    #[arg(long, value_name = "FILE")]
-    base: Option<PathBuf>,
+    #[command(flatten)]
+    prepared: PreparedArgs,
     /// Changes a second; 0 is always among them
     #[arg(long, value_name = "RATES", value_delimiter = ',', default_values_t = [300, 600])]
     rate: Vec<u64>,
@@ -89,36 +74,34 @@ pub struct FreshnessArgs {
 /// A server that cannot be started, or does not take what it is sent.
 pub fn run(settings: &Settings, args: &FreshnessArgs) -> Result<()> {
     ensure!(args.seconds > 0.0 && args.rounds > 0 && args.searchers > 0, "--seconds, --rounds and --searchers must be more than 0");
-    ensure!(args.batch <= args.documents, "--batch {} is more than the {} documents", args.batch, args.documents);
+    ensure!(args.batch <= args.prepared.documents, "--batch {} is more than the {} documents", args.batch, args.prepared.documents);
     if let Some(url) = &args.url {
         return measure(url, args);
     }
     fetch::ensure(settings)?;
-    let folder = Folder::new(args.folder.as_deref(), "kindred-freshness-")?;
+    let folder = Folder::new(args.prepared.folder.as_deref(), "kindred-freshness-")?;
     let mut settings = settings.clone();
     settings.storage.data_dir = folder.path.join("data");
-    let launch = Launch::new(args.binary.as_deref(), &settings, &folder.path)?;
-    let (server, _) = launch.start(MAX_START)?;
+    let launch = args.prepared.launch(&settings, &folder.path)?;
+    let (server, _) = prepare::start(&launch)?;
     measure(server.root(), args).with_context(|| format!("the server's last words were:\n{}\n", server.said()))
 }
 
 fn measure(root: &str, args: &FreshnessArgs) -> Result<()> {
     let client = Client::new(root);
-    let dims = prepare::dims(&client)?;
-    let corpus = Corpus::new(args.base.as_deref(), dims)?;
-    prepare::collection(&client, &corpus, args.documents)?;
+    let (corpus, dims) = args.prepared.corpus(&client)?;
     // Numbers that no run before has had: none of the changes is there already.
     let first = std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_micros() as u64);
     let load = Load {
         root: root.to_owned(),
         corpus: &corpus,
-        n_documents: args.documents,
+        n_documents: args.prepared.documents,
         seconds: args.seconds,
         searchers: args.searchers,
         batch: args.batch,
         sample_percent: args.sample_percent,
         is_text: args.text,
-        next_number: AtomicU64::new(first.max(args.documents)),
+        next_number: AtomicU64::new(first.max(args.prepared.documents)),
     };
     let mut rates: Vec<u64> = [0].into_iter().chain(args.rate.iter().copied()).collect();
     rates.sort_unstable();
@@ -139,7 +122,7 @@ fn measure(root: &str, args: &FreshnessArgs) -> Result<()> {
     let idle = &taken[&(false, 0)];
     let rows = taken.iter().map(|((is_rebuilding, rate), rounds)| Row::of(*rate, *is_rebuilding, rounds, idle)).collect();
     let report = Report {
-        n_documents: args.documents,
+        n_documents: args.prepared.documents,
         dims,
         by: if args.text { "text" } else { "vector" },
         searchers: args.searchers,
