@@ -1,19 +1,15 @@
 //! The changes since the generation, in memory and searched exactly.
 //!
-//! A delta never changes: the next one shares all with it but the block and the parts of the table of ids that it adds to, so a
-//! write costs about as much with a hundred thousand changes as with none.
+//! A delta never changes: the next one shares all with it but the blocks and the parts of the table of ids that it adds to, and a
+//! bit a row, so a write costs about as much with a hundred thousand changes as with none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
-
-use crate::domain::{Attributes, DocumentId, FeedPosition, FieldId, Filter, SeqNo, TextHash};
-use crate::index::dot;
+use crate::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, SeqNo, TextHash};
+use crate::index::{AppendedVectors, BLOCK_ROWS};
 use crate::wal::{Batch, Operation, StoredDocument};
 
-/// Rows of a block: few enough to copy one with every write, many enough that a list of them is short.
-const BLOCK_ROWS: usize = 128;
 /// Parts of the table of ids: a write copies those that it adds to.
 const PARTS: usize = 256;
 
@@ -31,26 +27,25 @@ pub struct DeltaDocument {
 /// The last change of every document that changed since the generation.
 #[derive(Debug, Clone)]
 pub(super) struct Delta {
-    dims: usize,
     expires_at: Option<FieldId>,
-    /// All but the last have [`BLOCK_ROWS`] rows.
+    vectors: AppendedVectors,
+    /// The documents of those rows; all but the last have [`BLOCK_ROWS`].
     blocks: Vec<Arc<Block>>,
-    /// Rows that were replaced or deleted.
-    dead: RoaringBitmap,
-    n_rows: u32,
+    /// Rows that were neither replaced nor deleted: a word a block, the first row in the lowest bit.
+    live: Vec<u128>,
     ids: Vec<Arc<HashMap<DocumentId, Slot>>>,
     n_changes: usize,
     /// Where feeds stand, by source.
     positions: Arc<BTreeMap<String, u64>>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Block {
     documents: Vec<Arc<DeltaDocument>>,
-    /// `[rows × dims]`, unit length.
-    vectors: Vec<f32>,
     /// When each row expires, in microseconds since 1970; [`NEVER`].
     expires_at_us: Vec<i64>,
+    /// The least of these.
+    first_expires_at_us: i64,
 }
 
 const NEVER: i64 = i64::MAX;
@@ -67,8 +62,8 @@ pub(super) struct Slot {
 /// What a search of a delta found.
 #[derive(Debug, Default)]
 pub(super) struct FromDelta {
-    /// Score and row, the `k` best in no order.
-    pub best: Vec<(f32, u32)>,
+    /// The `k` best, best first.
+    pub best: Vec<Candidate>,
     pub n_matching: u64,
     /// Documents that are there, whether they match or not.
     pub n_documents: u64,
@@ -78,11 +73,10 @@ impl Delta {
     /// One without changes, of documents with embeddings of `dims` numbers; `expires_at` is the field that says until when they are there.
     pub fn new(dims: usize, expires_at: Option<FieldId>, positions: BTreeMap<String, u64>) -> Self {
         Self {
-            dims,
             expires_at,
+            vectors: AppendedVectors::new(dims),
             blocks: Vec::new(),
-            dead: RoaringBitmap::new(),
-            n_rows: 0,
+            live: Vec::new(),
             ids: vec![Arc::default(); PARTS],
             n_changes: 0,
             positions: Arc::new(positions),
@@ -106,8 +100,10 @@ impl Delta {
     pub fn upsert(&mut self, id: DocumentId, seqno: SeqNo, document: StoredDocument) {
         let StoredDocument { fields, attributes, embedding, text_hash } = document;
         let expires_at_us = attributes.expires_at_us(self.expires_at).unwrap_or(NEVER);
-        self.add(Arc::new(DeltaDocument { id: id.clone(), seqno, fields, attributes, text_hash }), &embedding, expires_at_us);
-        self.put(id, Slot { seqno, row: Some(self.n_rows - 1) });
+        let row = self.vectors.n_rows();
+        self.vectors.push(&embedding);
+        self.add(Arc::new(DeltaDocument { id: id.clone(), seqno, fields, attributes, text_hash }), expires_at_us);
+        self.put(id, Slot { seqno, row: Some(row) });
     }
 
     /// Notes that a document is not there any more.
@@ -129,22 +125,23 @@ impl Delta {
         }
     }
 
-    fn add(&mut self, document: Arc<DeltaDocument>, embedding: &[f32], expires_at_us: i64) {
-        assert_eq!(embedding.len(), self.dims, "an embedding of another model has no place here");
-        if (self.n_rows as usize).is_multiple_of(BLOCK_ROWS) {
-            self.blocks.push(Arc::default());
+    fn add(&mut self, document: Arc<DeltaDocument>, expires_at_us: i64) {
+        if self.blocks.last().is_none_or(|block| block.documents.len() == BLOCK_ROWS) {
+            self.blocks.push(Arc::new(Block { documents: Vec::new(), expires_at_us: Vec::new(), first_expires_at_us: NEVER }));
+            self.live.push(0);
         }
-        let block = Arc::make_mut(self.blocks.last_mut().expect("there is one for the next row"));
+        let (Some(block), Some(live)) = (self.blocks.last_mut(), self.live.last_mut()) else { unreachable!("there is one for the row") };
+        let block = Arc::make_mut(block);
+        *live |= 1 << block.documents.len();
         block.documents.push(document);
-        block.vectors.extend_from_slice(embedding);
         block.expires_at_us.push(expires_at_us);
-        self.n_rows += 1;
+        block.first_expires_at_us = block.first_expires_at_us.min(expires_at_us);
     }
 
     fn put(&mut self, id: DocumentId, slot: Slot) {
         match Arc::make_mut(&mut self.ids[part(&id)]).insert(id, slot) {
             None => self.n_changes += 1,
-            Some(Slot { row: Some(row), .. }) => drop(self.dead.insert(row)),
+            Some(Slot { row: Some(row), .. }) => self.live[block(row)] &= !(1 << place(row)),
             Some(Slot { row: None, .. }) => {}
         }
     }
@@ -161,7 +158,11 @@ impl Delta {
 
     /// The rows of the documents that are there, oldest first.
     pub fn rows(&self) -> impl Iterator<Item = u32> {
-        (0..self.n_rows).filter(|row| !self.dead.contains(*row))
+        let rows = |(block, live): (usize, &u128)| {
+            let live = *live;
+            (0..BLOCK_ROWS).filter(move |place| live >> place & 1 == 1).map(move |place| (block * BLOCK_ROWS + place) as u32)
+        };
+        self.live.iter().enumerate().flat_map(rows)
     }
 
     pub fn document(&self, row: u32) -> &Arc<DeltaDocument> {
@@ -170,7 +171,7 @@ impl Delta {
 
     /// `[dims]`, unit length.
     pub fn embedding(&self, row: u32) -> &[f32] {
-        &self.blocks[block(row)].vectors[place(row) * self.dims..][..self.dims]
+        self.vectors.vector(row)
     }
 
     /// Whether a document has expired.
@@ -190,7 +191,7 @@ impl Delta {
 
     /// Documents that are there.
     pub fn n_documents(&self) -> u64 {
-        u64::from(self.n_rows) - self.dead.len()
+        count(&self.live)
     }
 
     /// Where feeds stand, by source.
@@ -200,31 +201,40 @@ impl Delta {
 
     /// The best documents that match, compared one by one. `query` is `[dims]`, unit length.
     pub fn search(&self, query: &[f32], k: usize, filter: Option<&Filter>, exclude: Option<u32>, now_us: i64) -> FromDelta {
-        let mut found = FromDelta::default();
-        for (first, block) in (0u32..).step_by(BLOCK_ROWS).zip(&self.blocks) {
-            let rows = block.documents.iter().zip(&block.expires_at_us).zip(block.vectors.chunks_exact(self.dims));
-            for (row, ((document, &expires_at_us), vector)) in (first..).zip(rows) {
-                if expires_at_us <= now_us || Some(row) == exclude || self.dead.contains(row) {
-                    continue;
-                }
-                found.n_documents += 1;
-                if filter.is_none_or(|filter| filter.matches(&document.attributes)) {
-                    found.best.push((dot(query, vector), row));
-                }
-            }
+        let mut allowed: Vec<u128> = (0..self.blocks.len()).map(|block| self.there(block, now_us)).collect();
+        if let Some(row) = exclude {
+            allowed[block(row)] &= !(1 << place(row));
         }
-        found.n_matching = found.best.len() as u64;
-        // Only the best are put in order later: the delta may be large, and every query comes through here.
-        if found.best.len() > k {
-            found.best.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            found.best.truncate(k);
+        let n_documents = count(&allowed);
+        if let Some(filter) = filter {
+            let matches = |document: &DeltaDocument, _| filter.matches(&document.attributes);
+            allowed.iter_mut().zip(&self.blocks).for_each(|(rows, block)| *rows = block.keep(*rows, matches));
         }
-        found
+        FromDelta { best: self.vectors.search(query, k, &allowed), n_matching: count(&allowed), n_documents }
+    }
+
+    /// The rows of a block that are there.
+    fn there(&self, n: usize, now_us: i64) -> u128 {
+        let block = &self.blocks[n];
+        // Most collections have no document that expires soon.
+        if block.first_expires_at_us > now_us { self.live[n] } else { block.keep(self.live[n], |_, expires_at_us| expires_at_us > now_us) }
+    }
+}
+
+impl Block {
+    /// Those of some rows that are wanted.
+    fn keep(&self, rows: u128, is_wanted: impl Fn(&DeltaDocument, i64) -> bool) -> u128 {
+        let is_wanted = |place: &usize| rows >> place & 1 == 1 && is_wanted(&self.documents[*place], self.expires_at_us[*place]);
+        (0..self.documents.len()).filter(is_wanted).fold(0, |kept, place| kept | 1 << place)
     }
 }
 
 fn part(id: &DocumentId) -> usize {
     crc32fast::hash(id.as_str().as_bytes()) as usize % PARTS
+}
+
+fn count(rows: &[u128]) -> u64 {
+    rows.iter().map(|rows| u64::from(rows.count_ones())).sum()
 }
 
 fn block(row: u32) -> usize {
@@ -258,7 +268,7 @@ mod tests {
         delta.upsert(id(300), SeqNo(303), document(0.999));
         let best = |delta: &Delta| {
             let found = delta.search(&[1.0, 0.0], 2, None, None, 0);
-            let mut ids: Vec<String> = found.best.iter().map(|&(_, row)| delta.document(row).id.to_string()).collect();
+            let mut ids: Vec<String> = found.best.iter().map(|found| delta.document(found.row).id.to_string()).collect();
             ids.sort();
             (ids, found.n_matching, delta.len())
         };

@@ -280,7 +280,7 @@ impl Searcher {
         let excluded = request.exclude.and_then(|id| self.delta.get(id)?.row);
         let newer = self.delta.search(query.as_slice(), request.k, request.filter, excluded, now_us);
         plan.add_compared(newer.n_matching, newer.n_documents);
-        found.extend(newer.best.into_iter().map(|(score, row)| Found { document: FoundDocument::Delta(row), score }));
+        found.extend(newer.best.into_iter().map(|c| Found { document: FoundDocument::Delta(c.row), score: c.score }));
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.document.order(&b.document)));
         found.truncate(request.k);
         Ok((found, plan))

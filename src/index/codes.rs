@@ -29,16 +29,22 @@ const SAMPLE: usize = 4_096;
 /// number of a real model lies beyond and is cut to the largest code: the error of each row's codes stays near that of all.
 const REACH: f32 = 1.5;
 
+/// A fixed random rotation, to the dimensions of codes.
+#[derive(Debug, Clone)]
+pub(super) struct Rotation {
+    pub code_dims: usize,
+    /// `[ROUNDS × code_dims]` of 1 and -1.
+    signs: Vec<f32>,
+}
+
 /// How vectors become codes: the same for all rows of an index, and stored with it.
 #[derive(Debug, Clone)]
 pub(super) struct Quantizer {
-    code_dims: usize,
+    rotation: Rotation,
     /// What one step of a code stands for.
     pub step: f32,
     /// Largest distance between a row and what its codes stand for.
     pub max_error: f32,
-    /// `[ROUNDS × code_dims]` of 1 and -1.
-    signs: Vec<f32>,
 }
 
 /// The int8 codes of rows, in memory.
@@ -57,12 +63,22 @@ pub(super) struct Probe {
     offset: i32,
 }
 
-/// A query, prepared for comparing.
+/// A query's int8 codes.
+#[derive(Debug)]
+pub(super) struct QueryProbe {
+    probe: Probe,
+    /// What one step of its codes stands for.
+    step: f32,
+    /// Distance between the query and what its codes stand for.
+    error: f32,
+}
+
+/// A query, prepared for comparing with the rows of an index.
 #[derive(Debug)]
 pub(super) struct QueryCodes {
-    probe: Probe,
-    /// Score of one unit of a probe's dot product.
-    scale: f32,
+    probe: QueryProbe,
+    /// What one step of a row's codes stands for.
+    step: f32,
     /// No score of codes is farther from that of the vectors.
     pub max_error: f32,
     /// Hardly any score of codes is farther from that of the vectors: what codes lose points nowhere in particular, so little of it
@@ -73,50 +89,15 @@ pub(super) struct QueryCodes {
     table_shift: f32,
 }
 
-impl Quantizer {
-    /// One whose step and error are still to be set.
-    pub fn new(dims: usize, seed: u64, step: f32, max_error: f32) -> Self {
+impl Rotation {
+    pub fn new(dims: usize, seed: u64) -> Self {
         let code_dims = dims.next_multiple_of(64);
         let sign = |i| if mix_bits(seed ^ mix_bits(i)) & 1 == 0 { 1.0 } else { -1.0 };
-        let signs = (0..(ROUNDS * code_dims) as u64).map(sign).collect();
-        Self { code_dims, step, max_error, signs }
-    }
-
-    /// Chooses the step for vectors, `[rows × dims]`, and encodes them.
-    ///
-    /// # Errors
-    /// [`StorageError::OutOfMemory`].
-    pub fn fit(vectors: &[f32], dims: usize, seed: u64) -> Result<(Self, CodeTable), StorageError> {
-        let mut this = Self::new(dims, seed, 1.0, 0.0);
-        let n_rows = vectors.len() / dims;
-        let n_sampled = n_rows.min(SAMPLE);
-        let row = |i: usize| &vectors[i * n_rows / n_sampled * dims..][..dims];
-        let mut sizes: Vec<f32> = (0..n_sampled).flat_map(|i| this.rotate(row(i))).map(f32::abs).collect();
-        if !sizes.is_empty() {
-            let at = (sizes.len() - 1) - sizes.len() / 10_000;
-            let (_, large, _) = sizes.select_nth_unstable_by(at, f32::total_cmp);
-            this.step = (REACH * *large / 127.0).max(f32::MIN_POSITIVE);
-        }
-        let mut codes = Buffer::zeroed(n_rows * this.code_dims)?;
-        let errors = codes.bytes_mut().par_chunks_exact_mut(this.code_dims).zip(vectors.par_chunks_exact(dims));
-        this.max_error = errors.map(|(codes, vector)| this.encode(vector, codes)).reduce(|| 0.0, f32::max);
-        let table = CodeTable { code_dims: this.code_dims, codes };
-        Ok((this, table))
-    }
-
-    /// Writes a vector's codes. Returns how far they are from it.
-    fn encode(&self, vector: &[f32], codes: &mut [u8]) -> f32 {
-        let mut squared = 0.0;
-        for (code, x) in codes.iter_mut().zip(self.rotate(vector)) {
-            let whole = round((x / self.step).clamp(-127.0, 127.0));
-            squared += (x - whole * self.step).powi(2);
-            *code = (whole as i32 + CENTER) as u8;
-        }
-        squared.sqrt()
+        Self { code_dims, signs: (0..(ROUNDS * code_dims) as u64).map(sign).collect() }
     }
 
     /// `[dims]` to `[code_dims]`, same length.
-    fn rotate(&self, vector: &[f32]) -> Vec<f32> {
+    pub fn rotate(&self, vector: &[f32]) -> Vec<f32> {
         let mut numbers = Vec::with_capacity(self.code_dims);
         numbers.extend_from_slice(vector);
         numbers.resize(self.code_dims, 0.0);
@@ -134,27 +115,74 @@ impl Quantizer {
         }
         numbers
     }
+}
+
+/// Writes the codes of a rotated vector, `[code_dims]`. Returns how far what they stand for is from it.
+fn encode(rotated: &[f32], step: f32, codes: &mut [u8]) -> f32 {
+    let mut squared = 0.0;
+    for (code, x) in codes.iter_mut().zip(rotated) {
+        let whole = round((x / step).clamp(-127.0, 127.0));
+        squared += (x - whole * step).powi(2);
+        *code = (whole as i32 + CENTER) as u8;
+    }
+    squared.sqrt()
+}
+
+/// The smallest step with which no number is cut.
+fn step_of(rotated: &[f32]) -> f32 {
+    rotated.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs())) / 127.0
+}
+
+/// The same by the vector's own step: for vectors that no other is known of. Returns that step too.
+pub(super) fn encode_alone(rotated: &[f32], codes: &mut [u8]) -> (f32, f32) {
+    let step = step_of(rotated);
+    (step, encode(rotated, step, codes))
+}
+
+impl Quantizer {
+    /// One whose step and error are still to be set.
+    pub fn new(dims: usize, seed: u64, step: f32, max_error: f32) -> Self {
+        Self { rotation: Rotation::new(dims, seed), step, max_error }
+    }
+
+    /// Chooses the step for vectors, `[rows × dims]`, and encodes them.
+    ///
+    /// # Errors
+    /// [`StorageError::OutOfMemory`].
+    pub fn fit(vectors: &[f32], dims: usize, seed: u64) -> Result<(Self, CodeTable), StorageError> {
+        let rotation = Rotation::new(dims, seed);
+        let (n_rows, code_dims) = (vectors.len() / dims, rotation.code_dims);
+        let n_sampled = n_rows.min(SAMPLE);
+        let row = |i: usize| &vectors[i * n_rows / n_sampled * dims..][..dims];
+        let mut sizes: Vec<f32> = (0..n_sampled).flat_map(|i| rotation.rotate(row(i))).map(f32::abs).collect();
+        let mut step = 1.0;
+        if !sizes.is_empty() {
+            let at = (sizes.len() - 1) - sizes.len() / 10_000;
+            let (_, large, _) = sizes.select_nth_unstable_by(at, f32::total_cmp);
+            step = (REACH * *large / 127.0).max(f32::MIN_POSITIVE);
+        }
+        let mut codes = Buffer::zeroed(n_rows * code_dims)?;
+        let errors = codes.bytes_mut().par_chunks_exact_mut(code_dims).zip(vectors.par_chunks_exact(dims));
+        let max_error = errors.map(|(codes, vector)| encode(&rotation.rotate(vector), step, codes)).reduce(|| 0.0, f32::max);
+        Ok((Self { rotation, step, max_error }, CodeTable { code_dims, codes }))
+    }
 
     /// Prepares a query, `[dims]`.
     pub fn query(&self, vector: &[f32]) -> QueryCodes {
-        let rotated = self.rotate(vector);
-        let largest = rotated.iter().fold(f32::MIN_POSITIVE, |largest, x| largest.max(x.abs()));
-        let (step, scale) = (largest / 127.0, 127.0 / largest);
-        let codes: Vec<i8> = rotated.iter().map(|x| round(x * scale) as i8).collect();
-        let squared_error: f32 = rotated.iter().zip(&codes).map(|(x, &code)| (x - f32::from(code) * step).powi(2)).sum();
-        let (table_step, table_scale) = (largest / TABLE_MAX, TABLE_MAX / largest);
-        let numbers: Vec<i16> = rotated.iter().map(|x| round(x * table_scale) as i16).collect();
-        let mut tables = vec![0; 4 * self.code_dims];
+        let rotated = self.rotation.rotate(vector);
+        let probe = QueryProbe::new(&rotated);
+        let table_step = 127.0 * probe.step / TABLE_MAX;
+        let numbers: Vec<i16> = rotated.iter().map(|x| round(x / table_step) as i16).collect();
+        let mut tables = vec![0; 4 * rotated.len()];
         kernels::fill_tables(&numbers, &mut tables);
         // Entries are sums over a pattern's numbers minus the least such sum, that of the negative numbers.
         let least: i32 = numbers.iter().map(|&x| i32::from(x.min(0))).sum();
         let sum: i32 = numbers.iter().map(|&x| i32::from(x)).sum();
         QueryCodes {
-            probe: Probe::new(codes),
-            scale: self.step * step,
-            // |q·r - q̂·r̂| ≤ |q|·|r - r̂| + |q - q̂|·|r̂|, and unit vectors may be longer by rounding.
-            max_error: 1.01 * (self.max_error + squared_error.sqrt() * (1.0 + self.max_error)),
-            likely_error: DEVIATIONS * ((self.max_error.powi(2) + squared_error) / self.code_dims as f32).sqrt(),
+            step: self.step,
+            max_error: probe.max_error(self.max_error),
+            likely_error: DEVIATIONS * ((self.max_error.powi(2) + probe.error.powi(2)) / rotated.len() as f32).sqrt(),
+            probe,
             tables,
             table_scale: 2.0 * table_step,
             table_shift: table_step * (2 * least - sum) as f32,
@@ -196,11 +224,33 @@ impl Probe {
     }
 }
 
+impl QueryProbe {
+    /// `rotated` is `[code_dims]`.
+    pub fn new(rotated: &[f32]) -> Self {
+        let step = step_of(rotated);
+        let codes: Vec<i8> = rotated.iter().map(|x| round(x / step) as i8).collect();
+        let squared_error: f32 = rotated.iter().zip(&codes).map(|(x, &code)| (x - f32::from(code) * step).powi(2)).sum();
+        Self { probe: Probe::new(codes), step, error: squared_error.sqrt() }
+    }
+
+    /// The score of a row of which one step of its codes stands for so much.
+    #[inline]
+    pub fn score(&self, row: &[u8], step: f32) -> f32 {
+        self.probe.compare(row) as f32 * (step * self.step)
+    }
+
+    /// No score of codes is farther from that of the vectors, if no row's codes are farther than so much from the row.
+    pub fn max_error(&self, of_rows: f32) -> f32 {
+        // |q·r - q̂·r̂| ≤ |q|·|r - r̂| + |q - q̂|·|r̂|, and unit vectors may be longer by rounding.
+        1.01 * (of_rows + self.error * (1.0 + of_rows))
+    }
+}
+
 impl QueryCodes {
     /// The score of a row, within [`QueryCodes::max_error`].
     #[inline]
     pub fn score(&self, row: &[u8]) -> f32 {
-        self.probe.compare(row) as f32 * self.scale
+        self.probe.score(row, self.step)
     }
 
     /// What to estimate the rows linked from a row with, given that row's own score.

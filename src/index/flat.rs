@@ -36,23 +36,73 @@ pub(super) fn scan(
         let all: Vec<(f32, u32)> = rows.iter().map(|&row| (0.0, row)).collect();
         return Ok((rescore(vectors, query, &all, k)?, rows.len() as u64));
     }
-    let mut by_codes = Vec::with_capacity(rows.len());
+    let mut shortlist = Shortlist::new(k, codes.max_error);
     for (i, &row) in rows.iter().enumerate() {
         if let Some(&ahead) = rows.get(i + AHEAD) {
             graph.prefetch_codes(ahead);
         }
-        by_codes.push((codes.score(graph.codes(row)?), row));
+        shortlist.offer(codes.score(graph.codes(row)?), row);
     }
-    by_codes.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0));
-    let (first, others) = by_codes.split_at(k);
-    // The best by codes, with their true scores: the `k` best of all are at least as good as the worst of these.
-    let mut candidates = rescore(vectors, query, first, k)?;
-    let least = candidates.last().map_or(f32::NEG_INFINITY, |worst| worst.score) - codes.max_error;
-    let possible: Vec<(f32, u32)> = others.iter().copied().filter(|&(score, _)| score >= least).collect();
-    candidates.extend(rescore(vectors, query, &possible, possible.len())?);
-    candidates.sort_unstable_by(best_first);
-    candidates.truncate(k);
-    Ok((candidates, (rows.len() + k + possible.len()) as u64))
+    let (best, n_rescored) = shortlist.best(|rows, k| rescore(vectors, query, rows, k))?;
+    Ok((best, rows.len() as u64 + n_rescored))
+}
+
+/// Of rows with scores by codes, those that can be among the `k` best by vectors.
+#[derive(Debug)]
+pub(super) struct Shortlist {
+    /// More than 0.
+    k: usize,
+    max_error: f32,
+    rows: Vec<(f32, u32)>,
+    /// Rows below are out: `k` others are better whatever the codes have lost.
+    least: f32,
+    /// Length at which those that are out by now are dropped.
+    full: usize,
+}
+
+impl Shortlist {
+    pub fn new(k: usize, max_error: f32) -> Self {
+        assert!(k > 0, "nobody asks for nothing");
+        Self { k, max_error, rows: Vec::new(), least: f32::NEG_INFINITY, full: 2 * k + 256 }
+    }
+
+    #[inline]
+    pub fn offer(&mut self, score: f32, row: u32) {
+        if score >= self.least {
+            self.rows.push((score, row));
+            if self.rows.len() >= self.full {
+                self.drop_worst();
+            }
+        }
+    }
+
+    fn drop_worst(&mut self) {
+        let (_, worst, _) = self.rows.select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0));
+        self.least = worst.0 - 2.0 * self.max_error;
+        self.rows.retain(|&(score, _)| score >= self.least);
+        self.full = self.full.max(2 * self.rows.len());
+    }
+
+    /// The `k` best, best first, and how many were compared for that. `rescore` gives the so many best of some rows by their vectors,
+    /// best first.
+    pub fn best<E>(
+        mut self,
+        mut rescore: impl FnMut(&[(f32, u32)], usize) -> Result<Vec<Candidate>, E>,
+    ) -> Result<(Vec<Candidate>, u64), E> {
+        let k = self.k.min(self.rows.len());
+        if k < self.rows.len() {
+            self.rows.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0));
+        }
+        let (first, others) = self.rows.split_at(k);
+        // The best by codes, with their true scores: the `k` best of all are at least as good as the worst of these.
+        let mut candidates = rescore(first, k)?;
+        let least = candidates.last().map_or(f32::NEG_INFINITY, |worst| worst.score) - self.max_error;
+        let possible: Vec<(f32, u32)> = others.iter().copied().filter(|&(score, _)| score >= least).collect();
+        candidates.extend(rescore(&possible, possible.len())?);
+        candidates.sort_unstable_by(best_first);
+        candidates.truncate(k);
+        Ok((candidates, (k + possible.len()) as u64))
+    }
 }
 
 /// The `k` best of some rows by their vectors, best first.

@@ -23,7 +23,7 @@ impl Random {
     }
 
     /// `[n × dims]` unit vectors in clusters, as embeddings of real text are.
-    fn clustered(&mut self, n: usize, dims: usize, n_clusters: usize) -> Vec<f32> {
+    pub fn clustered(&mut self, n: usize, dims: usize, n_clusters: usize) -> Vec<f32> {
         let centers: Vec<Vec<f32>> = (0..n_clusters).map(|_| self.unit_vector(&vec![0.0; dims], 1.0)).collect();
         (0..n)
             .flat_map(|_| {
