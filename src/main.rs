@@ -10,8 +10,8 @@ use kindred::collection::Access;
 use kindred::config::{LogFormat, Settings, Sources};
 use kindred::domain::CollectionName;
 use kindred::encoder::{assets, import};
-use kindred::pipeline::{ModelChoice, RebuildReport, RebuildRequest};
-use kindred::telemetry::{self, Cancel, Progress};
+use kindred::pipeline::{Gates, ModelChoice, RebuildRequest};
+use kindred::telemetry::{self, Progress};
 use kindred::tools::bench::{ann, crash, filters, freshness, restart};
 use kindred::tools::{demo, evaluate, fetch, ingest, inspect, search, serve, signals, snapshot};
 
@@ -73,12 +73,9 @@ enum Command {
     Search(search::SearchArgs),
     /// Build a collection's index anew, with the loaded model and the configured definition
     #[command(
-        after_help = "Example:\n  kindred rebuild jobs --model-dir models/mine     embeds all documents again with another model\n\nThe server must not run on the same data folder meanwhile."
+        after_help = "Examples:\n  kindred rebuild jobs --model-dir models/mine     embeds all documents again with another model\n  kindred rebuild jobs --min-recall 0.95 --min-documents 100000\n\nThe server must not run on the same data folder meanwhile: POST /v1/collections/{collection}/rebuild asks a running one."
     )]
-    Rebuild {
-        /// The collection to build
-        collection: CollectionName,
-    },
+    Rebuild(RebuildArgs),
     /// Measure retrieval on judged queries: nDCG@10, MRR, Recall@10, Recall@100
     #[command(
         after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each"
@@ -105,6 +102,21 @@ enum Command {
     /// Bring your own model
     #[command(subcommand)]
     Model(ModelCommand),
+}
+
+#[derive(Debug, Args)]
+struct RebuildArgs {
+    /// The collection to build
+    collection: CollectionName,
+    /// Serve the build only if searches find this share of the ten nearest documents, 0 to 1
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    min_recall: Option<f64>,
+    /// Serve the build only if it has so many documents
+    #[arg(long, value_name = "N")]
+    min_documents: Option<u64>,
+    /// Leave it to POST /v1/collections/{collection}/generations/{id}/activate to serve the build
+    #[arg(long)]
+    no_activate: bool,
 }
 
 #[derive(Debug, Args)]
@@ -194,7 +206,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             search::run(&settings, &args)?;
         }
-        Command::Rebuild { collection } => return rebuild(&settings, &collection),
+        Command::Rebuild(args) => return rebuild(&settings, args),
         Command::Evaluate(args) => {
             fetch::ensure(&settings)?;
             evaluate::run(&settings, &args)?;
@@ -221,18 +233,24 @@ fn success_if(is_well: bool) -> ExitCode {
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn rebuild(settings: &Settings, collection: &CollectionName) -> Result<ExitCode> {
+fn rebuild(settings: &Settings, args: RebuildArgs) -> Result<ExitCode> {
     fetch::ensure(settings)?;
     let app = App::open(settings, Access::Rebuild)?;
     let cancel = signals::cancelled_by_signal()?;
-    let report = match build(&app, collection, &cancel) {
+    let (collection, gates) = (args.collection, Gates { recall_at_10: args.min_recall, min_documents: args.min_documents });
+    // The model that the settings name, whatever the collection was embedded with: that is what this command is for.
+    let request = RebuildRequest { model: ModelChoice::Configured, gates, activate: !args.no_activate, params: None };
+    let show = |what: &str, total| Progress::new(what, total).cancelled_by(&cancel);
+    let report = match app.rebuild.rebuild(&collection, &request, &show) {
         Err(e) if cancel.is_cancelled() => {
-            return Ok(signals::interrupted(format_args!("{e:#}. The old generation stays, and all changes since")));
+            return Ok(signals::interrupted(format_args!("{e}. The old generation stays, and all changes since")));
         }
         built => built?,
     };
+    let recall = report.recall_at_10.map(|recall| format!(", recall@10 {recall:.4}")).unwrap_or_default();
+    let left = if report.activated { "" } else { "; the old generation goes on serving until this one is activated" };
     println!(
-        "rebuilt {collection} as generation {}: {} documents, {} embedded again, in {:.1} s",
+        "rebuilt {collection} as generation {}: {} documents, {} embedded again{recall}, in {:.1} s{left}",
         report.generation,
         report.n_documents,
         report.n_encoded,
@@ -241,10 +259,9 @@ fn rebuild(settings: &Settings, collection: &CollectionName) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn build(app: &App, collection: &CollectionName, cancel: &Cancel) -> Result<RebuildReport> {
-    // The model that the settings name, whatever the collection was embedded with: that is what this command is for.
-    let request = RebuildRequest { model: ModelChoice::Configured, ..RebuildRequest::default() };
-    Ok(app.rebuild.rebuild(collection, &request, &|what, total| Progress::new(what, total).cancelled_by(cancel))?)
+/// A number from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 fn load_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Settings> {

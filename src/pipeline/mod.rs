@@ -99,8 +99,8 @@ pub enum PipelineError {
     Cancelled { kept: &'static str },
     #[error("the build was not activated: {gate} is {actual}, below the {wanted} that was asked for. The old generation goes on serving")]
     Gate { gate: &'static str, wanted: f64, actual: f64 },
-    #[error("params: {reason}")]
-    Params { reason: String },
+    #[error("{field}: {reason}")]
+    Params { field: &'static str, reason: String },
     #[error("model {folder:?} cannot be used: {source}")]
     Model { folder: String, source: Box<EncoderError> },
     #[error("there is no task {id:?}: GET /v1/tasks lists those there are")]
@@ -167,7 +167,7 @@ impl PipelineError {
             Self::Vector(_) => Some("query.vector"),
             Self::Rescore(_) => Some("profile"),
             Self::Model { .. } => Some("model"),
-            Self::Params { .. } => Some("params"),
+            Self::Params { field, .. } => Some(field),
             Self::Snapshot(SnapshotError::Place { .. }) => Some("to"),
             Self::Collection(e) if e.kind() == ErrorKind::NotFound => Some("collection"),
             _ => None,

@@ -11,7 +11,7 @@ use crate::collection::{
     BuildParams, Collection, CollectionError, Collections, Contents, Description, GenerationStatus, Meaning, Searcher,
 };
 use crate::domain::{CollectionName, Document, GenerationId, Template, TextHash};
-use crate::telemetry::{Cancel, Progress, memory};
+use crate::telemetry::{Cancel, Progress, memory, priority};
 
 /// Texts that are embedded in one call.
 const CHUNK: usize = 256;
@@ -117,7 +117,7 @@ pub struct GenerationSummary {
 }
 
 /// How a rebuild shows its progress.
-pub type ShowProgress<'a> = &'a dyn Fn(&str, u64) -> Progress;
+pub type ShowProgress<'a> = &'a (dyn Fn(&str, u64) -> Progress + Sync);
 
 impl RebuildPipeline {
     pub fn new(
@@ -148,7 +148,7 @@ impl RebuildPipeline {
         let collection = self.collections.get(name)?;
         let params = self.params(request)?;
         let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-        self.build(&collection, request, &params, show)
+        self.build(&collection, request, &params, false, show)
     }
 
     /// The same in the background.
@@ -292,7 +292,7 @@ impl RebuildPipeline {
     /// Builds for a task, giving way to searches.
     fn build_for(&self, task: &Arc<Task>, collection: &Collection, request: &RebuildRequest) -> Result<Json, PipelineError> {
         let params = self.in_background(self.params(request)?);
-        let report = self.build(collection, request, &params, &|what, total| task.phase(what, total))?;
+        let report = self.build(collection, request, &params, true, &|what, total| task.phase(what, total))?;
         tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt");
         Ok(describe(&report))
     }
@@ -302,6 +302,7 @@ impl RebuildPipeline {
         collection: &Collection,
         request: &RebuildRequest,
         params: &BuildParams,
+        is_background: bool,
         show: ShowProgress<'_>,
     ) -> Result<RebuildReport, PipelineError> {
         let started = Instant::now();
@@ -309,17 +310,21 @@ impl RebuildPipeline {
         let wanted = self.wanted(collection, &pinned, &request.model)?;
         // Better now than after hours of embedding.
         params.check_memory(pinned.n_documents(), wanted.model.dims).map_err(CollectionError::from)?;
-        let mut contents = pinned.contents()?;
+        let mut contents = run(is_background, || pinned.contents())?;
+        // Not beneath others: encoders that are loaded for it serve queries afterwards.
         let n_encoded = if contents.description == wanted { 0 } else { self.renew(collection.name(), &mut contents, wanted, show)? };
-        let progress = show(&format!("building {}", collection.name()), contents.ids.len() as u64);
-        let generation = collection.build(&contents, &pinned, params, &progress)?;
-        progress.finish();
         let n_documents = contents.ids.len();
-        drop(contents);
-        let recall_at_10 = self.pass_gates(collection, generation, n_documents as u64, &request.gates).inspect_err(|_| {
-            if let Err(e) = collection.discard(generation) {
-                tracing::warn!(error = %e, "a build that is not wanted could not be removed; the next one removes it");
-            }
+        let (generation, recall_at_10) = run(is_background, || {
+            let progress = show(&format!("building {}", collection.name()), n_documents as u64);
+            let generation = collection.build(&contents, &pinned, params, &progress)?;
+            progress.finish();
+            drop(contents);
+            let recall_at_10 = self.pass_gates(collection, generation, n_documents as u64, &request.gates).inspect_err(|_| {
+                if let Err(e) = collection.discard(generation) {
+                    tracing::warn!(error = %e, "a build that is not wanted could not be removed; the next one removes it");
+                }
+            })?;
+            Ok::<_, PipelineError>((generation, recall_at_10))
         })?;
         if request.activate {
             self.activate_in(collection, generation)?;
@@ -359,12 +364,17 @@ impl RebuildPipeline {
 
     /// The settings with what the request changes, and with the limit that they leave to the system's memory as it is now.
     fn params(&self, request: &RebuildRequest) -> Result<BuildParams, PipelineError> {
+        if request.gates.recall_at_10.is_some_and(|recall| !(0.0..=1.0).contains(&recall)) {
+            return Err(PipelineError::Params { field: "gates.recall@10", reason: "it is a share, from 0 to 1".to_owned() });
+        }
         let mut params = self.settings.params.clone();
         if let Some(changes) = &request.params {
             let mut all = serde_json::to_value(&params).expect("settings are numbers and names");
-            let changes = changes.as_object().ok_or_else(|| PipelineError::Params { reason: "they are not a JSON object".to_owned() })?;
+            let changes = changes
+                .as_object()
+                .ok_or_else(|| PipelineError::Params { field: "params", reason: "they are not a JSON object".to_owned() })?;
             changes.iter().for_each(|(key, value)| all[key.as_str()] = value.clone());
-            params = serde_json::from_value(all).map_err(|e| PipelineError::Params { reason: e.to_string() })?;
+            params = serde_json::from_value(all).map_err(|e| PipelineError::Params { field: "params", reason: e.to_string() })?;
             params.check().map_err(CollectionError::from)?;
         }
         if params.max_bytes == 0
@@ -376,14 +386,14 @@ impl RebuildPipeline {
         Ok(params)
     }
 
-    /// Nobody waits for it: it takes part of the machine only, and that only when nobody else wants it.
+    /// Nobody waits for it: it takes part of the machine only.
     fn in_background(&self, params: BuildParams) -> BuildParams {
         let half = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
         let threads = match (params.threads, self.settings.background_threads) {
             (0, 0) => half,
             (0, threads) | (threads, _) => threads,
         };
-        BuildParams { threads, is_background: true, ..params }
+        BuildParams { threads, ..params }
     }
 
     /// Makes contents what another definition or model wants them to be. Returns how many were embedded again.
@@ -449,6 +459,11 @@ impl RebuildPipeline {
         progress.finish();
         Ok(())
     }
+}
+
+/// Does work as it is, or in the background.
+fn run<T: Send>(is_background: bool, work: impl FnOnce() -> T + Send) -> T {
+    if is_background { priority::beneath(work) } else { work() }
 }
 
 fn describe(report: &RebuildReport) -> Json {

@@ -9,6 +9,9 @@ use super::{OutFile, StorageError};
 /// maps, what was written in large pages.
 const BLOCK_BYTES: usize = 2 << 20;
 
+/// Bytes after which the file is synced: what it has not yet given to the disk is what a sync of a log may have to wait for.
+const SYNC_BYTES: u64 = 8 << 20;
+
 /// Writes a container: sections one after the other, the checksums of their chunks, and then the header.
 #[derive(Debug)]
 pub struct SectionWriter {
@@ -113,6 +116,9 @@ impl SectionWriter {
             if self.block.len() == BLOCK_BYTES {
                 self.file.write(&self.block)?;
                 self.block.clear();
+                if self.file.position().is_multiple_of(SYNC_BYTES) {
+                    self.file.sync()?;
+                }
             }
             rest = later;
         }

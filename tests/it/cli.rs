@@ -57,7 +57,11 @@ fn ingest_search_and_inspect_go_together() {
     assert!(told.contains("documents    5 (0 changes") && told.contains("generation   000001") && told.contains("vectors.bin"), "{told}");
     let told: Value = serde_json::from_str(&ok(&kindred(dir.path(), &["inspect", "jobs", "--json"]))).unwrap();
     assert_eq!(told["n_documents"], 5);
-    assert!(ok(&kindred(dir.path(), &["rebuild", "jobs"])).contains("5 documents, 0 embedded again"));
+    let rebuilt = ok(&kindred(dir.path(), &["rebuild", "jobs", "--min-recall", "0.9", "--min-documents", "5"]));
+    assert!(rebuilt.contains("5 documents, 0 embedded again, recall@10 1.0000") && !rebuilt.contains("goes on serving"), "{rebuilt}");
+    let few = kindred(dir.path(), &["rebuild", "jobs", "--min-documents", "6"]);
+    assert!(!few.status.success() && String::from_utf8_lossy(&few.stderr).contains("min_documents is 5, below the 6"), "{few:?}");
+    assert!(ok(&kindred(dir.path(), &["rebuild", "jobs", "--no-activate"])).contains("the old generation goes on serving"));
 
     // Opening reads little of the documents, inspecting all.
     let documents = dir.path().join("index_data/jobs/generations/000002/documents.bin");
@@ -143,6 +147,10 @@ fn failures_say_what_to_do() {
         (&["serve", "--listen", "203.0.113.1:1"], 1, "cannot listen"),
         #[cfg(not(feature = "kafka"))]
         (&["serve", "--listen", "127.0.0.1:0", "--set", "kafka.brokers=localhost:9092"], 1, "this build has no Kafka"),
+        // A disk that cannot be written to, whoever asks.
+        #[cfg(target_os = "linux")]
+        (&["serve", "--data-dir", "/sys/kindred"], 1, "or choose another storage.data_dir"),
+        (&["rebuild", "jobs", "--min-recall", "95"], 2, "a number from 0 to 1"),
         (&["dance"], 2, "dance"),
     ] {
         let output = kindred(dir.path(), args);

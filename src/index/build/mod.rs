@@ -26,7 +26,7 @@ use super::kernels::{GROUP, dot};
 use super::node::NO_LINK;
 use super::{IndexError, Quantization, attributes, check_row_count, vectors};
 use crate::domain::{Attributes, Schema};
-use crate::telemetry::{Progress, priority};
+use crate::telemetry::Progress;
 
 /// How far from 1 a squared length may be.
 const UNIT_TOLERANCE: f32 = 4e-3;
@@ -68,9 +68,6 @@ pub struct BuildParams {
     /// to choose.
     #[serde(rename = "max_build_bytes")]
     pub max_bytes: u64,
-    /// Whether it gives way to all other work.
-    #[serde(skip)]
-    pub is_background: bool,
 }
 
 impl Default for BuildParams {
@@ -83,7 +80,6 @@ impl Default for BuildParams {
             threads: 0,
             seed: 1,
             max_bytes: 0,
-            is_background: false,
         }
     }
 }
@@ -159,14 +155,7 @@ pub fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: 
     attributes::write(dir, input.attributes, input.schema)?;
     let storage_error = vectors::write(dir, input.dims, input.vectors, params.quantization)?;
     not_cancelled(progress)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads).thread_name(|i| format!("build-{i}"));
-    let is_background = params.is_background;
-    let give_way = move |_| {
-        if is_background {
-            priority::lower();
-        }
-    };
-    let pool = pool.start_handler(give_way).build()?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads).thread_name(|i| format!("build-{i}")).build()?;
     pool.install(|| build_graph(dir, &input, n_rows, storage_error, params, progress))
 }
 

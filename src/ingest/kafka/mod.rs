@@ -33,5 +33,7 @@ mod worker;
 mod write;
 
 pub use feed::{Feed, FeedError, RunningFeed};
+#[cfg(feature = "kafka")]
+pub(crate) use producer::Producer;
 pub use settings::{KafkaSettings, Property};
 pub use state::{FeedState, FeedStates};

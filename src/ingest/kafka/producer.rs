@@ -18,8 +18,8 @@ use super::settings::KafkaSettings;
 /// Time that dead letters may take to the broker.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Sends dead letters.
-pub(super) struct Producer {
+/// Sends dead letters, and what `kindred bench` measures with.
+pub(crate) struct Producer {
     /// One batch of letters at a time: deliveries are counted.
     inner: Mutex<BaseProducer<Deliveries>>,
 }
@@ -47,16 +47,32 @@ impl Producer {
     ///
     /// # Errors
     /// The text of the last failure; some of them may be there all the same.
-    pub fn send(&self, topic: &str, letters: &[DeadLetter<'_>]) -> Result<(), String> {
+    pub(super) fn send(&self, topic: &str, letters: &[DeadLetter<'_>]) -> Result<(), String> {
+        self.send_all(letters.iter().map(|letter| {
+            let mut record = BaseRecord::<[u8], [u8]>::to(topic).headers(headers(letter));
+            record.key = letter.record.key.as_deref();
+            record.payload = letter.record.value.as_deref();
+            record
+        }))
+    }
+
+    /// Sends keys with their values, and waits until the brokers have them.
+    ///
+    /// # Errors
+    /// As of [`Self::send`].
+    pub fn send_values<'a>(&self, topic: &str, records: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<(), String> {
+        self.send_all(records.map(|(key, value)| BaseRecord::to(topic).key(key).payload(value)))
+    }
+
+    fn send_all<'a>(&self, records: impl Iterator<Item = BaseRecord<'a, [u8], [u8]>>) -> Result<(), String> {
         let producer = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let deliveries = Arc::clone(producer.context());
         deliveries.n_delivered.store(0, Ordering::Relaxed);
         *deliveries.failure() = None;
-        for letter in letters {
-            let mut record = BaseRecord::<[u8], [u8]>::to(topic).headers(headers(letter));
-            record.key = letter.record.key.as_deref();
-            record.payload = letter.record.value.as_deref();
+        let mut n_sent = 0;
+        for record in records {
             producer.send(record).map_err(|(e, _)| code(&e))?;
+            n_sent += 1;
         }
         let flushed = producer.flush(DELIVERY_TIMEOUT + Duration::from_secs(1));
         if flushed.is_err() {
@@ -64,7 +80,7 @@ impl Producer {
         }
         match deliveries.failure().take() {
             Some(failure) => Err(failure),
-            None if deliveries.n_delivered.load(Ordering::Relaxed) == letters.len() => Ok(()),
+            None if deliveries.n_delivered.load(Ordering::Relaxed) == n_sent => Ok(()),
             None => Err(flushed.err().map_or_else(|| "not all were acknowledged".to_owned(), |e| code(&e))),
         }
     }

@@ -1,5 +1,6 @@
 //! A collection to measure with: made once, and found again.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ pub(super) fn start(launch: &Launch) -> Result<(Server, Duration)> {
 
 /// The collection that is measured.
 pub(super) const COLLECTION: &str = "bench";
+/// As many changes before a server rebuilds by itself: more than any measurement writes.
+pub(super) const NEVER: usize = 1_000_000_000;
 const BATCH: u64 = 500;
 /// Time between two looks at a task.
 const LOOK: Duration = Duration::from_millis(20);
@@ -98,16 +101,22 @@ pub(super) fn collection(client: &Client, corpus: &Corpus, n_documents: u64) -> 
     if there > n_documents {
         bail!("the collection {COLLECTION} has {there} documents already, not {n_documents}: name another folder, or --documents {there}");
     }
-    let progress = Progress::new("loading", n_documents - there);
-    let mut next = there;
-    while next < n_documents {
-        let end = n_documents.min(next + BATCH);
-        write(client, (next..end).map(|number| corpus.item(number, number, true)).collect())?;
+    in_batches(there..n_documents, |numbers| write(client, numbers.map(|number| corpus.item(number, number, true)).collect()))?;
+    rebuild(client)
+}
+
+/// Does something for all numbers, so many at a time as fit into a request, and shows how far it is.
+pub(super) fn in_batches(numbers: Range<u64>, mut write: impl FnMut(Range<u64>) -> Result<()>) -> Result<()> {
+    let progress = Progress::new("loading", numbers.end - numbers.start);
+    let mut next = numbers.start;
+    while next < numbers.end {
+        let end = numbers.end.min(next + BATCH);
+        write(next..end)?;
         progress.advance(end - next);
         next = end;
     }
     progress.finish();
-    rebuild(client)
+    Ok(())
 }
 
 /// Writes documents, all of which must be taken.

@@ -18,8 +18,6 @@ use crate::tools::fetch;
 
 /// Changes in a request, and so in a frame of the log.
 const BATCH: u64 = 100;
-/// More than any measurement writes: the log stays as long as it was made.
-const NEVER: usize = 1_000_000_000;
 
 #[derive(Debug, Args)]
 pub struct RestartArgs {
@@ -63,7 +61,7 @@ pub fn run(settings: &Settings, args: &RestartArgs) -> Result<()> {
     let folder = Folder::new(args.prepared.folder.as_deref(), "kindred-restart-")?;
     let mut settings = settings.clone();
     settings.storage.data_dir = folder.path.join("data");
-    settings.storage.rebuild_after_changes = NEVER;
+    settings.storage.rebuild_after_changes = prepare::NEVER;
     let launch = args.prepared.launch(&settings, &folder.path)?;
     let (corpus, dims) = prepare(&launch, args)?;
     let files = files_below(&settings.storage.data_dir)?;

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::app::{open, settings};
+use crate::bulk::{kindred, says};
 use broker::{Broker, Sent, free_address, sent, tombstone};
 
 /// Waits until something holds.
@@ -277,6 +278,29 @@ async fn a_collection_that_is_made_anew_is_fed_anew() {
     fed.app.catalog.delete(&jobs()).unwrap();
     fed.catches_up(2);
     assert_eq!(fed.title("a").as_deref(), Some("Nurse"));
+    fed.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_from_a_snapshot_goes_on_where_the_snapshot_stands() {
+    let (dir, broker) = (folder(), Broker::start());
+    broker.create_topic("replica", 2);
+    let (nurse, welder, chef) = (job("Nurse"), job("Welder"), job("Pastry chef"));
+    broker.produce("replica", &[sent("a", &nurse), sent("b", &welder), sent("c", &chef)]);
+    let fed = Fed::start(dir.path(), &broker.address, "replica", &[]);
+    fed.catches_up(3);
+    fed.stop();
+    let (work, replica) = (folder(), folder());
+    let run = |args: &[&str], data: &Path| kindred(work.path(), &[args, &["--data-dir", data.to_str().unwrap()]].concat());
+    says(&run(&["snapshot", "create", "place"], dir.path()), 0, &["of jobs"]);
+    says(&run(&["snapshot", "restore", "place"], replica.path()), 0, &["restored jobs"]);
+
+    broker.produce("replica", &[sent("d", &nurse), tombstone("b")]);
+    let fed = Fed::start(replica.path(), &broker.address, "replica", &["http.read_only=true", "kafka.ready_when_caught_up=true"]);
+    // Three before, two now: what the snapshot has was not read again.
+    fed.catches_up(5);
+    assert_eq!((fed.title("c").as_deref(), fed.title("d").as_deref(), fed.title("b")), (Some("Pastry chef"), Some("Nurse"), None));
+    assert_eq!((fed.n_documents(), fed.seqno()), (3, 5));
     fed.stop();
 }
 

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::client::Client;
 use super::super::corpus::Corpus;
 use super::super::prepare::{self, path};
 use super::rebuilds;
+use super::sink::{ELSEWHERE, Sink, Way};
 use crate::domain::Choice;
 
 /// Threads that send changes: more than are ever under way, so that a slow answer keeps no other change waiting.
@@ -25,10 +27,28 @@ const LOOK: Duration = Duration::from_millis(2);
 const MAX_FRESHNESS: Duration = Duration::from_secs(30);
 const LIMIT: usize = 10;
 
+/// What a stretch is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Beside {
+    /// Changes of the collection that is searched.
+    Changes,
+    /// Changes of another collection: what the requests cost that have nothing to do with the one that is searched.
+    Elsewhere,
+    /// Changes, during full rebuilds.
+    Rebuild,
+    /// None, with so many that were made before and are not in the index yet.
+    Pending,
+}
+
+/// A stretch: the number is of changes, a second or in all.
+pub(super) type Stretch = (Beside, u64);
+
 /// What all stretches have in common.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     pub root: String,
+    pub way: Way,
     pub corpus: &'a Corpus,
     pub n_documents: u64,
     pub seconds: f64,
@@ -39,6 +59,8 @@ pub(super) struct Load<'a> {
     pub sample_percent: u64,
     /// Whether texts are sent, and the server makes their vectors.
     pub is_text: bool,
+    /// Whether searches have a filter, which every document passes.
+    pub is_filtered: bool,
     /// The next change.
     pub next_number: AtomicU64,
 }
@@ -81,8 +103,9 @@ impl Load<'_> {
     ///
     /// # Errors
     /// It answers with anything but success: figures of a server that refuses say nothing.
-    pub fn stretch(&self, rate: u64, is_rebuilding: bool) -> Result<Taken> {
-        let rebuild = is_rebuilding.then(|| rebuilds::start(&Client::new(&self.root))).transpose()?;
+    pub fn stretch(&self, (beside, number): Stretch) -> Result<Taken> {
+        let rebuild = (beside == Beside::Rebuild).then(|| rebuilds::start(&Client::new(&self.root))).transpose()?;
+        let rate = if beside == Beside::Pending { 0 } else { number };
         let begin = Instant::now() + WARM_UP;
         let clock = Clock { begin, end: begin + Duration::from_secs_f64(self.seconds) };
         let (send, probes) = channel();
@@ -93,7 +116,7 @@ impl Load<'_> {
             let writers: Vec<_> = (0..n_writers)
                 .map(|_| {
                     let (send, turn) = (send.clone(), &turn);
-                    scope.spawn(move || self.write(rate, clock, turn, &send))
+                    scope.spawn(move || self.write(rate, beside == Beside::Elsewhere, clock, turn, &send))
                 })
                 .collect();
             drop(send);
@@ -122,8 +145,8 @@ impl Load<'_> {
     }
 
     /// Sends changes when they are due, whatever became of those before. Returns the time from then to each answer.
-    fn write(&self, rate: u64, clock: Clock, turn: &AtomicU64, probes: &Sender<Probe>) -> Result<Vec<f64>> {
-        let client = Client::new(&self.root);
+    fn write(&self, rate: u64, is_elsewhere: bool, clock: Clock, turn: &AtomicU64, probes: &Sender<Probe>) -> Result<Vec<f64>> {
+        let sink = if is_elsewhere { Sink::http(&self.root, ELSEWHERE) } else { self.way.sink(&self.root)? };
         let interval = self.batch as f64 / rate as f64;
         let mut times = Vec::new();
         loop {
@@ -139,18 +162,15 @@ impl Load<'_> {
             let changes: Vec<(u64, u64)> =
                 (0..self.batch).map(|i| ((offset % self.n_documents + i) % self.n_documents, first + i)).collect();
             let items: Vec<Value> = changes.iter().map(|(id, number)| self.corpus.item(*id, *number, !self.is_text)).collect();
-            let body = Value::Array(items).to_string();
+            let body = sink.body(items);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             for (id, number) in changes {
-                if clock.counts(due) && choice.chance(self.sample_percent) {
+                if !is_elsewhere && clock.counts(due) && choice.chance(self.sample_percent) {
                     // Whoever waits may have given up; then the stretch fails anyway.
                     let _ = probes.send(Probe { id, number, due });
                 }
             }
-            let answer = client.put(&path("/documents"), &body)?.ok()?;
-            if answer["errors"] != false {
-                bail!("the server refuses documents: {}", answer["items"]);
-            }
+            sink.send(&body)?;
             if clock.counts(due) {
                 times.push(milliseconds(due.elapsed()));
             }
@@ -211,16 +231,25 @@ impl Load<'_> {
 
     fn query(&self, number: u64) -> Value {
         let query = if self.is_text { json!({"text": self.corpus.text(number)}) } else { json!({"vector": self.corpus.vector(number)}) };
-        json!({"query": query, "limit": LIMIT, "fields": ["number"]})
+        let filter = if self.is_filtered { json!({"must": [{"key": "number", "range": {"gte": 0}}]}) } else { Value::Null };
+        json!({"query": query, "limit": LIMIT, "fields": ["number"], "filter": filter})
     }
 
-    /// Brings all changes into the index, so that every stretch begins alike.
-    pub fn settle(&self) -> Result<()> {
+    /// Brings all changes into the index, so that every stretch begins alike; then makes those that it begins with.
+    pub fn settle(&self, (beside, number): Stretch) -> Result<()> {
         let client = Client::new(&self.root);
         if prepare::size(&client)?.1 > 0 {
             prepare::rebuild(&client)?;
         }
-        Ok(())
+        match beside {
+            Beside::Elsewhere => Sink::http(&self.root, ELSEWHERE).make_anew(),
+            Beside::Pending => {
+                let first = self.next_number.fetch_add(number, Ordering::Relaxed);
+                let change = |id| self.corpus.item(id, first + id, true);
+                prepare::in_batches(0..number, |ids| prepare::write(&client, ids.map(change).collect()))
+            }
+            Beside::Changes | Beside::Rebuild => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::super::measure::{quantile, sorted};
-use super::load::Taken;
+use super::load::{Beside, Stretch, Taken};
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -14,6 +14,9 @@ pub(super) struct Report {
     pub dims: usize,
     /// `vector` or `text`: what is written and searched for.
     pub by: &'static str,
+    pub is_filtered: bool,
+    /// How changes are written.
+    pub way: &'static str,
     pub searchers: usize,
     pub batch: u64,
     pub seconds: f64,
@@ -21,11 +24,12 @@ pub(super) struct Report {
     pub rows: Vec<Row>,
 }
 
-/// A rate of changes, with or without a rebuild beside it. Times in milliseconds; all are medians of the rounds.
+/// Searches beside something. Times in milliseconds; all are medians of the rounds.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
-    pub rate: u64,
-    pub is_rebuilding: bool,
+    pub beside: Beside,
+    /// Changes a second, or [`Beside::Pending`] ones.
+    pub number: u64,
     /// Changes a second that were acknowledged.
     pub written_per_s: f64,
     pub acknowledge_p50_ms: Option<f64>,
@@ -47,7 +51,7 @@ pub(super) struct Row {
 
 impl Row {
     /// `idle` has the rounds without load, in the same order.
-    pub fn of(rate: u64, is_rebuilding: bool, rounds: &[Taken], idle: &[Taken]) -> Self {
+    pub fn of((beside, number): Stretch, rounds: &[Taken], idle: &[Taken]) -> Self {
         let each = |measure: &dyn Fn(&Taken) -> Option<f64>| median(rounds.iter().filter_map(measure).collect());
         let ratio = |measure: &dyn Fn(&Taken) -> f64| {
             median(rounds.iter().zip(idle).map(|(taken, idle)| measure(taken) / measure(idle)).collect()).unwrap_or(f64::NAN)
@@ -55,8 +59,8 @@ impl Row {
         let qps = |taken: &Taken| taken.searches.len() as f64 / taken.seconds;
         let search = |share| move |taken: &Taken| at(&taken.searches, share).unwrap_or(f64::NAN);
         Self {
-            rate,
-            is_rebuilding,
+            beside,
+            number,
             written_per_s: each(&|taken| Some(taken.n_written as f64 / taken.seconds)).unwrap_or_default(),
             acknowledge_p50_ms: each(&|taken| at(&taken.acknowledged, 0.5)),
             acknowledge_p99_ms: each(&|taken| at(&taken.acknowledged, 0.99)),
@@ -75,6 +79,16 @@ impl Row {
     }
 }
 
+/// What a stretch is about, for people.
+pub(super) fn name((beside, number): Stretch) -> String {
+    match beside {
+        Beside::Changes => format!("{number}/s"),
+        Beside::Elsewhere => format!("{number}/s elsewhere"),
+        Beside::Rebuild => format!("{number}/s, rebuilding"),
+        Beside::Pending => format!("{number} pending"),
+    }
+}
+
 fn at(times: &[f64], share: f64) -> Option<f64> {
     (!times.is_empty()).then(|| quantile(&sorted(times.to_vec()), share))
 }
@@ -86,19 +100,19 @@ fn median(numbers: Vec<f64>) -> Option<f64> {
 impl Report {
     /// A line and a table in Markdown.
     pub fn text(&self) -> String {
-        let Self { n_documents, dims, by, searchers, batch, seconds, rounds, .. } = self;
+        let Self { n_documents, dims, by, way, searchers, batch, seconds, rounds, .. } = self;
+        let filtered = if self.is_filtered { ", filtered" } else { "" };
         let mut text = format!(
-            "{n_documents} documents × {dims}, by {by}, {searchers} searcher(s), {batch} change(s) a request, median of {rounds} round(s) of {seconds} s\n\n"
+            "{n_documents} documents × {dims}, by {by}{filtered}, {searchers} searcher(s), {batch} change(s) a request over {way}, median of {rounds} round(s) of {seconds} s\n\n"
         );
-        text += "| changes/s | rebuild | written/s | acknowledged p50 / p99 ms | searchable p50 / p99 ms | searches/s | search p50 / p99 ms | searches/s, p50, p99 to idle |\n";
-        text += "|---|---|---|---|---|---|---|---|\n";
+        text += "| changes | written/s | acknowledged p50 / p99 ms | searchable p50 / p99 ms | searches/s | search p50 / p99 ms | searches/s, p50, p99 to idle |\n";
+        text += "|---|---|---|---|---|---|---|\n";
         for row in &self.rows {
             // Writing into a text cannot fail.
             let _ = writeln!(
                 text,
-                "| {} | {} | {:.0} | {} | {} | {:.0} | {:.2} / {:.2} | {:.2} × {:.2} × {:.2} × |",
-                row.rate,
-                if row.is_rebuilding { "yes" } else { "no" },
+                "| {} | {:.0} | {} | {} | {:.0} | {:.2} / {:.2} | {:.2} × {:.2} × {:.2} × |",
+                name((row.beside, row.number)),
                 row.written_per_s,
                 pair(row.acknowledge_p50_ms, row.acknowledge_p99_ms),
                 pair(row.searchable_p50_ms, row.searchable_p99_ms),
@@ -112,7 +126,7 @@ impl Report {
         }
         for row in self.rows.iter().filter(|row| row.n_never > 0) {
             let _ =
-                writeln!(text, "\n{} of {} changes at {}/s were never found", row.n_never, row.n_never as usize + row.n_probes, row.rate);
+                writeln!(text, "\n{} of {} changes at {}/s were never found", row.n_never, row.n_never as usize + row.n_probes, row.number);
         }
         text
     }
@@ -134,7 +148,7 @@ mod tests {
     fn each_round_is_held_against_its_own_idle_stretch() {
         let idle = [taken(1.0, 100), taken(2.0, 50), taken(4.0, 20)];
         let busy = [taken(1.5, 80), taken(3.0, 40), taken(8.0, 10)];
-        let row = Row::of(300, false, &busy, &idle);
+        let row = Row::of((Beside::Changes, 300), &busy, &idle);
         assert_eq!((row.search_p99_ratio, row.qps_ratio, row.qps, row.search_p50_ms), (1.5, 0.8, 20.0, 3.0));
         assert_eq!((row.acknowledge_p50_ms, row.written_per_s), (None, 0.0));
     }
