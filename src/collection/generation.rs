@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{FileEntry, MANIFEST_FILE, Manifest};
-use super::{CollectionError, Contents, Description, Meaning};
+use super::{CollectionError, Contents, Description, Meaning, ModelIdentity};
 use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, SeqNo, TextHash};
 use crate::error::ErrorKind;
 use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
@@ -41,8 +41,7 @@ pub struct GenerationInfo {
     pub n_documents: u64,
     pub covered_seqno: SeqNo,
     pub created_at_us: i64,
-    pub model: String,
-    pub fingerprint: String,
+    pub model: ModelIdentity,
     pub size_bytes: u64,
 }
 
@@ -213,8 +212,7 @@ impl Generation {
                 n_documents: manifest.n_rows,
                 covered_seqno: manifest.covered_seqno,
                 created_at_us: manifest.created_at_us,
-                model: model.name,
-                fingerprint: model.fingerprint,
+                model,
                 size_bytes: manifest.files.iter().map(|file| file.size_bytes).sum(),
             });
         }

@@ -184,8 +184,8 @@ impl RebuildPipeline {
             n_documents: info.n_documents,
             covered_seqno: info.covered_seqno.0,
             created_at: jiff::Timestamp::from_microsecond(info.created_at_us).map(|at| at.to_string()).unwrap_or_default(),
-            model: info.model,
-            fingerprint: info.fingerprint,
+            model: info.model.name,
+            fingerprint: info.model.fingerprint,
             size_bytes: info.size_bytes,
         };
         Ok(self.collections.get(name)?.generations()?.into_iter().map(one).collect())
@@ -213,10 +213,23 @@ impl RebuildPipeline {
 
     fn activate_in(&self, collection: &Collection, id: GenerationId) -> Result<(), PipelineError> {
         collection.activate(id, |description, fields| self.embed_stored(collection.name(), description, &fields))?;
-        let in_use = |collection: &Arc<Collection>| collection.searcher().description().model.folder.clone();
-        self.encoders.keep(&self.collections.all().iter().filter_map(in_use).collect::<Vec<_>>());
+        match self.folders_in_use() {
+            Ok(folders) => self.encoders.keep(&folders),
+            Err(e) => tracing::warn!(error = %e, "models that are not needed any more may stay in memory"),
+        }
         tracing::info!(collection = %collection.name(), generation = %id, "serves");
         Ok(())
+    }
+
+    /// Folders of the models of what serves and of what can be gone back to: going back waits for no model to be loaded.
+    fn folders_in_use(&self) -> Result<Vec<String>, CollectionError> {
+        let mut folders = Vec::new();
+        for collection in self.collections.all() {
+            folders.extend(collection.searcher().description().model.folder.clone());
+            let served = collection.generations()?.into_iter().filter(|generation| generation.status != GenerationStatus::Ready);
+            folders.extend(served.filter_map(|generation| generation.model.folder));
+        }
+        Ok(folders)
     }
 
     /// Embeddings of stored documents by the model of a description.

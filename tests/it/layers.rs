@@ -42,7 +42,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 23] = [
+const HOMES: [(&str, &[&str]); 24] = [
     ("rdkafka", &["src/ingest/kafka/"]),
     ("base64", &["src/ingest/kafka/dead_letters.rs"]),
     ("ort", &["src/encoder/session.rs"]),
@@ -63,7 +63,8 @@ const HOMES: [(&str, &[&str]); 23] = [
     ("arrow_schema", &["src/ingest/"]),
     ("object_store", &["src/snapshot/place.rs"]),
     ("rustls", &["src/snapshot/place.rs"]),
-    ("rustix", &["src/tools/bench/system.rs", "src/telemetry/priority.rs"]),
+    ("rustix", &["src/tools/bench/system.rs"]),
+    ("thread_priority", &["src/telemetry/priority.rs"]),
     ("ureq", &["src/tools/bench/"]),
     ("clap", &["src/main.rs", "src/tools/"]),
 ];
