@@ -92,7 +92,7 @@ impl<'a> LoggedChanges<'a> {
     /// All of them as the delta of a base; every embedding must be there.
     pub fn into_delta(self, dims: usize, base: Option<&Generation>) -> Result<Delta, DocumentId> {
         let positions: BTreeMap<String, u64> = base.map(|base| base.positions().iter().cloned().collect()).unwrap_or_default();
-        let mut delta = Delta::new(dims, self.meaning.expires_at(), positions);
+        let mut delta = Delta::new(dims, self.meaning, positions);
         let mut documents: Vec<_> = self.documents.into_iter().collect();
         documents.sort_unstable_by_key(|(_, (seqno, _))| *seqno);
         for (id, (seqno, state)) in documents {

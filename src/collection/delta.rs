@@ -6,10 +6,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, SeqNo, TextHash};
-use crate::index::{AppendedVectors, BLOCK_ROWS};
+use super::Meaning;
+use crate::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, Schema, SeqNo, TextHash};
+use crate::index::{AppendedAttributes, AppendedVectors, BLOCK_ROWS, IndexError};
 use crate::wal::{Batch, Operation, StoredDocument};
 
+/// Blocks whose attributes become columns together: few enough that those behind are soon judged document by document, many enough
+/// that there are few columns to look into.
+const COLUMN_BLOCKS: usize = 16;
 /// Parts of the table of ids: a write copies those that it adds to.
 const PARTS: usize = 256;
 
@@ -27,10 +31,13 @@ pub struct DeltaDocument {
 /// The last change of every document that changed since the generation.
 #[derive(Debug, Clone)]
 pub(super) struct Delta {
+    schema: Arc<Schema>,
     expires_at: Option<FieldId>,
     vectors: AppendedVectors,
     /// The documents of those rows; all but the last have [`BLOCK_ROWS`].
     blocks: Vec<Arc<Block>>,
+    /// For filters: of the first [`COLUMN_BLOCKS`] blocks, of the next, …
+    columns: Vec<Arc<AppendedAttributes>>,
     /// Rows that were neither replaced nor deleted: a word a block, the first row in the lowest bit.
     live: Vec<u128>,
     ids: Vec<Arc<HashMap<DocumentId, Slot>>>,
@@ -70,10 +77,12 @@ pub(super) struct FromDelta {
 }
 
 impl Delta {
-    /// One without changes, of documents with embeddings of `dims` numbers; `expires_at` is the field that says until when they are there.
-    pub fn new(dims: usize, expires_at: Option<FieldId>, positions: BTreeMap<String, u64>) -> Self {
+    /// One without changes, of documents with embeddings of `dims` numbers.
+    pub fn new(dims: usize, meaning: &Meaning, positions: BTreeMap<String, u64>) -> Self {
         Self {
-            expires_at,
+            schema: Arc::clone(&meaning.schema),
+            expires_at: meaning.expires_at(),
+            columns: Vec::new(),
             vectors: AppendedVectors::new(dims),
             blocks: Vec::new(),
             live: Vec::new(),
@@ -136,6 +145,12 @@ impl Delta {
         block.documents.push(document);
         block.expires_at_us.push(expires_at_us);
         block.first_expires_at_us = block.first_expires_at_us.min(expires_at_us);
+        let first = self.columns.len() * COLUMN_BLOCKS;
+        let behind = &self.blocks[first..];
+        if behind.len() == COLUMN_BLOCKS && behind[COLUMN_BLOCKS - 1].documents.len() == BLOCK_ROWS {
+            let attributes: Vec<&Attributes> = behind.iter().flat_map(|b| &b.documents).map(|document| &document.attributes).collect();
+            self.columns.push(Arc::new(AppendedAttributes::new(&attributes, &self.schema)));
+        }
     }
 
     fn put(&mut self, id: DocumentId, slot: Slot) {
@@ -200,17 +215,31 @@ impl Delta {
     }
 
     /// The best documents that match, compared one by one. `query` is `[dims]`, unit length.
-    pub fn search(&self, query: &[f32], k: usize, filter: Option<&Filter>, exclude: Option<u32>, now_us: i64) -> FromDelta {
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`].
+    pub fn search(
+        &self,
+        query: &[f32],
+        k: usize,
+        filter: Option<&Filter>,
+        exclude: Option<u32>,
+        now_us: i64,
+    ) -> Result<FromDelta, IndexError> {
         let mut allowed: Vec<u128> = (0..self.blocks.len()).map(|block| self.there(block, now_us)).collect();
         if let Some(row) = exclude {
             allowed[block(row)] &= !(1 << place(row));
         }
         let n_documents = count(&allowed);
         if let Some(filter) = filter {
+            let (in_columns, behind) = allowed.split_at_mut(self.columns.len() * COLUMN_BLOCKS);
+            for (allowed, columns) in in_columns.chunks_mut(COLUMN_BLOCKS).zip(&self.columns) {
+                allowed.iter_mut().zip(columns.matching(filter)?).for_each(|(rows, matching)| *rows &= matching);
+            }
             let matches = |document: &DeltaDocument, _| filter.matches(&document.attributes);
-            allowed.iter_mut().zip(&self.blocks).for_each(|(rows, block)| *rows = block.keep(*rows, matches));
+            behind.iter_mut().zip(&self.blocks[self.columns.len() * COLUMN_BLOCKS..]).for_each(|(rows, b)| *rows = b.keep(*rows, matches));
         }
-        FromDelta { best: self.vectors.search(query, k, &allowed), n_matching: count(&allowed), n_documents }
+        Ok(FromDelta { best: self.vectors.search(query, k, &allowed), n_matching: count(&allowed), n_documents })
     }
 
     /// The rows of a block that are there.
@@ -247,32 +276,65 @@ fn place(row: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::domain::{CollectionName, Document};
 
     fn id(n: u32) -> DocumentId {
         DocumentId::new(n.to_string()).unwrap()
     }
 
-    fn document(x: f32) -> StoredDocument {
-        let embedding = vec![x, (1.0 - x * x).sqrt()];
-        StoredDocument { fields: x.to_string(), attributes: Attributes::default(), embedding, text_hash: None }
+    fn meaning() -> Meaning {
+        let fields = json!({"title": {"type": "text"}, "kind": {"type": "number", "index": true}});
+        let definition = serde_json::from_value(json!({"template": "{title}", "fields": fields})).unwrap();
+        Meaning::of(&CollectionName::new("jobs").unwrap(), &definition).unwrap()
+    }
+
+    fn document(x: f32, kind: u32) -> StoredDocument {
+        let Meaning { template, schema } = meaning();
+        let fields = json!({"id": "x", "title": "x", "kind": kind});
+        let attributes = Document::parse(fields, &schema, &template, 100).unwrap().attributes;
+        StoredDocument { fields: x.to_string(), attributes, embedding: vec![x, (1.0 - x * x).sqrt()], text_hash: None }
     }
 
     #[test]
     fn an_older_delta_stays_what_it_was() {
-        let mut delta = Delta::new(2, None, BTreeMap::new());
-        (0..300).for_each(|n| delta.upsert(id(n), SeqNo(u64::from(n) + 1), document(n as f32 / 300.0)));
+        let mut delta = Delta::new(2, &meaning(), BTreeMap::new());
+        (0..300).for_each(|n| delta.upsert(id(n), SeqNo(u64::from(n) + 1), document(n as f32 / 300.0, 0)));
         let before = delta.clone();
-        delta.upsert(id(299), SeqNo(301), document(0.0));
+        delta.upsert(id(299), SeqNo(301), document(0.0, 0));
         delta.delete(id(298), SeqNo(302));
-        delta.upsert(id(300), SeqNo(303), document(0.999));
+        delta.upsert(id(300), SeqNo(303), document(0.999, 0));
         let best = |delta: &Delta| {
-            let found = delta.search(&[1.0, 0.0], 2, None, None, 0);
+            let found = delta.search(&[1.0, 0.0], 2, None, None, 0).unwrap();
             let mut ids: Vec<String> = found.best.iter().map(|found| delta.document(found.row).id.to_string()).collect();
             ids.sort();
             (ids, found.n_matching, delta.len())
         };
         assert_eq!(best(&before), (vec!["298".to_owned(), "299".to_owned()], 300, 300));
         assert_eq!(best(&delta), (vec!["297".to_owned(), "300".to_owned()], 300, 301));
+    }
+
+    #[test]
+    fn filters_find_the_same_in_columns_and_behind_them() {
+        let rows_in_columns = (COLUMN_BLOCKS * BLOCK_ROWS) as u32;
+        let mut delta = Delta::new(2, &meaning(), BTreeMap::new());
+        let filter = Filter::parse(&json!({"must": [{"key": "kind", "match": {"value": 3}}]}), &meaning().schema).unwrap();
+        for n in 0..2 * rows_in_columns + 2 {
+            // Every third is replaced by one of another kind, before its columns are made or after.
+            let kind = n % 5;
+            delta.upsert(id(n), SeqNo(1), document(0.5, kind));
+            if n % 3 == 0 {
+                delta.upsert(id(n / 2), SeqNo(2), document(0.6, kind + 1));
+            }
+            if [0, 1, rows_in_columns, rows_in_columns + 1, 2 * rows_in_columns].contains(&n) || n % 1_000 == 7 {
+                let expected = delta.rows().filter(|row| filter.matches(&delta.document(*row).attributes)).count();
+                let found = delta.search(&[1.0, 0.0], 10_000, Some(&filter), None, 0).unwrap();
+                assert_eq!((found.n_matching, found.best.len()), (expected as u64, expected), "after {n}");
+                assert!(found.best.iter().all(|c| filter.matches(&delta.document(c.row).attributes)));
+            }
+        }
+        assert!(delta.columns.len() >= 2);
     }
 }

@@ -382,7 +382,7 @@ pub struct Contents {
 #[derive(Debug)]
 pub struct Meaning {
     pub template: Template,
-    pub schema: Schema,
+    pub schema: Arc<Schema>,
 }
 
 impl Meaning {
@@ -392,7 +392,7 @@ impl Meaning {
     /// [`CollectionError::Definition`].
     pub fn of(name: &CollectionName, definition: &CollectionDefinition) -> Result<Self, CollectionError> {
         let (template, schema) = definition.check().map_err(|source| CollectionError::Definition { name: name.to_string(), source })?;
-        Ok(Self { template, schema })
+        Ok(Self { template, schema: Arc::new(schema) })
     }
 
     /// The field that says until when a document is there.

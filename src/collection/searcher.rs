@@ -278,7 +278,7 @@ impl Searcher {
             found.extend(from_base.candidates.into_iter().map(|c| Found { document: FoundDocument::Base(c.row), score: c.score }));
         }
         let excluded = request.exclude.and_then(|id| self.delta.get(id)?.row);
-        let newer = self.delta.search(query.as_slice(), request.k, request.filter, excluded, now_us);
+        let newer = self.delta.search(query.as_slice(), request.k, request.filter, excluded, now_us)?;
         plan.add_compared(newer.n_matching, newer.n_documents);
         found.extend(newer.best.into_iter().map(|c| Found { document: FoundDocument::Delta(c.row), score: c.score }));
         found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.document.order(&b.document)));

@@ -1,4 +1,4 @@
-//! Vectors that come one by one, in memory and searched exactly: those of rows that no graph has yet.
+//! Vectors and attributes that come one by one, in memory and searched exactly: those of rows that no graph has yet.
 //!
 //! A list never changes under its readers: what is added goes into a copy that shares all blocks but the last.
 //!
@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
+use super::IndexError;
+use super::attributes::AttributeFile;
 use super::codes::{QueryProbe, Rotation, encode_alone};
+use super::filter::passing;
 use super::flat::{Shortlist, best_first};
 use super::kernels::dot;
-use crate::domain::Candidate;
+use crate::domain::{Attributes, Candidate, Filter, Schema};
 
 /// Rows of a block: few enough to copy one with every write, many enough that a list of them is short; and the bits of a mask.
 pub const BLOCK_ROWS: usize = u128::BITS as usize;
@@ -96,6 +99,31 @@ impl AppendedVectors {
         };
         let Ok((best, _)) = shortlist.best(rescore);
         best
+    }
+}
+
+/// The attributes of some rows that do not change any more, as columns.
+#[derive(Debug)]
+pub struct AppendedAttributes {
+    columns: AttributeFile,
+}
+
+impl AppendedAttributes {
+    /// Of rows 0, 1, …
+    pub fn new(attributes: &[&Attributes], schema: &Schema) -> Self {
+        Self { columns: AttributeFile::of(attributes, schema) }
+    }
+
+    /// The rows that pass a filter, as words of [`BLOCK_ROWS`] bits.
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`].
+    pub fn matching(&self, filter: &Filter) -> Result<Vec<u128>, IndexError> {
+        let mut matching = vec![0; (self.columns.n_rows() as usize).div_ceil(BLOCK_ROWS)];
+        for row in passing(&self.columns, filter)?.rows {
+            matching[row as usize / BLOCK_ROWS] |= 1 << (row as usize % BLOCK_ROWS);
+        }
+        Ok(matching)
     }
 }
 

@@ -22,13 +22,15 @@
 //! Shapes: 1 words (keywords; `true` and `false`), 2 numbers (and times), 3 places. What a list says is checked where it is
 //! used: a start or a row that does not exist is [`StorageError::Corrupt`].
 
+use std::borrow::Borrow;
 use std::ops::Range;
 use std::path::Path;
 
+use bytemuck::AnyBitPattern;
 use roaring::RoaringBitmap;
 
+use super::IndexError;
 use super::columns::{Pools, RECORD, set_len};
-use super::{IndexError, bytes_of};
 use crate::domain::{Attributes, FieldId, FieldType, Schema};
 use crate::storage::{SectionFile, SectionWriter, StorageError};
 
@@ -58,30 +60,55 @@ impl Shape {
 
 /// Writes the columns of all indexed fields into a folder, durably; `attributes` are those of rows 0, 1, …
 pub(super) fn write(dir: &Path, attributes: &[Attributes], schema: &Schema) -> Result<(), StorageError> {
-    let mut pools = Pools::default();
-    for (field, name, spec) in schema.fields().filter(|(_, _, spec)| spec.index) {
-        if let Some(shape) = Shape::of(spec.field_type) {
-            pools.add(field, name, shape, attributes);
-        }
-    }
+    let pools = Pools::of(attributes, schema);
     let mut file = SectionWriter::create(&dir.join(FILE_NAME), KIND, VERSION)?;
-    file.section(bytes_of(&pools.records))?;
-    file.section(bytes_of(&pools.numbers))?;
-    file.section(bytes_of(&pools.rows))?;
-    file.section(bytes_of(&pools.limits))?;
-    file.section(&pools.bytes)?;
-    file.section(&pools.sets)?;
+    for section in pools.sections() {
+        file.section(section)?;
+    }
     file.finish()?;
     Ok(())
 }
 
-/// Mapped columns.
+/// Columns to look into.
 #[derive(Debug)]
 pub(super) struct AttributeFile {
-    file: SectionFile,
+    file: Source,
     n_rows: u32,
     /// By field.
     columns: Vec<(FieldId, Column)>,
+}
+
+/// Where the sections are.
+#[derive(Debug)]
+enum Source {
+    Mapped(Box<SectionFile>),
+    Memory(Pools),
+}
+
+impl Source {
+    fn numbers_at<T: AnyBitPattern>(&self, section: usize, start: usize, len: usize) -> Result<&[T], StorageError> {
+        match self {
+            Self::Mapped(file) => file.numbers_at(section, start, len),
+            Self::Memory(pools) => {
+                let numbers = bytemuck::try_cast_slice(pools.sections()[section]).map_err(|e| self.corrupt(e.to_string()))?;
+                numbers.get(start..start.saturating_add(len)).ok_or_else(|| self.corrupt("a list ends before it should"))
+            }
+        }
+    }
+
+    fn slice(&self, section: usize, range: Range<usize>) -> Result<&[u8], StorageError> {
+        match self {
+            Self::Mapped(file) => file.slice(section, range),
+            Self::Memory(pools) => pools.sections()[section].get(range).ok_or_else(|| self.corrupt("a list ends before it should")),
+        }
+    }
+
+    fn corrupt(&self, reason: impl Into<String>) -> StorageError {
+        match self {
+            Self::Mapped(file) => file.corrupt(reason),
+            Self::Memory(_) => StorageError::corrupt(Path::new("(memory)"), reason),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +130,19 @@ impl AttributeFile {
     /// [`IndexError::Column`] when the schema has come to index other fields; [`IndexError::Storage`].
     pub fn open(dir: &Path, n_rows: u32, schema: &Schema) -> Result<Self, IndexError> {
         let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, 6)?;
-        let (records, rest) = file.numbers::<u64>(0)?.as_chunks::<RECORD>();
+        let n_numbers = file.count::<u64>(0)?;
+        Self::over(Source::Mapped(Box::new(file)), n_numbers, n_rows, schema)
+    }
+
+    /// Columns in memory; `attributes` are those of rows 0, 1, …
+    pub fn of<A: Borrow<Attributes>>(attributes: &[A], schema: &Schema) -> Self {
+        let pools = Pools::of(attributes, schema);
+        let n_numbers = pools.records.len();
+        Self::over(Source::Memory(pools), n_numbers, attributes.len() as u32, schema).expect("columns just made are sound")
+    }
+
+    fn over(file: Source, n_numbers: usize, n_rows: u32, schema: &Schema) -> Result<Self, IndexError> {
+        let (records, rest) = file.numbers_at::<u64>(0, 0, n_numbers)?.as_chunks::<RECORD>();
         if !rest.is_empty() {
             return Err(file.corrupt("its list of columns is cut short").into());
         }
@@ -149,12 +188,18 @@ impl AttributeFile {
     }
 
     pub fn size_bytes(&self) -> u64 {
-        self.file.size_bytes()
+        match &self.file {
+            Source::Mapped(file) => file.size_bytes(),
+            Source::Memory(pools) => pools.sections().iter().map(|section| section.len() as u64).sum(),
+        }
     }
 
     /// Checks all of the file.
     pub fn verify(&self) -> Result<(), StorageError> {
-        self.file.verify()
+        match &self.file {
+            Source::Mapped(file) => file.verify(),
+            Source::Memory(_) => Ok(()),
+        }
     }
 
     /// Refuses rows that do not exist.
@@ -178,7 +223,7 @@ impl AttributeFile {
 }
 
 /// The record of the column with a name.
-fn find<'a>(file: &SectionFile, records: &'a [[u64; RECORD]], name: &str) -> Result<Option<&'a [u64; RECORD]>, StorageError> {
+fn find<'a>(file: &Source, records: &'a [[u64; RECORD]], name: &str) -> Result<Option<&'a [u64; RECORD]>, StorageError> {
     for record in records {
         let start = record[0] as usize;
         if file.slice(4, start..start.saturating_add(record[1] as usize))? == name.as_bytes() {

@@ -1,11 +1,13 @@
 //! Turns documents' values into the columns of `attributes.bin`.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use roaring::RoaringBitmap;
 
 use super::attributes::Shape;
-use crate::domain::{Attributes, FieldId, Value};
+use super::bytes_of;
+use crate::domain::{Attributes, FieldId, Schema, Value};
 
 /// Numbers in a column's record.
 pub(super) const RECORD: usize = 10;
@@ -31,12 +33,28 @@ pub(super) struct Pools {
 }
 
 impl Pools {
-    /// Adds the column of a field.
-    pub fn add(&mut self, field: FieldId, name: &str, shape: Shape, attributes: &[Attributes]) {
+    /// The columns of all indexed fields; `attributes` are those of rows 0, 1, …
+    pub fn of<A: Borrow<Attributes>>(attributes: &[A], schema: &Schema) -> Self {
+        let mut pools = Self::default();
+        for (field, name, spec) in schema.fields().filter(|(_, _, spec)| spec.index) {
+            if let Some(shape) = Shape::of(spec.field_type) {
+                pools.add(field, name, shape, attributes);
+            }
+        }
+        pools
+    }
+
+    /// In the order of the file.
+    pub fn sections(&self) -> [&[u8]; 6] {
+        let Self { records, numbers, rows, limits, bytes, sets } = self;
+        [bytes_of(records), bytes_of(numbers), bytes_of(rows), bytes_of(limits), bytes, sets]
+    }
+
+    fn add<A: Borrow<Attributes>>(&mut self, field: FieldId, name: &str, shape: Shape, attributes: &[A]) {
         let name_start = self.bytes.len();
         self.bytes.extend(name.as_bytes());
         let starts = [self.numbers.len(), self.rows.len(), self.limits.len(), self.sets.len()];
-        let values = attributes.iter().enumerate().filter_map(|(row, a)| Some((row as u32, a.get(field)?)));
+        let values = attributes.iter().enumerate().filter_map(|(row, a)| Some((row as u32, a.borrow().get(field)?)));
         let (n_items, n_several, block_len) = match shape {
             Shape::Words => self.add_words(values),
             Shape::Numbers => self.add_numbers(values, attributes.len()),

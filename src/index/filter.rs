@@ -114,7 +114,7 @@ fn all_rows(n_rows: u32) -> RoaringBitmap {
 }
 
 /// The rows that pass a filter.
-fn passing(attributes: &AttributeFile, filter: &Filter) -> Result<Passing, IndexError> {
+pub(super) fn passing(attributes: &AttributeFile, filter: &Filter) -> Result<Passing, IndexError> {
     let mut required = Vec::new();
     let mut estimate = 1.0;
     if !filter.should.is_empty() {

@@ -13,7 +13,7 @@
 //! | `filtered.rs` | walks it over allowed rows only |
 //! | `row_set.rs` | rows as plain bits, for that walk |
 //! | `flat.rs` | exact search: compares every allowed row |
-//! | `appended.rs` | vectors of rows that no graph has yet |
+//! | `appended.rs` | vectors and attributes of rows that no graph has yet |
 //! | `planner.rs` | chooses graph or scan, falls back from one to the other |
 //! | `filter.rs` | filters to exact bitmaps of rows |
 //! | `attributes.rs` | the columns that filters read, in place |
@@ -68,7 +68,7 @@ use std::path::Path;
 
 use roaring::RoaringBitmap;
 
-pub use appended::{AppendedVectors, BLOCK_ROWS};
+pub use appended::{AppendedAttributes, AppendedVectors, BLOCK_ROWS};
 pub use build::{BuildInput, BuildParams, Builder, build};
 pub use error::IndexError;
 pub use ids::IdTable;

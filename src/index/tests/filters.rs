@@ -61,10 +61,14 @@ proptest! {
         let mut random = Random(seed);
         let (sample, _dir, index) = index_of((0..n_rows).map(|_| random_fields(&mut random)).collect());
         let none = RoaringBitmap::new();
+        let in_memory = AppendedAttributes::new(&sample.attributes.iter().collect::<Vec<_>>(), &sample.schema);
         for _ in 0..40 {
             let json = random_filter(&mut random, 3);
             let filter = Filter::parse(&json, &sample.schema).unwrap();
             let expected: RoaringBitmap = (0..n_rows as u32).filter(|&row| filter.matches(&sample.attributes[row as usize])).collect();
+            let words = in_memory.matching(&filter).unwrap();
+            let set = (0..n_rows as u32).filter(|&row| words[row as usize / BLOCK_ROWS] >> (row as usize % BLOCK_ROWS) & 1 == 1);
+            prop_assert_eq!(&set.collect::<RoaringBitmap>(), &expected, "in memory: {}", json);
             prop_assert_eq!(index.matching(Some(&filter), &none).unwrap(), expected, "{}", json);
         }
     }
