@@ -83,8 +83,9 @@ impl Search<'_> {
     /// only will find them sooner.
     fn walk(&self, choice: StrategyChoice, costs: &Costs, n_wanted: usize, plan: &mut Plan) -> Result<Walk, StorageError> {
         let n_rows = self.graph.header().n_rows as usize;
-        // Some rows of the pool are the same, the more the larger it is: it visits a little more than `ef` of them, but not always.
-        let spare = if costs.selectivity < 0.9 { n_wanted / 2 } else { n_wanted / 5 };
+        // Some rows of the pool are the same, so it does not always visit `ef` of them: with a fifth to spare, every third search of 200
+        // candidates had to walk again, with half of them every tenth.
+        let spare = n_wanted / 2;
         let mut limits = Limits { ef: self.ef.max(n_wanted + spare), selectivity: costs.selectivity };
         loop {
             let walk = beam::search(self.graph, &self.codes, &self.allowed, limits)?;

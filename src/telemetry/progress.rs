@@ -150,8 +150,9 @@ impl Progress {
         if self.total == 0 {
             return format!("{}: {shown} ({}/s)", self.what, self.amount(rate));
         }
-        let left = self.total.saturating_sub(done) as f64 / rate.max(1e-9);
-        format!("{}: {shown}/{} ({}/s, {left:.0} s left)", self.what, self.amount(self.total as f64), self.amount(rate))
+        // Nobody knows how long it takes before anything is done.
+        let left = if done == 0 { String::new() } else { format!(", {:.0} s left", self.total.saturating_sub(done) as f64 / rate) };
+        format!("{}: {shown}/{} ({}/s{left})", self.what, self.amount(self.total as f64), self.amount(rate))
     }
 
     fn last_line(&self, done: u64, elapsed: Duration) -> String {
@@ -193,6 +194,7 @@ mod tests {
     fn lines_tell_rate_and_rest() {
         let progress = Progress { what: "embedding".into(), total: 100, ..Progress::hidden() };
         assert_eq!(progress.line(25, Duration::from_secs(5)), "embedding: 25/100 (5/s, 15 s left)");
+        assert_eq!(progress.line(0, Duration::from_secs(5)), "embedding: 0/100 (0/s)");
         assert_eq!(progress.last_line(100, Duration::from_secs(20)), "embedding: 100 in 20.0 s (5/s)");
         let progress = Progress { what: "reading".into(), unit: Unit::Bytes, ..progress };
         assert_eq!(progress.line(25, Duration::from_secs(5)), "reading: 0.0 kB/0.1 kB (0.0 kB/s, 15 s left)");
