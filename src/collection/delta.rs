@@ -67,7 +67,7 @@ pub(super) struct Slot {
 }
 
 /// What a search of a delta found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct FromDelta {
     /// The `k` best, best first.
     pub best: Vec<Candidate>,
@@ -171,13 +171,9 @@ impl Delta {
         self.ids.iter().flat_map(|part| part.iter()).map(|(id, slot)| (id, *slot))
     }
 
-    /// The rows of the documents that are there, oldest first.
+    /// The rows of the documents that were neither replaced nor deleted, oldest first.
     pub fn rows(&self) -> impl Iterator<Item = u32> {
-        let rows = |(block, live): (usize, &u128)| {
-            let live = *live;
-            (0..BLOCK_ROWS).filter(move |place| live >> place & 1 == 1).map(move |place| (block * BLOCK_ROWS + place) as u32)
-        };
-        self.live.iter().enumerate().flat_map(rows)
+        rows_of(self.live.iter().copied())
     }
 
     pub fn document(&self, row: u32) -> &Arc<DeltaDocument> {
@@ -196,7 +192,17 @@ impl Delta {
 
     /// Documents that have expired and are still there.
     pub fn expired(&self, now_us: i64) -> impl Iterator<Item = u32> {
-        self.rows().filter(move |row| self.is_expired(*row, now_us))
+        rows_of((0..self.blocks.len()).map(move |n| self.live[n] & !self.there(n, now_us)))
+    }
+
+    /// The documents that match a filter, oldest first.
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`].
+    pub fn matching(&self, filter: &Filter, now_us: i64) -> Result<impl Iterator<Item = u32> + use<>, IndexError> {
+        let mut rows: Vec<u128> = (0..self.blocks.len()).map(|n| self.there(n, now_us)).collect();
+        self.keep_matching(&mut rows, filter)?;
+        Ok(rows_of(rows.into_iter()))
     }
 
     /// Changed documents, the deleted ones too.
@@ -232,14 +238,21 @@ impl Delta {
         }
         let n_documents = count(&allowed);
         if let Some(filter) = filter {
-            let (in_columns, behind) = allowed.split_at_mut(self.columns.len() * COLUMN_BLOCKS);
-            for (allowed, columns) in in_columns.chunks_mut(COLUMN_BLOCKS).zip(&self.columns) {
-                allowed.iter_mut().zip(columns.matching(filter)?).for_each(|(rows, matching)| *rows &= matching);
-            }
-            let matches = |document: &DeltaDocument, _| filter.matches(&document.attributes);
-            behind.iter_mut().zip(&self.blocks[self.columns.len() * COLUMN_BLOCKS..]).for_each(|(rows, b)| *rows = b.keep(*rows, matches));
+            self.keep_matching(&mut allowed, filter)?;
         }
         Ok(FromDelta { best: self.vectors.search(query, k, &allowed), n_matching: count(&allowed), n_documents })
+    }
+
+    /// Takes out the rows that do not match. There is a word for each block.
+    fn keep_matching(&self, rows: &mut [u128], filter: &Filter) -> Result<(), IndexError> {
+        let in_columns = self.columns.len() * COLUMN_BLOCKS;
+        let (rows, behind) = rows.split_at_mut(in_columns);
+        for (rows, columns) in rows.chunks_mut(COLUMN_BLOCKS).zip(&self.columns) {
+            rows.iter_mut().zip(columns.matching(filter)?).for_each(|(rows, matching)| *rows &= matching);
+        }
+        let matches = |document: &DeltaDocument, _| filter.matches(&document.attributes);
+        behind.iter_mut().zip(&self.blocks[in_columns..]).for_each(|(rows, block)| *rows = block.keep(*rows, matches));
+        Ok(())
     }
 
     /// The rows of a block that are there.
@@ -260,6 +273,14 @@ impl Block {
 
 fn part(id: &DocumentId) -> usize {
     crc32fast::hash(id.as_str().as_bytes()) as usize % PARTS
+}
+
+/// The rows whose bits are set: a word a block, the first row in the lowest bit.
+fn rows_of(blocks: impl Iterator<Item = u128>) -> impl Iterator<Item = u32> {
+    let rows = |(block, rows): (usize, u128)| {
+        (0..BLOCK_ROWS).filter(move |place| rows >> place & 1 == 1).map(move |place| (block * BLOCK_ROWS + place) as u32)
+    };
+    blocks.enumerate().flat_map(rows)
 }
 
 fn count(rows: &[u128]) -> u64 {
@@ -333,6 +354,7 @@ mod tests {
                 let found = delta.search(&[1.0, 0.0], 10_000, Some(&filter), None, 0).unwrap();
                 assert_eq!((found.n_matching, found.best.len()), (expected as u64, expected), "after {n}");
                 assert!(found.best.iter().all(|c| filter.matches(&delta.document(c.row).attributes)));
+                assert_eq!(delta.matching(&filter, 0).unwrap().count(), expected);
             }
         }
         assert!(delta.columns.len() >= 2);

@@ -298,8 +298,7 @@ impl Searcher {
             deleted.extend(self.expired_in_base(now_us)?);
             found.extend(base.index.matching(Some(filter), &deleted)?.into_iter().take(limit).map(FoundDocument::Base));
         }
-        let newer =
-            self.delta.rows().filter(|&row| !self.delta.is_expired(row, now_us) && filter.matches(&self.delta.document(row).attributes));
+        let newer = self.delta.matching(filter, now_us)?;
         found.extend(newer.take(limit - found.len()).map(FoundDocument::Delta));
         Ok(found)
     }

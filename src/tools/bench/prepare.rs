@@ -121,7 +121,12 @@ pub(super) fn in_batches(numbers: Range<u64>, mut write: impl FnMut(Range<u64>) 
 
 /// Writes documents, all of which must be taken.
 pub(super) fn write(client: &Client, items: Vec<Value>) -> Result<()> {
-    let answer = client.put(&path("/documents"), &Value::Array(items).to_string())?.ok()?;
+    put(client, &path("/documents"), &Value::Array(items).to_string())
+}
+
+/// Sends a list of documents to a collection, which must take all of them.
+pub(super) fn put(client: &Client, path: &str, body: &str) -> Result<()> {
+    let answer = client.put(path, body)?.ok()?;
     if answer["errors"] != false {
         bail!("the server refuses documents: {}", answer["items"]);
     }

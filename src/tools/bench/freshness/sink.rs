@@ -1,11 +1,11 @@
 //! Where changes are written to: the collection that is searched or another one, over HTTP or through Kafka.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use serde_json::Value;
 
 use super::super::client::Client;
 use super::super::corpus::Corpus;
-use super::super::prepare::COLLECTION;
+use super::super::prepare::{self, COLLECTION};
 #[cfg(feature = "kafka")]
 use crate::ingest::kafka::{KafkaSettings, Producer};
 
@@ -80,13 +80,7 @@ impl Sink {
     /// It is not taken.
     pub fn send(&self, body: &Body) -> Result<()> {
         match (self, body) {
-            (Self::Http { client, path }, Body::Text(text)) => {
-                let answer = client.put(&format!("{path}/documents"), text)?.ok()?;
-                if answer["errors"] != false {
-                    bail!("the server refuses documents: {}", answer["items"]);
-                }
-                Ok(())
-            }
+            (Self::Http { client, path }, Body::Text(text)) => prepare::put(client, &format!("{path}/documents"), text),
             #[cfg(feature = "kafka")]
             (Self::Kafka { producer, topic }, Body::Records(records)) => {
                 let records = records.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
