@@ -9,11 +9,11 @@ use kindred::app::App;
 use kindred::collection::Access;
 use kindred::config::{LogFormat, Settings, Sources};
 use kindred::domain::CollectionName;
-use kindred::encoder::{assets, import};
+use kindred::encoder::assets;
 use kindred::pipeline::{Gates, ModelChoice, RebuildRequest};
 use kindred::telemetry::{self, Progress};
 use kindred::tools::bench::{ann, crash, filters, freshness, restart};
-use kindred::tools::{demo, evaluate, fetch, ingest, inspect, search, serve, signals, snapshot};
+use kindred::tools::{demo, evaluate, fetch, ingest, inspect, model, search, serve, signals, snapshot};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
@@ -159,15 +159,9 @@ enum BenchCommand {
 enum ModelCommand {
     /// Write an ONNX model from a BERT-family sentence-transformers folder (safetensors + config), without Python
     #[command(
-        after_help = "Example:\n  kindred model import ./my-fine-tuned-minilm --to models/mine\n  kindred serve --model-dir models/mine"
+        after_help = "Example:\n  kindred model import ./my-fine-tuned-minilm --to models/mine\n  kindred serve --model-dir models/mine\n\nIn int8, with texts of yours to calibrate it:\n  kindred model import ./my-fine-tuned-minilm --to models/mine --int8 --calibrate jobs.jsonl --calibrate queries.jsonl"
     )]
-    Import {
-        /// Folder with model.safetensors, config.json and tokenizer.json
-        folder: PathBuf,
-        /// Folder to write to
-        #[arg(long, value_name = "DIR", default_value = "models/imported")]
-        to: PathBuf,
-    },
+    Import(model::ImportArgs),
 }
 
 fn main() -> ExitCode {
@@ -221,10 +215,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Bench(BenchCommand::Freshness(args)) => freshness::run(&settings, &args)?,
         Command::Bench(BenchCommand::Restart(args)) => restart::run(&settings, &args)?,
         Command::Bench(BenchCommand::Crash(args)) => return Ok(success_if(crash::run(&settings, &args)?)),
-        Command::Model(ModelCommand::Import { folder, to }) => {
-            let imported = import(&folder, &to)?;
-            println!("wrote {}: {imported:?}\nuse it with: kindred serve --model-dir {0}", to.display());
-        }
+        Command::Model(ModelCommand::Import(args)) => model::run(&settings, &args)?,
     }
     Ok(ExitCode::SUCCESS)
 }

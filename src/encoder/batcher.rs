@@ -1,27 +1,41 @@
-//! Which texts run through the model together.
+//! Which of the waiting texts run through the model together.
+//!
+//! A batch costs its longest text times its rows, padding included. It begins with the text that has waited longest, so that none is
+//! passed over for ever, and takes in others of like length while the budget lasts.
 
-use super::tokenizer::Tokens;
+use std::collections::VecDeque;
 
-/// One text of a call, with its position in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    pub position: usize,
-    pub tokens: Tokens,
+/// How far behind the first text others are looked for.
+const WINDOW: usize = 512;
+/// The longest text of a batch is at most so many times its shortest: the rest would be padding.
+const MAX_SPREAD: usize = 2;
+
+/// What waits: something with a length in tokens.
+pub trait Text {
+    /// At least 1.
+    fn n_tokens(&self) -> usize;
 }
 
-/// Splits a call into batches of texts of like length, each of at most `max_batch_tokens` tokens with its padding (but of one text at
-/// least), longest first: then the last batch to finish is a short one.
-pub fn split(texts: Vec<Tokens>, max_batch_tokens: usize) -> Vec<Vec<Row>> {
-    let mut rows: Vec<Row> = texts.into_iter().enumerate().map(|(position, tokens)| Row { position, tokens }).collect();
-    rows.sort_by_key(|row| std::cmp::Reverse(row.tokens.len()));
-    let mut batches: Vec<Vec<Row>> = Vec::new();
-    for row in rows {
-        match batches.last_mut() {
-            Some(batch) if (batch.len() + 1) * batch[0].tokens.len() <= max_batch_tokens => batch.push(row),
-            _ => batches.push(vec![row]),
+/// Takes the next batch of at most `max_batch_tokens` with its padding (but one text at least). The others keep their order.
+pub fn take<T: Text>(waiting: &mut VecDeque<T>, max_batch_tokens: usize) -> Vec<T> {
+    let Some(first) = waiting.pop_front() else { return Vec::new() };
+    let (mut shortest, mut longest) = (first.n_tokens(), first.n_tokens());
+    let (mut batch, mut passed) = (vec![first], Vec::new());
+    for _ in 0..WINDOW {
+        if longest * (batch.len() + 1) > max_batch_tokens {
+            break;
+        }
+        let Some(next) = waiting.pop_front() else { break };
+        let (low, high) = (shortest.min(next.n_tokens()), longest.max(next.n_tokens()));
+        if high * (batch.len() + 1) <= max_batch_tokens && high <= MAX_SPREAD * low {
+            (shortest, longest) = (low, high);
+            batch.push(next);
+        } else {
+            passed.push(next);
         }
     }
-    batches
+    passed.into_iter().rev().for_each(|text| waiting.push_front(text));
+    batch
 }
 
 #[cfg(test)]
@@ -29,27 +43,41 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Number and length.
+    impl Text for (usize, usize) {
+        fn n_tokens(&self) -> usize {
+            self.1
+        }
+    }
+
+    fn waiting(lengths: &[usize]) -> VecDeque<(usize, usize)> {
+        lengths.iter().copied().enumerate().collect()
+    }
+
     #[test]
-    fn like_lengths_go_together() {
-        let texts = [5, 100, 6, 90].map(|n| vec![0; n]).to_vec();
-        let lengths: Vec<Vec<usize>> = split(texts, 200).iter().map(|b| b.iter().map(|r| r.tokens.len()).collect()).collect();
-        assert_eq!(lengths, [vec![100, 90], vec![6, 5]]);
-        assert_eq!(split(vec![], 200), Vec::<Vec<Row>>::new());
+    fn like_lengths_go_together_and_the_first_goes_first() {
+        let mut texts = waiting(&[10, 100, 8, 12, 90, 5, 11]);
+        assert_eq!(take(&mut texts, 48), [(0, 10), (2, 8), (3, 12), (6, 11)]);
+        assert_eq!(take(&mut texts, 200), [(1, 100), (4, 90)]);
+        assert_eq!(take(&mut texts, 200), [(5, 5)]);
+        assert_eq!(take(&mut texts, 200), []);
     }
 
     proptest! {
         #[test]
-        fn no_text_is_lost_and_no_batch_is_over_its_budget(lengths in prop::collection::vec(1usize..300, 0..60), budget in 1usize..600) {
-            let texts: Vec<Tokens> = lengths.iter().map(|&n| vec![n as u32; n]).collect();
-            let batches = split(texts.clone(), budget);
-            let mut seen: Vec<usize> = batches.iter().flatten().map(|row| row.position).collect();
-            seen.sort_unstable();
-            prop_assert_eq!(seen, (0..texts.len()).collect::<Vec<_>>());
-            for batch in &batches {
-                prop_assert!(batch.iter().all(|row| row.tokens == texts[row.position]));
-                let longest = batch.iter().map(|row| row.tokens.len()).max().unwrap();
-                prop_assert!(batch.len() == 1 || longest * batch.len() <= budget);
+        fn no_text_is_lost_reordered_or_over_the_budget(lengths in prop::collection::vec(1usize..300, 0..60), budget in 1usize..600) {
+            let (mut texts, mut seen) = (waiting(&lengths), Vec::new());
+            while let Some(&oldest) = texts.front() {
+                let batch = take(&mut texts, budget);
+                prop_assert_eq!(batch[0], oldest);
+                prop_assert!(batch.is_sorted_by_key(|text| text.0));
+                let (longest, shortest) = (batch.iter().map(|t| t.1).max().unwrap(), batch.iter().map(|t| t.1).min().unwrap());
+                prop_assert!(batch.len() == 1 || (longest * batch.len() <= budget && longest <= 2 * shortest));
+                prop_assert!(texts.iter().is_sorted_by_key(|text| text.0));
+                seen.extend(batch);
             }
+            seen.sort_unstable();
+            prop_assert_eq!(seen, waiting(&lengths).into_iter().collect::<Vec<_>>());
         }
     }
 }

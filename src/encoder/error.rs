@@ -2,9 +2,11 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::Device;
-use super::model_folder::ModelFolderError;
+use super::model_folder::{ModelFolderError, Precision};
 use crate::error::ErrorKind;
 
 /// Why a text has no embedding.
@@ -33,7 +35,15 @@ pub enum EncoderError {
     #[error("the model failed on a batch")]
     Run { source: Box<dyn Error + Send + Sync> },
     #[error("{waiting} texts wait for the encoder already (encoder.max_queue is {max_queue}): try again shortly")]
-    Overloaded { waiting: usize, max_queue: usize },
+    Overloaded { waiting: usize, max_queue: usize, retry_after: Duration },
+    #[error("the encoder is too busy to answer in time (encoder.max_wait_ms, or the request's own timeout_ms): try again shortly")]
+    TooLate { retry_after: Duration },
+    #[error("encoder.precision is {precision}, but {} is not in the model folder: `kindred model import --{precision}` makes it", precision.file())]
+    Precision { precision: Precision },
+    #[error("int8 runs on CPUs only: set encoder.precision to \"fp32\" or \"fp16\", or encoder.device to \"cpu\"")]
+    Int8OnGpu,
+    #[error(transparent)]
+    Shared(Arc<EncoderError>),
     #[error("an encoder thread ended before it had answered")]
     Stopped,
     #[error("cannot start an encoder thread")]
@@ -48,8 +58,19 @@ impl EncoderError {
             Self::MaxTokens { .. } | Self::FolderName { .. } | Self::Tokenize { .. } => ErrorKind::Invalid,
             Self::LibraryMissing { .. } | Self::Library { .. } | Self::Device { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
             Self::Model { .. } | Self::Tokenizer { .. } => ErrorKind::Unavailable,
-            Self::Overloaded { .. } => ErrorKind::Overloaded,
+            Self::Precision { .. } | Self::Int8OnGpu => ErrorKind::Unavailable,
+            Self::Overloaded { .. } | Self::TooLate { .. } => ErrorKind::Overloaded,
+            Self::Shared(e) => e.kind(),
             Self::Run { .. } | Self::Stopped => ErrorKind::Internal,
+        }
+    }
+
+    /// When it is worth trying again, where that is what to do.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after, .. } | Self::TooLate { retry_after } => Some(*retry_after),
+            Self::Shared(e) => e.retry_after(),
+            _ => None,
         }
     }
 }

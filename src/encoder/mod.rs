@@ -5,10 +5,13 @@
 //! | `mod.rs` | the handle: loading, `encode`, fingerprints |
 //! | `settings.rs`, `error.rs` | what is configured, what can fail |
 //! | `model_folder.rs` | what a model folder holds |
+//! | `sentence_transformers.rs` | the same from the usual files of sentence-transformers |
 //! | `tokenizer.rs` | text to token ids |
+//! | `cache.rs` | embeddings of queries that were asked before |
+//! | `workers.rs` | the threads that run the model, and callers that do so themselves |
+//! | `queue.rs` | what waits for them, in a lane for queries and one for bulk |
 //! | `batcher.rs` | which texts run through the model together |
-//! | `queue.rs` | the bounded queue, with a lane for queries and one for bulk |
-//! | `workers.rs` | the threads that run the model |
+//! | `call.rs` | a call that waits for its texts |
 //! | `session.rs` | ONNX Runtime: library, providers, one run of the model |
 //! | `pooling.rs` | token vectors to one unit vector |
 //! | `assets/` | fetches ONNX Runtime and the default model through pip |
@@ -16,15 +19,19 @@
 //!
 //! *Shape*: texts, prompts applied → `[texts × dims] f32`, unit length, in the order of the texts.
 //!
-//! *Concurrency*: `threads` threads, each with its own copy of the model; any number of callers.
+//! *Concurrency*: `threads` copies of the model for queries and as many for documents (the same ones where both are of one precision); any
+//! number of callers.
 
 pub mod assets;
 mod batcher;
+mod cache;
+mod call;
 mod error;
 mod import;
 mod model_folder;
 mod pooling;
 mod queue;
+mod sentence_transformers;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -33,23 +40,28 @@ mod tokenizer;
 mod workers;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use error::EncoderError;
-pub use import::{ImportError, Imported, import};
-pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError};
+pub use import::{Closeness, ImportError, ImportRequest, Imported, Ranges, import};
+pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError, Precision};
 pub use pooling::Pooling;
-pub use settings::{Device, DeviceError, EncoderSettings};
+pub use session::find_library;
+pub use settings::{ArenaGrowth, CudaSettings, Device, DeviceError, EncoderSettings, PrecisionChoice};
 
 use crate::domain::{Embedding, hex};
+use crate::telemetry::Here;
+use cache::QueryCache;
+use call::Finished;
 use session::{Provider, Session, SessionSettings};
 use tokenizer::{Tokenizer, Tokens};
-use workers::{EncodeBatch, Finished, Workers};
+use workers::{BatchSettings, EncodeBatch, Workers};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
 const MAX_DEFAULT_THREADS: usize = 8;
@@ -60,6 +72,8 @@ const CPU_BATCH_TOKENS: usize = 128;
 const CUDA_BATCH_TOKENS: usize = 16_384;
 /// Texts of up to so many bytes are tokenised (in well under a millisecond) on the caller's own thread even in async code.
 const INLINE_BYTES: usize = 8 * 1024;
+/// Queries of up to so many tokens are encoded on the caller's own thread, if nothing waits: some milliseconds.
+const INLINE_TOKENS: usize = 32;
 
 /// What a loaded encoder is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -71,7 +85,32 @@ pub struct ModelInfo {
     pub max_tokens: usize,
     /// What runs the model: `CPU` or `CUDA:0`.
     pub provider: String,
+    /// The numbers that queries are encoded with.
+    pub query_precision: Precision,
+    /// The numbers that documents are encoded with.
+    pub document_precision: Precision,
+    /// Lengths to which an embedding may be cut and still be one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub matryoshka_dims: Vec<usize>,
     pub threads: usize,
+    pub max_batch_tokens: usize,
+}
+
+/// How a query wants to be encoded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct QueryOptions {
+    /// When an answer is of no use any more.
+    pub deadline: Option<Instant>,
+    /// Neither read nor fill the cache.
+    pub skip_cache: bool,
+}
+
+/// The answer to [`Encoder::encode_query`].
+#[derive(Debug, Clone)]
+pub struct EncodedQuery {
+    pub embedding: Arc<Embedding>,
+    /// All 0 for an embedding that was kept.
+    pub timings: EncodeTimings,
 }
 
 /// The answer to a call.
@@ -98,8 +137,10 @@ pub struct EncodeTimings {
 pub struct Encoder {
     info: ModelInfo,
     tokenizer: Arc<Tokenizer>,
-    workers: Workers,
-    max_batch_tokens: usize,
+    queries: Arc<Workers>,
+    /// The same workers where queries and documents are of one precision.
+    documents: Arc<Workers>,
+    cache: QueryCache,
 }
 
 impl fmt::Debug for Encoder {
@@ -117,32 +158,40 @@ impl Encoder {
         let folder = ModelFolder::open(&settings.model_dir)?;
         let max_tokens = max_tokens(settings.max_tokens, folder.config.max_tokens)?;
         let library = session::find_library(&settings.ort_library, folder.dir())?;
-        let ModelConfig { dims, pooling, .. } = folder.config;
-        let session_settings = SessionSettings { library, model: folder.model_path(), dims, pooling };
+        let tokenizer = Arc::new(Tokenizer::load(&folder.tokenizer_path(), max_tokens)?);
+        let loading = Loading { settings, folder: &folder, library, max_tokens };
+        let document_precision = settings.precision.of_documents();
         // Hashing 90 MB takes about as long as opening a session: side by side.
         let (opened, fingerprint) = thread::scope(|scope| {
-            let fingerprint = scope.spawn(|| model_fingerprint(&folder, max_tokens));
-            let opened = open_sessions(&session_settings, settings);
-            (opened, fingerprint.join().expect("hashing does not panic"))
+            let fingerprint = scope.spawn(|| model_fingerprint(&folder, document_precision, max_tokens));
+            (loading.open(document_precision, None), fingerprint.join().expect("hashing does not panic"))
         });
-        let (sessions, provider) = opened?;
+        let model_fingerprint = fingerprint?;
+        let (documents, provider) = opened?;
+        let query_precision = settings.precision.of_queries(provider, &folder)?;
+        let batches = loading.batches(provider);
+        let documents = Arc::new(Workers::start("encoder", documents, batches)?);
+        let queries = if query_precision == document_precision {
+            Arc::clone(&documents)
+        } else {
+            folder.hash(query_precision)?;
+            let (models, _) = loading.open(query_precision, Some(provider))?;
+            Arc::new(Workers::start("queries", models, batches)?)
+        };
+        let ModelConfig { name, dims, matryoshka_dims, .. } = folder.config.clone();
         let info = ModelInfo {
-            name: folder.config.name.clone(),
-            model_fingerprint: fingerprint?,
+            name,
+            model_fingerprint,
             dims,
             max_tokens,
             provider: provider.to_string(),
-            threads: sessions.len(),
+            query_precision,
+            document_precision,
+            matryoshka_dims,
+            threads: queries.n_threads(),
+            max_batch_tokens: batches.max_batch_tokens,
         };
-        let models = sessions.into_iter().map(|mut session| -> EncodeBatch { Box::new(move |rows| session.encode(rows)) }).collect();
-        let encoder = Self {
-            info,
-            tokenizer: Arc::new(Tokenizer::load(&folder.tokenizer_path(), max_tokens)?),
-            workers: Workers::start(models, settings.max_queue)?,
-            max_batch_tokens: if provider == Provider::Cpu { CPU_BATCH_TOKENS } else { CUDA_BATCH_TOKENS },
-        };
-        encoder.encode_blocking(vec!["probe".to_owned()])?;
-        Ok(encoder)
+        Ok(Self { info, tokenizer, queries, documents, cache: QueryCache::new(settings.query_cache_bytes) })
     }
 
     /// What was loaded.
@@ -155,22 +204,50 @@ impl Encoder {
         fingerprint_of([self.info.model_fingerprint.as_bytes(), query_prompt.as_bytes(), document_prompt.as_bytes()])
     }
 
-    /// Encodes texts without holding the caller's thread. They are served before [`Encoder::encode_blocking`]'s.
+    /// Encodes a query: prompt and text, whose white space is made even, so that what reads the same is the same.
     ///
     /// # Errors
-    /// [`EncoderError::Overloaded`] when too many texts wait, at once; [`EncoderError::Tokenize`], [`EncoderError::Run`] or
-    /// [`EncoderError::Stopped`].
+    /// [`EncoderError::Overloaded`] or [`EncoderError::TooLate`], at once where that can be foreseen; [`EncoderError::Tokenize`],
+    /// [`EncoderError::Run`] or [`EncoderError::Stopped`].
+    pub async fn encode_query(&self, prompt: &str, text: &str, options: QueryOptions) -> Result<EncodedQuery, EncoderError> {
+        let mut prompted = prompt.to_owned();
+        for (i, word) in text.split_whitespace().enumerate() {
+            prompted.extend((i > 0).then_some(' '));
+            prompted.push_str(word);
+        }
+        let mut timings = EncodeTimings::default();
+        let encode = async {
+            let started = Instant::now();
+            let mut tokens = self.tokenize(vec![prompted.clone()]).await?;
+            let stages = Stages::tokenized(started, &tokens);
+            if tokens[0].len() <= INLINE_TOKENS
+                && let Some(_here) = Here::try_enter()
+            {
+                match self.queries.run_here(std::mem::take(&mut tokens[0])) {
+                    Ok(embedding) => {
+                        let finished = Finished { embeddings: vec![embedding?], first_started: None };
+                        return Ok(stages.encoded(finished, &mut timings).remove(0));
+                    }
+                    Err(back) => tokens[0] = back,
+                }
+            }
+            let finished = self.queries.submit_online(tokens, options.deadline)?.finish().await?;
+            Ok(stages.encoded(finished, &mut timings).remove(0))
+        };
+        let embedding = self.cache.get(prompted.clone(), options.skip_cache, encode).await?;
+        Ok(EncodedQuery { embedding, timings })
+    }
+
+    /// Encodes texts as documents are, without holding the caller's thread. They are served before [`Encoder::encode_blocking`]'s.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode_query`].
     pub async fn encode(&self, texts: Vec<String>) -> Result<Encoded, EncoderError> {
         let started = Instant::now();
-        let tokens = if texts.iter().map(String::len).sum::<usize>() <= INLINE_BYTES {
-            self.tokenizer.tokenize(&texts)?
-        } else {
-            let tokenizer = Arc::clone(&self.tokenizer);
-            tokio::task::spawn_blocking(move || tokenizer.tokenize(&texts)).await.map_err(|_| EncoderError::Stopped)??
-        };
-        let stages = Stages::tokenized(started, &tokens);
-        let call = self.workers.submit_online(batcher::split(tokens, self.max_batch_tokens))?;
-        Ok(stages.encoded(call.finish().await?))
+        let tokens = self.tokenize(texts).await?;
+        let (stages, mut timings) = (Stages::tokenized(started, &tokens), EncodeTimings::default());
+        let finished = self.documents.submit_online(tokens, None)?.finish().await?;
+        Ok(Encoded { embeddings: stages.encoded(finished, &mut timings), timings })
     }
 
     /// Encodes texts, waiting for room in the queue. Async code calls [`Encoder::encode`] instead: its threads must not wait.
@@ -180,9 +257,18 @@ impl Encoder {
     pub fn encode_blocking(&self, texts: Vec<String>) -> Result<Encoded, EncoderError> {
         let started = Instant::now();
         let tokens = self.tokenizer.tokenize(&texts)?;
-        let stages = Stages::tokenized(started, &tokens);
-        let call = self.workers.submit_bulk(batcher::split(tokens, self.max_batch_tokens))?;
-        Ok(stages.encoded(call.finish_blocking()?))
+        let (stages, mut timings) = (Stages::tokenized(started, &tokens), EncodeTimings::default());
+        let finished = self.documents.submit_bulk(tokens)?.finish_blocking()?;
+        Ok(Encoded { embeddings: stages.encoded(finished, &mut timings), timings })
+    }
+
+    /// Tokenises short texts here, long ones where threads may be held.
+    async fn tokenize(&self, texts: Vec<String>) -> Result<Vec<Tokens>, EncoderError> {
+        if texts.iter().map(String::len).sum::<usize>() <= INLINE_BYTES {
+            return self.tokenizer.tokenize(&texts);
+        }
+        let tokenizer = Arc::clone(&self.tokenizer);
+        tokio::task::spawn_blocking(move || tokenizer.tokenize(&texts)).await.map_err(|_| EncoderError::Stopped)?
     }
 }
 
@@ -199,11 +285,12 @@ impl Stages {
         Self { timings: EncodeTimings { tokenize_us: micros(started, queued), n_tokens, ..EncodeTimings::default() }, queued }
     }
 
-    fn encoded(mut self, finished: Finished) -> Encoded {
+    fn encoded(mut self, finished: Finished, timings: &mut EncodeTimings) -> Vec<Embedding> {
         let first_started = finished.first_started.unwrap_or(self.queued);
         self.timings.queue_us = micros(self.queued, first_started);
         self.timings.encode_us = micros(first_started, Instant::now());
-        Encoded { embeddings: finished.embeddings, timings: self.timings }
+        *timings = self.timings;
+        finished.embeddings
     }
 }
 
@@ -219,23 +306,82 @@ fn max_tokens(asked: usize, of_model: usize) -> Result<usize, EncoderError> {
     }
 }
 
-/// Opens one session per thread, the first alone: it says whether and on what the model runs.
-fn open_sessions(of: &SessionSettings, settings: &EncoderSettings) -> Result<(Vec<Session>, Provider), EncoderError> {
-    let (first, provider) = Session::open_on(of, settings.device)?;
-    let n_threads = match (settings.threads, provider) {
-        (0, Provider::Cpu) => thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
-        (0, Provider::Cuda(_)) => 1,
-        (n, _) => n,
-    };
-    let rest: Result<Vec<Session>, EncoderError> = thread::scope(|scope| {
-        let opening: Vec<_> = (1..n_threads).map(|_| scope.spawn(|| Session::open(of, provider))).collect();
-        opening.into_iter().map(|thread| thread.join().expect("opening a session does not panic")).collect()
-    });
-    Ok(([vec![first], rest?].into_iter().flatten().collect(), provider))
+/// What all sessions of an encoder are opened with.
+struct Loading<'a> {
+    settings: &'a EncoderSettings,
+    folder: &'a ModelFolder,
+    library: PathBuf,
+    max_tokens: usize,
 }
 
-fn model_fingerprint(folder: &ModelFolder, max_tokens: usize) -> Result<String, ModelFolderError> {
-    let (model, tokenizer) = (model_folder::hash_file(&folder.model_path())?, model_folder::hash_file(&folder.tokenizer_path())?);
+impl Loading<'_> {
+    /// Opens one session per thread, the first alone, which says on what the model runs if that is not known; each has run once.
+    fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Vec<EncodeBatch>, Provider), EncoderError> {
+        let ModelConfig { dims, pooling, .. } = self.folder.config;
+        let model = self.folder.model_path(precision).ok_or(EncoderError::Precision { precision })?;
+        let of = SessionSettings { library: self.library.clone(), model, dims, pooling, cuda: self.settings.cuda.clone() };
+        let (mut first, provider) = match provider {
+            Some(provider) => (Session::open(&of, provider)?, provider),
+            None => Session::open_on(&of, self.settings.device)?,
+        };
+        let n_threads = match (self.settings.threads, provider) {
+            (0, Provider::Cpu) => thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
+            (0, Provider::Cuda(_)) => 1,
+            (n, _) => n,
+        };
+        let max_batch_tokens = self.batches(provider).max_batch_tokens;
+        first.warm_up(max_batch_tokens, self.max_tokens)?;
+        let open = || {
+            let mut session = Session::open(&of, provider)?;
+            session.warm_up(max_batch_tokens, self.max_tokens)?;
+            Ok(session)
+        };
+        let rest: Result<Vec<Session>, EncoderError> = thread::scope(|scope| {
+            let opening: Vec<_> = (1..n_threads).map(|_| scope.spawn(open)).collect();
+            opening.into_iter().map(|thread| thread.join().expect("opening a session does not panic")).collect()
+        });
+        let run = |mut session: Session| -> EncodeBatch { Box::new(move |texts| session.encode(texts)) };
+        Ok(([vec![first], rest?].into_iter().flatten().map(run).collect(), provider))
+    }
+
+    fn batches(&self, provider: Provider) -> BatchSettings {
+        let EncoderSettings { max_batch_tokens, max_batch_wait_us, max_queue, max_wait_ms, .. } = *self.settings;
+        let max_batch_tokens = match (max_batch_tokens, provider) {
+            (0, Provider::Cpu) => CPU_BATCH_TOKENS,
+            (0, Provider::Cuda(_)) => CUDA_BATCH_TOKENS,
+            (n, _) => n,
+        };
+        let (batch_wait, max_wait) = (Duration::from_micros(max_batch_wait_us), Duration::from_millis(max_wait_ms));
+        BatchSettings { max_batch_tokens, batch_wait, max_queue, max_wait }
+    }
+}
+
+impl PrecisionChoice {
+    /// The numbers that documents are encoded with. They decide what an index holds, so they depend on nothing but the setting.
+    fn of_documents(self) -> Precision {
+        match self {
+            Self::Auto | Self::Fp32 | Self::Mixed => Precision::Fp32,
+            Self::Fp16 => Precision::Fp16,
+            Self::Int8 => Precision::Int8,
+        }
+    }
+
+    /// The numbers that queries are encoded with.
+    fn of_queries(self, provider: Provider, folder: &ModelFolder) -> Result<Precision, EncoderError> {
+        let precision = match self {
+            Self::Auto if provider == Provider::Cpu && folder.config.int8.is_some() => Precision::Int8,
+            Self::Mixed => Precision::Int8,
+            other => other.of_documents(),
+        };
+        match (precision, provider) {
+            (Precision::Int8, Provider::Cuda(_)) => Err(EncoderError::Int8OnGpu),
+            _ => Ok(precision),
+        }
+    }
+}
+
+fn model_fingerprint(folder: &ModelFolder, precision: Precision, max_tokens: usize) -> Result<String, ModelFolderError> {
+    let (model, tokenizer) = (folder.hash(precision)?, model_folder::hash_file(&folder.tokenizer_path())?);
     let numbers = format!("{} {max_tokens} {}", folder.config.pooling.as_str(), folder.config.dims);
     Ok(fingerprint_of([&model[..], &tokenizer[..], numbers.as_bytes()]))
 }

@@ -10,6 +10,10 @@ use crate::domain::{Embedding, EmbeddingError};
 pub enum Pooling {
     /// The mean over the text's own tokens, padding left out.
     Mean,
+    /// The first token's vector.
+    Cls,
+    /// The vector of the text's last token before its padding.
+    Last,
 }
 
 impl Pooling {
@@ -17,6 +21,8 @@ impl Pooling {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mean => "mean",
+            Self::Cls => "cls",
+            Self::Last => "last",
         }
     }
 
@@ -31,7 +37,16 @@ impl Pooling {
         let row_len = hidden.len() / lengths.len();
         assert_eq!(row_len * lengths.len(), hidden.len(), "every row has the same number of positions");
         let rows = hidden.chunks_exact(row_len).zip(lengths);
-        rows.map(|(row, &n_tokens)| Embedding::new(mean(&row[..n_tokens * dims], dims), dims)).collect()
+        rows.map(|(row, &n_tokens)| {
+            let tokens = &row[..n_tokens * dims];
+            let pooled = match self {
+                Self::Mean => mean(tokens, dims),
+                Self::Cls => tokens[..dims].to_vec(),
+                Self::Last => tokens[tokens.len() - dims..].to_vec(),
+            };
+            Embedding::new(pooled, dims)
+        })
+        .collect()
     }
 }
 
@@ -58,6 +73,9 @@ mod tests {
         assert_eq!(pooled[0].as_slice(), [0.6, 0.8]);
         assert_eq!(pooled[1].as_slice(), [0.0, 1.0]);
         assert_eq!(Pooling::Mean.pool(&[], &[], 2).unwrap(), []);
+        let [first, last] = [Pooling::Cls, Pooling::Last].map(|pooling| pooling.pool(&hidden, &[2, 3], 2).unwrap());
+        assert_eq!((first[0].as_slice(), first[1].as_slice()), (&[1.0, 0.0][..], &[0.0, 1.0][..]));
+        assert_eq!(last[0].as_slice(), Embedding::new(vec![3.0, 8.0], 2).unwrap().as_slice());
     }
 
     #[test]

@@ -1,170 +1,135 @@
-//! The bounded queue before the encoder's threads, with a lane for those who cannot wait and one for those who can.
+//! What waits for the model, in two lanes: texts that somebody waits for at once, and texts in bulk.
 //!
-//! *Concurrency*: many producers, many consumers. Online jobs go first, but every eighth turn belongs to the bulk lane, so that
-//! neither lane starves the other.
+//! Online texts go first, but every eighth turn belongs to the bulk lane, so that neither starves the other.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::batcher::{self, Text};
 
 /// One turn in so many belongs to the bulk lane when both have work.
 const BULK_TURN: usize = 8;
 
-/// Why a job was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// So many texts wait already.
-    Full { waiting: usize },
-    /// The threads have ended.
-    Closed,
-}
-
-/// Jobs that wait for a thread.
-pub struct Queue<J> {
-    state: Mutex<State<J>>,
-    work: Condvar,
-    space: Condvar,
-    max_online_texts: usize,
-    max_bulk_jobs: usize,
-}
-
-struct State<J> {
-    online: VecDeque<(usize, J)>,
-    online_texts: usize,
-    bulk: VecDeque<J>,
+/// Two lanes of waiting texts.
+pub struct Queue<T> {
+    online: VecDeque<T>,
+    bulk: VecDeque<T>,
+    online_tokens: usize,
     turn: usize,
-    closed: bool,
 }
 
-impl<J> Queue<J> {
-    /// An empty queue for at most so many texts online and so many jobs in bulk.
-    pub fn new(max_online_texts: usize, max_bulk_jobs: usize) -> Self {
-        let state = State { online: VecDeque::new(), online_texts: 0, bulk: VecDeque::new(), turn: 0, closed: false };
-        Self { state: Mutex::new(state), work: Condvar::new(), space: Condvar::new(), max_online_texts, max_bulk_jobs }
+impl<T> Default for Queue<T> {
+    fn default() -> Self {
+        Self { online: VecDeque::new(), bulk: VecDeque::new(), online_tokens: 0, turn: 0 }
+    }
+}
+
+impl<T: Text> Queue<T> {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.online.is_empty() && self.bulk.is_empty()
     }
 
-    /// Adds all jobs of a call, each with its number of texts, or none. An empty lane takes a call of any size: the limit is on
-    /// waiting behind others.
-    ///
-    /// # Errors
-    /// [`Refused::Full`] or [`Refused::Closed`].
-    pub fn push_online(&self, jobs: Vec<(usize, J)>) -> Result<(), Refused> {
-        let mut state = self.lock();
-        let n_texts: usize = jobs.iter().map(|(n, _)| n).sum();
-        if state.closed {
-            return Err(Refused::Closed);
-        }
-        if state.online_texts > 0 && state.online_texts + n_texts > self.max_online_texts {
-            return Err(Refused::Full { waiting: state.online_texts });
-        }
-        state.online_texts += n_texts;
-        state.online.extend(jobs);
-        self.work.notify_all();
-        Ok(())
+    /// Texts that wait in the online lane.
+    pub fn n_online(&self) -> usize {
+        self.online.len()
     }
 
-    /// Adds a job, waiting for space.
-    ///
-    /// # Errors
-    /// [`Refused::Closed`].
-    pub fn push_bulk(&self, job: J) -> Result<(), Refused> {
-        let mut state = self.lock();
-        while !state.closed && state.bulk.len() >= self.max_bulk_jobs {
-            state = self.space.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.closed {
-            return Err(Refused::Closed);
-        }
-        state.bulk.push_back(job);
-        self.work.notify_one();
-        Ok(())
+    /// Texts that wait in the bulk lane.
+    pub fn n_bulk(&self) -> usize {
+        self.bulk.len()
     }
 
-    /// Takes the next job, waiting for one; `None` once the queue is closed.
-    pub fn pop(&self) -> Option<J> {
-        let mut state = self.lock();
-        loop {
-            if state.closed {
-                return None;
+    /// Tokens that wait in the online lane.
+    pub fn online_tokens(&self) -> usize {
+        self.online_tokens
+    }
+
+    /// The online text that has waited longest.
+    pub fn oldest_online(&self) -> Option<&T> {
+        self.online.front()
+    }
+
+    /// Adds texts that cannot wait.
+    pub fn push_online(&mut self, texts: impl IntoIterator<Item = T>) {
+        for text in texts {
+            self.online_tokens += text.n_tokens();
+            self.online.push_back(text);
+        }
+    }
+
+    /// Adds a text that can.
+    pub fn push_bulk(&mut self, text: T) {
+        self.bulk.push_back(text);
+    }
+
+    /// Forgets texts that nobody wants any more. Returns them.
+    pub fn drop_unwanted(&mut self, mut is_wanted: impl FnMut(&T) -> bool) -> Vec<T> {
+        let mut unwanted = Vec::new();
+        for lane in [&mut self.online, &mut self.bulk] {
+            if !lane.iter().all(&mut is_wanted) {
+                let (kept, dropped): (VecDeque<T>, VecDeque<T>) = lane.drain(..).partition(&mut is_wanted);
+                *lane = kept;
+                unwanted.extend(dropped);
             }
-            state.turn = (state.turn + 1) % BULK_TURN;
-            let bulk_first = state.turn == 0 || state.online.is_empty();
-            if bulk_first && let Some(job) = state.bulk.pop_front() {
-                self.space.notify_one();
-                return Some(job);
-            }
-            if let Some((n_texts, job)) = state.online.pop_front() {
-                state.online_texts -= n_texts;
-                return Some(job);
-            }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        if !unwanted.is_empty() {
+            self.online_tokens = self.online.iter().map(Text::n_tokens).sum();
+        }
+        unwanted
     }
 
-    /// Refuses new jobs, drops those that wait and ends the consumers.
-    pub fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        state.online.clear();
-        state.online_texts = 0;
-        state.bulk.clear();
-        self.work.notify_all();
-        self.space.notify_all();
+    /// The next batch; empty when nothing waits.
+    pub fn next_batch(&mut self, max_batch_tokens: usize) -> Vec<T> {
+        self.turn = (self.turn + 1) % BULK_TURN;
+        let bulk_first = self.turn == 0 || self.online.is_empty();
+        if bulk_first && !self.bulk.is_empty() {
+            return batcher::take(&mut self.bulk, max_batch_tokens);
+        }
+        let batch = batcher::take(&mut self.online, max_batch_tokens);
+        self.online_tokens -= batch.iter().map(Text::n_tokens).sum::<usize>();
+        batch
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<J>> {
-        // No step above leaves the state half changed, so a panicked holder is no reason to stop.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::default();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-    use std::thread;
 
-    #[test]
-    fn a_call_is_taken_whole_or_not_at_all() {
-        let queue = Queue::new(3, 1);
-        queue.push_online(vec![(5, 'a')]).unwrap();
-        assert_eq!(queue.push_online(vec![(1, 'b')]), Err(Refused::Full { waiting: 5 }));
-        assert_eq!(queue.pop(), Some('a'));
-        queue.push_online(vec![(1, 'b'), (1, 'c')]).unwrap();
-        queue.push_online(vec![(1, 'd')]).unwrap();
-        assert_eq!(queue.push_online(vec![(1, 'e')]), Err(Refused::Full { waiting: 3 }));
-        assert_eq!([queue.pop(), queue.pop(), queue.pop()], [Some('b'), Some('c'), Some('d')]);
+    impl Text for &str {
+        fn n_tokens(&self) -> usize {
+            self.len()
+        }
     }
 
     #[test]
     fn neither_lane_starves() {
-        let queue = Queue::new(100, 100);
+        let mut queue = Queue::default();
         for _ in 0..20 {
-            queue.push_online(vec![(1, "online")]).unwrap();
-            queue.push_bulk("bulk").unwrap();
+            queue.push_online(["query"]);
+            queue.push_bulk("document");
         }
-        let first: Vec<_> = (0..16).map(|_| queue.pop().unwrap()).collect();
-        assert_eq!(first.iter().filter(|job| **job == "bulk").count(), 2);
-        let rest: Vec<_> = (16..40).map(|_| queue.pop().unwrap()).collect();
-        assert_eq!(rest.iter().filter(|job| **job == "bulk").count(), 18);
+        let mut next = || queue.next_batch(1).pop().unwrap();
+        let first: Vec<_> = (0..16).map(|_| next()).collect();
+        assert_eq!(first.iter().filter(|text| **text == "document").count(), 2);
+        let rest: Vec<_> = (16..40).map(|_| next()).collect();
+        assert_eq!(rest.iter().filter(|text| **text == "document").count(), 18);
+        assert!(queue.is_empty() && queue.next_batch(1).is_empty());
     }
 
     #[test]
-    fn closing_wakes_everyone() {
-        let queue = Arc::new(Queue::new(1, 1));
-        queue.push_bulk(1).unwrap();
-        let producer = thread::spawn({
-            let queue = Arc::clone(&queue);
-            move || queue.push_bulk(2)
-        });
-        let consumer = thread::spawn({
-            let queue = Arc::clone(&queue);
-            move || while queue.pop().is_some() {}
-        });
-        queue.push_bulk(3).unwrap();
-        queue.close();
-        let _ = producer.join().unwrap();
-        consumer.join().unwrap();
-        assert_eq!(queue.push_online(vec![(1, 4)]), Err(Refused::Closed));
-        assert_eq!(queue.push_bulk(5), Err(Refused::Closed));
+    fn what_nobody_wants_is_dropped_and_the_rest_keeps_its_order() {
+        let mut queue = Queue::default();
+        queue.push_online(["a", "gone", "b"]);
+        queue.push_bulk("gone too");
+        assert_eq!((queue.n_online(), queue.n_bulk(), queue.online_tokens()), (3, 1, 6));
+        assert_eq!(queue.drop_unwanted(|text| text.len() == 1), ["gone", "gone too"]);
+        assert_eq!((queue.oldest_online(), queue.online_tokens()), (Some(&"a"), 2));
+        assert_eq!(queue.next_batch(100), ["a", "b"]);
+        assert_eq!(queue.online_tokens(), 0);
     }
 }

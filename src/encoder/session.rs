@@ -14,9 +14,8 @@ use ort::session::SessionInputValue;
 use ort::session::builder::SessionBuilder;
 use ort::value::{Tensor, TensorElementType, ValueType};
 
-use super::batcher::Row;
 use super::pooling::Pooling;
-use super::{Device, EncoderError};
+use super::{CudaSettings, Device, EncoderError};
 use crate::domain::Embedding;
 
 /// What runs the model.
@@ -90,15 +89,29 @@ fn environment(library: &Path) -> Result<Environment, EncoderError> {
 
 /// Lets the session run on a GPU, or fail.
 #[cfg(feature = "cuda")]
-fn with_cuda(builder: SessionBuilder, id: u32) -> Result<SessionBuilder, Box<dyn Error + Send + Sync>> {
+fn with_cuda(builder: SessionBuilder, id: u32, settings: &CudaSettings) -> Result<SessionBuilder, Box<dyn Error + Send + Sync>> {
+    use super::ArenaGrowth;
+    use ort::ep::ArenaExtendStrategy;
+    let growth = match settings.arena {
+        ArenaGrowth::AsNeeded => ArenaExtendStrategy::SameAsRequested,
+        ArenaGrowth::Doubling => ArenaExtendStrategy::NextPowerOfTwo,
+    };
+    let mut cuda = ort::ep::CUDA::default().with_device_id(i32::try_from(id)?).with_arena_extend_strategy(growth);
+    if settings.memory_bytes > 0 {
+        cuda = cuda.with_memory_limit(settings.memory_bytes);
+    }
     // Without error_on_failure the session would run on the CPU and not say so.
-    let cuda = ort::ep::CUDA::default().with_device_id(i32::try_from(id)?).build().error_on_failure();
-    Ok(builder.with_execution_providers([cuda]).map_err(ort::Error::<()>::from)?)
+    Ok(builder.with_execution_providers([cuda.build().error_on_failure()]).map_err(ort::Error::<()>::from)?)
 }
 
 #[cfg(not(feature = "cuda"))]
-fn with_cuda(_: SessionBuilder, _: u32) -> Result<SessionBuilder, Box<dyn Error + Send + Sync>> {
+fn with_cuda(_: SessionBuilder, _: u32, _: &CudaSettings) -> Result<SessionBuilder, Box<dyn Error + Send + Sync>> {
     Err("this kindred was built without CUDA: build it with `--features cuda`".into())
+}
+
+/// One thread, which does not spin when it has nothing to do: other threads of this process need the core.
+fn builder(environment: &Environment) -> Result<SessionBuilder, ort::Error> {
+    Ok(ort::session::Session::builder(environment)?.with_intra_threads(1)?.with_inter_threads(1)?.with_intra_op_spinning(false)?)
 }
 
 /// What a session is made from.
@@ -108,9 +121,10 @@ pub struct SessionSettings {
     pub model: PathBuf,
     pub dims: usize,
     pub pooling: Pooling,
+    pub cuda: CudaSettings,
 }
 
-/// One copy of the model, for one thread.
+/// One copy of the model, for one run at a time.
 pub struct Session {
     inner: ort::session::Session,
     model: PathBuf,
@@ -118,6 +132,31 @@ pub struct Session {
     takes_token_types: bool,
     dims: usize,
     pooling: Pooling,
+    /// On a GPU, the lengths and numbers of rows that batches are padded to.
+    shapes: Option<Shapes>,
+}
+
+/// The few shapes that a GPU is given.
+#[derive(Debug, Clone)]
+struct Shapes {
+    lengths: Vec<usize>,
+    rows: Vec<usize>,
+}
+
+impl Shapes {
+    fn of(settings: &CudaSettings) -> Self {
+        let sorted = |numbers: &[usize]| {
+            let mut numbers = numbers.to_vec();
+            numbers.sort_unstable();
+            numbers
+        };
+        Self { lengths: sorted(&settings.lengths), rows: sorted(&settings.rows) }
+    }
+
+    /// The smallest of them that holds so much; beyond the largest, what is asked for.
+    fn around(of: &[usize], n: usize) -> usize {
+        of.iter().copied().find(|&shape| shape >= n).unwrap_or(n)
+    }
 }
 
 impl Session {
@@ -148,20 +187,19 @@ impl Session {
     pub fn open(settings: &SessionSettings, provider: Provider) -> Result<Self, EncoderError> {
         let environment = environment(&settings.library)?;
         let unusable = |e: ort::Error| EncoderError::Model { path: settings.model.clone(), source: e.into() };
-        let builder = || -> Result<SessionBuilder, ort::Error> {
-            Ok(ort::session::Session::builder(&environment)?.with_intra_threads(1)?.with_inter_threads(1)?.with_intra_op_spinning(false)?)
-        };
-        let mut builder = builder().map_err(unusable)?;
+        let mut builder = builder(&environment).map_err(unusable)?;
         if let Provider::Cuda(id) = provider {
             let refused = |source| EncoderError::Device { device: Device::Cuda(id), source };
-            builder = with_cuda(builder, id).map_err(refused)?;
+            builder = with_cuda(builder, id, &settings.cuda).map_err(refused)?;
         }
         let inner = builder.commit_from_file(&settings.model).map_err(|e| match provider {
             Provider::Cpu => unusable(e),
             // A driver or memory that is missing shows only here. If it is the file, the CPU will say so.
             Provider::Cuda(id) => EncoderError::Device { device: Device::Cuda(id), source: e.into() },
         })?;
-        Self::check(inner, settings)
+        let session = Self::check(inner, settings)?;
+        let shapes = matches!(provider, Provider::Cuda(_)).then(|| Shapes::of(&settings.cuda));
+        Ok(Self { shapes, ..session })
     }
 
     /// Checks that the graph takes and gives what an encoder must.
@@ -193,43 +231,111 @@ impl Session {
         let Some(output) = output.map(|output| output.name().to_owned()) else {
             return refuse(format!("it has no output [batch × sequence × {}] of 32-bit floats", settings.dims));
         };
-        Ok(Self { inner, model: settings.model.clone(), output, takes_token_types, dims: settings.dims, pooling: settings.pooling })
+        Ok(Self {
+            inner,
+            model: settings.model.clone(),
+            output,
+            takes_token_types,
+            dims: settings.dims,
+            pooling: settings.pooling,
+            shapes: None,
+        })
     }
 
-    /// Runs a batch, padded to its longest text: one embedding per row.
+    /// Runs every shape that batches will have once: the first run of each is slow, for memory is laid out and kernels are chosen.
+    ///
+    /// # Errors
+    /// As [`Session::encode`].
+    pub fn warm_up(&mut self, max_batch_tokens: usize, max_tokens: usize) -> Result<(), EncoderError> {
+        let shapes = self.shapes.clone().unwrap_or(Shapes { lengths: vec![8], rows: vec![1] });
+        for &length in shapes.lengths.iter().filter(|&&length| length <= max_tokens) {
+            for &rows in shapes.rows.iter().filter(|&&rows| rows == 1 || rows * length <= max_batch_tokens) {
+                let text = vec![0; length];
+                self.encode(&vec![text.as_slice(); rows])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a batch, padded to its longest text: one embedding per text.
     ///
     /// # Errors
     /// [`EncoderError::Run`] when ONNX Runtime fails or gives numbers that are no direction.
-    pub fn encode(&mut self, rows: &[Row]) -> Result<Vec<Embedding>, EncoderError> {
+    pub fn encode(&mut self, texts: &[&[u32]]) -> Result<Vec<Embedding>, EncoderError> {
         let failed = |e: ort::Error| EncoderError::Run { source: e.into() };
-        let lengths: Vec<usize> = rows.iter().map(|row| row.tokens.len()).collect();
-        let sequence = lengths.iter().copied().max().unwrap_or(0);
-        if sequence == 0 {
+        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        if longest == 0 {
             return Ok(Vec::new());
         }
-        let (mut ids, mut mask) = (vec![0i64; rows.len() * sequence], vec![0i64; rows.len() * sequence]);
-        for (row, (ids, mask)) in rows.iter().zip(ids.chunks_exact_mut(sequence).zip(mask.chunks_exact_mut(sequence))) {
-            ids.iter_mut().zip(&row.tokens).for_each(|(id, &token)| *id = i64::from(token));
-            mask[..row.tokens.len()].fill(1);
+        let (rows, sequence) = match &self.shapes {
+            Some(shapes) => (Shapes::around(&shapes.rows, texts.len()), Shapes::around(&shapes.lengths, longest)),
+            None => (texts.len(), longest),
+        };
+        let (mut ids, mut mask) = (vec![0i64; rows * sequence], vec![0i64; rows * sequence]);
+        for (text, (ids, mask)) in texts.iter().zip(ids.chunks_exact_mut(sequence).zip(mask.chunks_exact_mut(sequence))) {
+            ids.iter_mut().zip(*text).for_each(|(id, &token)| *id = i64::from(token));
+            mask[..text.len()].fill(1);
         }
-        let tensor = |values: Vec<i64>| Tensor::from_array(([rows.len(), sequence], values)).map(SessionInputValue::from).map_err(failed);
+        // Rows of padding alone look at one token: attention over none is not a number.
+        mask.chunks_exact_mut(sequence).skip(texts.len()).for_each(|mask| mask[0] = 1);
+        let tensor = |values: Vec<i64>| Tensor::from_array(([rows, sequence], values)).map(SessionInputValue::from).map_err(failed);
         let types = self.takes_token_types.then(|| tensor(vec![0; ids.len()])).transpose()?;
         let inputs = [("input_ids", tensor(ids)?), ("attention_mask", tensor(mask)?)].into_iter();
         let inputs: Vec<_> = inputs.chain(types.map(|types| ("token_type_ids", types))).collect();
         let outputs = self.inner.run(inputs).map_err(failed)?;
         let (shape, hidden) = outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(failed)?;
-        let expected = [rows.len() as i64, sequence as i64, self.dims as i64];
+        let expected = [rows as i64, sequence as i64, self.dims as i64];
         if shape[..] != expected {
             let source = format!("the output has shape {:?}, not {expected:?}", &shape[..]).into();
             return Err(EncoderError::Model { path: self.model.clone(), source });
         }
-        self.pooling.pool(hidden, &lengths, self.dims).map_err(|e| EncoderError::Run { source: e.into() })
+        let of_texts = &hidden[..texts.len() * sequence * self.dims];
+        self.pooling.pool(of_texts, &lengths, self.dims).map_err(|e| EncoderError::Run { source: e.into() })
+    }
+}
+
+/// A model that puts out more than an embedding, for whoever wants to see inside.
+pub struct Observer {
+    inner: ort::session::Session,
+}
+
+impl Observer {
+    /// Opens a model on the CPU.
+    ///
+    /// # Errors
+    /// [`EncoderError::Library`] or [`EncoderError::Model`].
+    pub fn open(library: &Path, model: &Path) -> Result<Self, EncoderError> {
+        let unusable = |e: ort::Error| EncoderError::Model { path: model.to_owned(), source: e.into() };
+        let mut builder = builder(&environment(library)?).map_err(unusable)?;
+        Ok(Self { inner: builder.commit_from_file(model).map_err(unusable)? })
+    }
+
+    /// Runs one text and shows name and numbers of every output.
+    ///
+    /// # Errors
+    /// [`EncoderError::Run`].
+    pub fn observe(&mut self, text: &[u32], mut see: impl FnMut(&str, &[f32])) -> Result<(), EncoderError> {
+        let failed = |e: ort::Error| EncoderError::Run { source: e.into() };
+        let tensor = |values: Vec<i64>| Tensor::from_array(([1, text.len()], values)).map(SessionInputValue::from).map_err(failed);
+        let ids = tensor(text.iter().map(|&id| i64::from(id)).collect())?;
+        let inputs = vec![("input_ids", ids), ("attention_mask", tensor(vec![1; text.len()])?)];
+        for (name, value) in &self.inner.run(inputs).map_err(failed)? {
+            see(name, value.try_extract_tensor::<f32>().map_err(failed)?.1);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_gpu_is_given_few_shapes() {
+        let shapes = [4, 16];
+        assert_eq!([1, 4, 5, 16, 17].map(|n| Shapes::around(&shapes, n)), [4, 4, 16, 16, 17]);
+    }
 
     #[test]
     fn the_library_is_found_by_its_name() {

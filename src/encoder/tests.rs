@@ -17,10 +17,16 @@ fn settings() -> EncoderSettings {
     EncoderSettings {
         model_dir: assets.model_dir,
         device: Device::Cpu,
+        precision: PrecisionChoice::Auto,
         threads: 2,
         max_tokens: 0,
         ort_library: assets.ort_library,
+        max_batch_tokens: 0,
+        max_batch_wait_us: 0,
         max_queue: 1000,
+        max_wait_ms: 600_000,
+        query_cache_bytes: 1_000_000,
+        cuda: CudaSettings::default(),
     }
 }
 
@@ -66,6 +72,47 @@ async fn many_callers_at_once_get_their_own() {
     let encoded = encoder.encode(vec!["night nurse".to_owned()]).await.unwrap();
     assert_eq!(encoded.timings.n_tokens, 4);
     assert!(encoded.timings.encode_us > 0);
+}
+
+#[tokio::test]
+async fn queries_in_int8_are_close_to_those_in_fp32() {
+    let info = ENCODER.info();
+    assert_eq!((info.query_precision, info.document_precision), (Precision::Int8, Precision::Fp32));
+    let (texts, expected) = reference();
+    let mut worst = 1.0f64;
+    for (text, expected) in texts.iter().zip(&expected) {
+        let encoded = ENCODER.encode_query("", text, QueryOptions::default()).await.unwrap();
+        worst = worst.min(cosine(encoded.embedding.as_slice(), expected));
+    }
+    assert!((0.99..0.9999).contains(&worst), "worst cosine {worst}");
+}
+
+#[test]
+fn an_int8_embedding_does_not_depend_on_its_batch() {
+    let encoder = Encoder::load(&EncoderSettings { precision: PrecisionChoice::Int8, ..settings() }).unwrap();
+    assert_ne!(encoder.info().model_fingerprint, ENCODER.info().model_fingerprint, "an index of int8 embeddings is another one");
+    let (texts, expected) = reference();
+    let alone: Vec<_> = texts.iter().map(|text| encoder.encode_blocking(vec![text.clone()]).unwrap().embeddings.remove(0)).collect();
+    let together = encoder.encode_blocking(texts).unwrap().embeddings;
+    for ((alone, together), expected) in alone.iter().zip(&together).zip(&expected) {
+        assert!(cosine(alone.as_slice(), together.as_slice()) >= 0.9999);
+        assert!(cosine(alone.as_slice(), expected) >= 0.99);
+    }
+}
+
+#[tokio::test]
+async fn what_reads_the_same_is_encoded_once() {
+    let encode = |text: &'static str, skip_cache| async move {
+        let options = QueryOptions { skip_cache, ..QueryOptions::default() };
+        ENCODER.encode_query("query:  ", text, options).await.unwrap()
+    };
+    let first = encode("night  shift\nnurse ", false).await;
+    let again = encode("night shift nurse", false).await;
+    assert!(Arc::ptr_eq(&first.embedding, &again.embedding) && again.timings == EncodeTimings::default());
+    let anew = encode("night shift nurse", true).await;
+    assert!(!Arc::ptr_eq(&first.embedding, &anew.embedding) && first.embedding == anew.embedding && anew.timings.n_tokens > 4);
+    let other = ENCODER.encode_query("", "night shift nurse", QueryOptions::default()).await.unwrap();
+    assert_ne!(first.embedding, other.embedding, "another prompt is another text");
 }
 
 #[tokio::test]
@@ -120,6 +167,15 @@ fn a_gpu_that_is_not_there_is_said_at_start() {
     }
     let auto = Encoder::load(&EncoderSettings { device: Device::Auto, threads: 1, ..settings() }).unwrap();
     assert!(["CPU", "CUDA:0"].contains(&auto.info().provider.as_str()));
+}
+
+#[test]
+fn a_precision_that_is_not_there_says_what_makes_it() {
+    let error = Encoder::load(&EncoderSettings { precision: PrecisionChoice::Fp16, ..settings() }).unwrap_err();
+    assert!(error.to_string().contains("model.fp16.onnx") || error.to_string().contains("none"), "{error}");
+    let exact = Encoder::load(&EncoderSettings { precision: PrecisionChoice::Fp32, threads: 1, ..settings() }).unwrap();
+    assert_eq!(exact.info().query_precision, Precision::Fp32);
+    assert_eq!(exact.info().model_fingerprint, ENCODER.info().model_fingerprint, "an index of fp32 embeddings may be asked in int8");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use rayon::prelude::*;
 use tokenizers::TruncationParams;
 
 use super::EncoderError;
@@ -14,6 +15,9 @@ pub type Tokens = Vec<u32>;
 const BYTES_PER_TOKEN: usize = 16;
 /// Bytes that are never exceeded, per token that the model takes: a text that does not fill the model with so many is no language.
 const MAX_BYTES_PER_TOKEN: usize = 256;
+
+/// Texts of more bytes than this are tokenised on all cores: some milliseconds of work.
+const PARALLEL_BYTES: usize = 64 * 1024;
 
 /// The model's own tokenizer with our truncation; padding is the batch's business.
 pub struct Tokenizer {
@@ -45,6 +49,9 @@ impl Tokenizer {
             Ok(tokens) => Ok(tokens),
             Err(source) => Err(EncoderError::Tokenize { position, source }),
         };
+        if texts.len() > 1 && texts.iter().map(String::len).sum::<usize>() > PARALLEL_BYTES {
+            return texts.par_iter().enumerate().map(tokenize).collect();
+        }
         texts.iter().enumerate().map(tokenize).collect()
     }
 

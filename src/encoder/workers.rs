@@ -1,42 +1,80 @@
-//! The encoder's threads: each owns one copy of the model and takes batches from the queue.
+//! The threads that run the model, and the callers that run it themselves.
 //!
-//! *Concurrency*: a call sends its batches and receives one answer per batch, in any order. A batch whose thread panics answers with
-//! the dropped sender, so no caller waits for ever; the thread goes on with the next batch.
+//! *Concurrency*: there are as many copies of the model as threads. Whoever has work and finds a copy idle takes it: a caller with a short
+//! text, on its own thread, if nothing waits ([`Workers::run_here`]: no thread need wake up for it); else a thread, with a batch of what has gathered while
+//! all copies were busy. So nothing waits longer than it must for company, and under load batches form by themselves.
+//!
+//! A batch that fails is tried again text by text: one bad text, or a panic, fails its own call and no other.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::EncoderError;
-use super::batcher::Row;
-use super::queue::{Queue, Refused};
+use super::batcher::Text;
+use super::call::{Answer, Call};
+use super::queue::Queue;
+use super::tokenizer::Tokens;
 use crate::domain::Embedding;
+use crate::telemetry::metrics;
 
-/// Runs one batch; a session, or a stand-in for it in tests.
-pub type EncodeBatch = Box<dyn FnMut(&[Row]) -> Result<Vec<Embedding>, EncoderError> + Send>;
+/// Runs one batch of tokens; a session, or a stand-in for it in tests.
+pub type EncodeBatch = Box<dyn FnMut(&[&[u32]]) -> Result<Vec<Embedding>, EncoderError> + Send>;
 
-/// A batch on its way to a thread.
-pub struct Job {
-    rows: Vec<Row>,
+/// How much each new measurement changes the estimate of the model's pace.
+const PACE_WEIGHT: f64 = 0.1;
+
+/// How batches form, and what may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchSettings {
+    pub max_batch_tokens: usize,
+    /// How long a batch that is not full waits for more.
+    pub batch_wait: Duration,
+    /// Texts that may wait, in each lane.
+    pub max_queue: usize,
+    /// How long an online text may wait.
+    pub max_wait: Duration,
+}
+
+/// A text on its way to the model.
+struct Waiting {
+    position: usize,
+    tokens: Tokens,
     answer: UnboundedSender<Answer>,
+    queued: Instant,
+    /// None in bulk.
+    deadline: Option<Instant>,
 }
 
-/// A batch that has been through the model.
-struct Answer {
-    started: Instant,
-    embeddings: Result<Vec<(usize, Embedding)>, EncoderError>,
+impl Text for Waiting {
+    fn n_tokens(&self) -> usize {
+        self.tokens.len()
+    }
 }
 
-/// The threads and their queue; dropping it ends them.
+/// The threads, their models and what waits for them; dropping it ends them.
 pub struct Workers {
-    queue: Arc<Queue<Job>>,
+    shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    max_queue: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+    space: Condvar,
+    settings: BatchSettings,
+    n_models: usize,
+}
+
+struct State {
+    queue: Queue<Waiting>,
+    idle: Vec<EncodeBatch>,
+    /// Microseconds that one copy of the model takes for a token, lately; 0 before the first batch.
+    us_per_token: f64,
+    closed: bool,
 }
 
 impl Workers {
@@ -44,52 +82,94 @@ impl Workers {
     ///
     /// # Errors
     /// [`EncoderError::Thread`] when the operating system gives none.
-    pub fn start(models: Vec<EncodeBatch>, max_queue: usize) -> Result<Self, EncoderError> {
-        // In bulk, one batch in hand and one waiting keeps a thread busy; more would only hold memory.
-        let queue = Arc::new(Queue::new(max_queue, models.len()));
-        let mut workers = Self { queue, threads: Vec::new(), max_queue };
-        for (i, model) in models.into_iter().enumerate() {
-            let queue = Arc::clone(&workers.queue);
-            let thread = thread::Builder::new().name(format!("encoder-{i}")).spawn(move || work(&queue, model));
+    pub fn start(name: &str, models: Vec<EncodeBatch>, settings: BatchSettings) -> Result<Self, EncoderError> {
+        let n_models = models.len();
+        let state = State { queue: Queue::default(), idle: models, us_per_token: 0.0, closed: false };
+        let shared = Shared { state: Mutex::new(state), work: Condvar::new(), space: Condvar::new(), settings, n_models };
+        let mut workers = Self { shared: Arc::new(shared), threads: Vec::new() };
+        for i in 0..n_models {
+            let shared = Arc::clone(&workers.shared);
+            let thread = thread::Builder::new().name(format!("{name}-{i}")).spawn(move || shared.work());
             workers.threads.push(thread.map_err(|source| EncoderError::Thread { source })?);
         }
         Ok(workers)
     }
 
-    /// Sends a call's batches if there is room for all of them.
+    /// How many batches can run at once.
+    pub fn n_threads(&self) -> usize {
+        self.shared.n_models
+    }
+
+    /// Encodes one text on the caller's thread, if nothing waits and a model is idle; otherwise gives the text back.
     ///
     /// # Errors
-    /// [`EncoderError::Overloaded`], or [`EncoderError::Stopped`].
-    pub fn submit_online(&self, batches: Vec<Vec<Row>>) -> Result<Call, EncoderError> {
-        let (answer, call) = Call::new(batches.iter().map(Vec::len).sum());
-        let job = |rows: Vec<Row>| (rows.len(), Job { rows, answer: answer.clone() });
-        self.queue.push_online(batches.into_iter().map(job).collect()).map_err(|refused| self.refused(refused))?;
+    /// Within: as the model's own.
+    pub fn run_here(&self, tokens: Tokens) -> Result<Result<Embedding, EncoderError>, Tokens> {
+        let mut state = self.shared.lock();
+        if state.closed || !state.queue.is_empty() || !self.shared.settings.batch_wait.is_zero() {
+            return Err(tokens);
+        }
+        let Some(mut model) = state.idle.pop() else { return Err(tokens) };
+        drop(state);
+        let started = Instant::now();
+        let embedding = run(&mut model, &[&tokens]).map(|mut embeddings| embeddings.remove(0));
+        self.shared.finish(model, 1, tokens.len(), tokens.len(), started);
+        Ok(embedding)
+    }
+
+    /// Sends texts that somebody waits for, if there is room for all of them and they are likely to be served before the deadline.
+    ///
+    /// # Errors
+    /// [`EncoderError::Overloaded`], [`EncoderError::TooLate`] or [`EncoderError::Stopped`].
+    pub fn submit_online(&self, texts: Vec<Tokens>, deadline: Option<Instant>) -> Result<Call, EncoderError> {
+        let (answer, call) = Call::new(texts.len());
+        let now = Instant::now();
+        let latest = now + self.shared.settings.max_wait;
+        let deadline = deadline.map_or(latest, |own| own.min(latest));
+        let rows: Vec<Waiting> = longest_first(texts)
+            .map(|(position, tokens)| Waiting { position, tokens, answer: answer.clone(), queued: now, deadline: Some(deadline) })
+            .collect();
+        let mut state = self.shared.lock();
+        self.shared.admit(&state, rows.len(), deadline.saturating_duration_since(now))?;
+        let n_wanted = rows.len().min(state.idle.len());
+        state.queue.push_online(rows);
+        drop(state);
+        (0..n_wanted).for_each(|_| self.shared.work.notify_one());
         Ok(call)
     }
 
-    /// Sends a call's batches one after the other, waiting for room.
+    /// Sends texts one after the other, waiting for room.
     ///
     /// # Errors
     /// [`EncoderError::Stopped`].
-    pub fn submit_bulk(&self, batches: Vec<Vec<Row>>) -> Result<Call, EncoderError> {
-        let (answer, call) = Call::new(batches.iter().map(Vec::len).sum());
-        for rows in batches {
-            self.queue.push_bulk(Job { rows, answer: answer.clone() }).map_err(|refused| self.refused(refused))?;
+    pub fn submit_bulk(&self, texts: Vec<Tokens>) -> Result<Call, EncoderError> {
+        let (answer, call) = Call::new(texts.len());
+        let queued = Instant::now();
+        let mut state = self.shared.lock();
+        for (position, tokens) in longest_first(texts) {
+            while !state.closed && state.queue.n_bulk() >= self.shared.settings.max_queue {
+                state = self.shared.space.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.closed {
+                return Err(EncoderError::Stopped);
+            }
+            state.queue.push_bulk(Waiting { position, tokens, answer: answer.clone(), queued, deadline: None });
+            if !state.idle.is_empty() {
+                self.shared.work.notify_one();
+            }
         }
         Ok(call)
-    }
-
-    fn refused(&self, refused: Refused) -> EncoderError {
-        match refused {
-            Refused::Full { waiting } => EncoderError::Overloaded { waiting, max_queue: self.max_queue },
-            Refused::Closed => EncoderError::Stopped,
-        }
     }
 }
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        self.queue.close();
+        let mut state = self.shared.lock();
+        state.closed = true;
+        state.queue.clear();
+        drop(state);
+        self.shared.work.notify_all();
+        self.shared.space.notify_all();
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
             let _ = thread.join();
@@ -97,93 +177,131 @@ impl Drop for Workers {
     }
 }
 
-/// What one thread does until the queue is closed.
-fn work(queue: &Queue<Job>, mut model: EncodeBatch) {
-    while let Some(Job { rows, answer }) = queue.pop() {
-        // Nobody waits for a call that was given up.
-        if answer.is_closed() {
-            continue;
+impl Shared {
+    /// Refuses what would wait too long: better now than after waiting.
+    fn admit(&self, state: &State, n_texts: usize, patience: Duration) -> Result<(), EncoderError> {
+        if state.closed {
+            return Err(EncoderError::Stopped);
         }
-        let started = Instant::now();
-        let Ok(embeddings) = catch_unwind(AssertUnwindSafe(|| model(&rows))) else {
-            tracing::error!(n_texts = rows.len(), "the model panicked; the call it was working on has failed");
-            continue;
-        };
-        let positions = rows.iter().map(|row| row.position);
-        let embeddings = embeddings.map(|embeddings| positions.zip(embeddings).collect());
-        let _ = answer.send(Answer { started, embeddings });
-    }
-}
-
-/// A call that waits for its answers.
-pub struct Call {
-    answers: UnboundedReceiver<Answer>,
-    embeddings: Vec<Option<Embedding>>,
-    first_started: Option<Instant>,
-}
-
-/// What a call's batches came to.
-pub struct Finished {
-    /// In the order of the call's texts.
-    pub embeddings: Vec<Embedding>,
-    /// When the first batch reached a thread.
-    pub first_started: Option<Instant>,
-}
-
-impl Call {
-    fn new(n_texts: usize) -> (UnboundedSender<Answer>, Self) {
-        let (sender, answers) = unbounded_channel();
-        (sender, Self { answers, embeddings: vec![None; n_texts], first_started: None })
-    }
-
-    /// Waits without holding a thread.
-    ///
-    /// # Errors
-    /// That of the first batch that failed, or [`EncoderError::Stopped`].
-    pub async fn finish(mut self) -> Result<Finished, EncoderError> {
-        while let Some(answer) = self.answers.recv().await {
-            self.accept(answer)?;
+        let (waiting, max_queue) = (state.queue.n_online(), self.settings.max_queue);
+        let expected = Duration::from_secs_f64(state.queue.online_tokens() as f64 * state.us_per_token / 1e6 / self.n_models as f64);
+        // An empty lane takes a call of any size: the limit is on waiting behind others.
+        if waiting > 0 && waiting + n_texts > max_queue {
+            metrics::encoder_refused("full");
+            return Err(EncoderError::Overloaded { waiting, max_queue, retry_after: expected });
         }
-        self.complete()
-    }
-
-    /// Waits on this thread.
-    ///
-    /// # Errors
-    /// That of the first batch that failed, or [`EncoderError::Stopped`].
-    pub fn finish_blocking(self) -> Result<Finished, EncoderError> {
-        block_on(self.finish())
-    }
-
-    fn accept(&mut self, Answer { started, embeddings }: Answer) -> Result<(), EncoderError> {
-        self.first_started = Some(self.first_started.map_or(started, |first| first.min(started)));
-        for (position, embedding) in embeddings? {
-            self.embeddings[position] = Some(embedding);
+        if waiting > 0 && expected > patience {
+            metrics::encoder_refused("late");
+            return Err(EncoderError::TooLate { retry_after: expected - patience });
         }
         Ok(())
     }
 
-    /// All senders are gone: either every text has its embedding, or a thread gave up.
-    fn complete(self) -> Result<Finished, EncoderError> {
-        let embeddings = self.embeddings.into_iter().collect::<Option<Vec<_>>>().ok_or(EncoderError::Stopped)?;
-        Ok(Finished { embeddings, first_started: self.first_started })
+    /// What one thread does until the workers are dropped.
+    fn work(&self) {
+        while let Some((mut model, batch)) = self.next() {
+            let started = Instant::now();
+            let (n_texts, n_tokens) = (batch.len(), batch.iter().map(Text::n_tokens).sum());
+            let longest = batch.iter().map(Text::n_tokens).max().unwrap_or_default();
+            encode(&mut model, batch, started);
+            self.finish(model, n_texts, n_tokens, n_texts * longest, started);
+        }
+    }
+
+    /// Waits for work and an idle model.
+    fn next(&self) -> Option<(EncodeBatch, Vec<Waiting>)> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if state.idle.is_empty() || state.queue.is_empty() {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let now = Instant::now();
+            let is_wanted = |text: &Waiting| !text.answer.is_closed() && text.deadline.is_none_or(|deadline| deadline > now);
+            state.queue.drop_unwanted(is_wanted).into_iter().for_each(Waiting::refuse);
+            if let Some(rest) = self.patience(&state, now) {
+                state = self.work.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let batch = state.queue.next_batch(self.settings.max_batch_tokens);
+            self.space.notify_all();
+            if !batch.is_empty() {
+                return state.idle.pop().map(|model| (model, batch));
+            }
+        }
+    }
+
+    /// How much longer a batch that is not full should wait for more.
+    fn patience(&self, state: &State, now: Instant) -> Option<Duration> {
+        let waited = now.saturating_duration_since(state.queue.oldest_online()?.queued);
+        (state.queue.online_tokens() < self.settings.max_batch_tokens)
+            .then(|| self.settings.batch_wait.saturating_sub(waited))
+            .filter(|rest| !rest.is_zero())
+    }
+
+    /// Gives a model back after a batch.
+    fn finish(&self, model: EncodeBatch, n_texts: usize, n_tokens: usize, n_padded: usize, started: Instant) {
+        let elapsed = started.elapsed();
+        metrics::encoder_batch(n_texts, n_tokens, n_padded, elapsed.as_secs_f64());
+        let pace = elapsed.as_secs_f64() * 1e6 / n_tokens.max(1) as f64;
+        let mut state = self.lock();
+        state.us_per_token += if state.us_per_token == 0.0 { pace } else { PACE_WEIGHT * (pace - state.us_per_token) };
+        state.idle.push(model);
+        if !state.queue.is_empty() {
+            self.work.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No step above leaves the state half changed, so a panicked holder is no reason to stop.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Waits for a future on this thread. The channel's own blocking receive panics on a thread of an async runtime; this only holds it up.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
+impl Waiting {
+    /// Tells a caller that waits still that it waited too long.
+    fn refuse(self) {
+        if !self.answer.is_closed() {
+            metrics::encoder_refused("late");
+            let result = Err(EncoderError::TooLate { retry_after: Duration::ZERO });
+            let _ = self.answer.send(Answer { position: self.position, started: Instant::now(), result });
         }
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+}
+
+/// The longest first: then the last batch to finish is a short one.
+fn longest_first(texts: Vec<Tokens>) -> impl Iterator<Item = (usize, Tokens)> {
+    let mut rows: Vec<(usize, Tokens)> = texts.into_iter().enumerate().collect();
+    rows.sort_by_key(|(_, tokens)| std::cmp::Reverse(tokens.len()));
+    rows.into_iter()
+}
+
+/// Runs a batch and answers each of its texts.
+fn encode(model: &mut EncodeBatch, batch: Vec<Waiting>, started: Instant) {
+    let texts: Vec<&[u32]> = batch.iter().map(|text| text.tokens.as_slice()).collect();
+    let results: Vec<Result<Embedding, EncoderError>> = match run(model, &texts) {
+        Ok(embeddings) => embeddings.into_iter().map(Ok).collect(),
+        Err(e) if batch.len() == 1 => vec![Err(e)],
+        Err(_) => texts.iter().map(|text| run(model, &[text]).map(|mut embeddings| embeddings.remove(0))).collect(),
+    };
+    for (text, result) in batch.into_iter().zip(results) {
+        let _ = text.answer.send(Answer { position: text.position, started, result });
+    }
+}
+
+/// Runs the model: one embedding per text, or an error.
+fn run(model: &mut EncodeBatch, texts: &[&[u32]]) -> Result<Vec<Embedding>, EncoderError> {
+    match catch_unwind(AssertUnwindSafe(|| model(texts))) {
+        Ok(Ok(embeddings)) if embeddings.len() != texts.len() => {
+            Err(EncoderError::Run { source: format!("{} embeddings for {} texts", embeddings.len(), texts.len()).into() })
+        }
+        Ok(result) => result,
+        Err(_) => {
+            tracing::error!(n_texts = texts.len(), "the model panicked: this is a bug");
+            Err(EncoderError::Run { source: "it panicked".into() })
         }
     }
 }
@@ -193,66 +311,176 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Encodes token `n` as the direction `[1, n]` and panics at token 13.
-    fn model() -> EncodeBatch {
-        Box::new(|rows| {
-            let encode = |row: &Row| match row.tokens[0] {
-                13 => panic!("a bad day"),
-                n => Embedding::new(vec![1.0, n as f32], 2).map_err(|e| EncoderError::Run { source: e.into() }),
-            };
-            rows.iter().map(encode).collect()
-        })
+    const SETTINGS: BatchSettings =
+        BatchSettings { max_batch_tokens: 4, batch_wait: Duration::ZERO, max_queue: 10, max_wait: Duration::from_secs(600) };
+
+    fn direction(n: u32) -> Embedding {
+        Embedding::new(vec![1.0, n as f32], 2).unwrap()
     }
 
-    fn batches(tokens: &[u32]) -> Vec<Vec<Row>> {
-        tokens.iter().enumerate().map(|(position, &token)| vec![Row { position, tokens: vec![token] }]).collect()
+    /// Encodes token `n` as the direction `[1, n]` and panics at token 13.
+    fn model() -> EncodeBatch {
+        Box::new(|texts| Ok(texts.iter().map(|text| if text[0] == 13 { panic!("a bad day") } else { direction(text[0]) }).collect()))
+    }
+
+    /// A model that says which texts it is given, and waits to be told to go on.
+    fn gated() -> (EncodeBatch, mpsc::Receiver<Vec<u32>>, mpsc::Sender<()>) {
+        let ((entered, inside), (go, gate)) = (mpsc::channel(), mpsc::channel());
+        let mut encode = model();
+        let gated: EncodeBatch = Box::new(move |texts| {
+            entered.send(texts.iter().map(|text| text[0]).collect()).unwrap();
+            gate.recv().unwrap();
+            encode(texts)
+        });
+        (gated, inside, go)
+    }
+
+    fn texts(tokens: &[u32]) -> Vec<Tokens> {
+        tokens.iter().map(|&token| vec![token]).collect()
     }
 
     #[test]
     fn a_panic_fails_its_call_and_no_other() {
-        let workers = Workers::start(vec![model()], 10).unwrap();
-        for _ in 0..3 {
-            let failed = workers.submit_bulk(batches(&[1, 13, 2])).unwrap().finish_blocking();
-            assert!(matches!(failed, Err(EncoderError::Stopped)));
+        let (gated, inside, go) = gated();
+        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
+        let first = workers.submit_online(texts(&[1]), None).unwrap();
+        assert_eq!(inside.recv().unwrap(), [1]);
+        let (bad, good) = (workers.submit_online(texts(&[13]), None).unwrap(), workers.submit_online(texts(&[3, 4]), None).unwrap());
+        (0..8).for_each(|_| go.send(()).unwrap());
+        assert_eq!(first.finish_blocking().unwrap().embeddings, [direction(1)]);
+        assert!(matches!(bad.finish_blocking(), Err(EncoderError::Run { .. })));
+        assert_eq!(good.finish_blocking().unwrap().embeddings, [direction(3), direction(4)]);
+        // Together first, then each alone.
+        assert_eq!(inside.try_iter().collect::<Vec<_>>(), [vec![13, 3, 4], vec![13], vec![3], vec![4]]);
+    }
+
+    #[test]
+    fn what_gathers_while_the_model_is_busy_is_one_batch() {
+        let (gated, inside, go) = gated();
+        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
+        let first = workers.submit_bulk(texts(&[1])).unwrap();
+        inside.recv().unwrap();
+        let calls: Vec<_> = (2..8).map(|token| workers.submit_online(texts(&[token]), None).unwrap()).collect();
+        assert_eq!(workers.run_here(vec![9]).unwrap_err(), [9], "others wait already");
+        (0..3).for_each(|_| go.send(()).unwrap());
+        for (call, token) in calls.into_iter().zip(2..) {
+            assert_eq!(call.finish_blocking().unwrap().embeddings, [direction(token)]);
         }
-        let finished = workers.submit_bulk(batches(&[3, 4])).unwrap().finish_blocking().unwrap();
-        assert_eq!(finished.embeddings[1], Embedding::new(vec![1.0, 4.0], 2).unwrap());
+        assert_eq!(inside.try_iter().collect::<Vec<_>>(), [vec![2, 3, 4, 5], vec![6, 7]]);
+        assert_eq!(first.finish_blocking().unwrap().embeddings.len(), 1);
+    }
+
+    #[test]
+    fn a_lone_text_is_encoded_by_its_caller() {
+        let caller = thread::current().id();
+        let model: EncodeBatch = Box::new(move |texts| {
+            assert_eq!(thread::current().id(), caller);
+            Ok(texts.iter().map(|text| direction(text[0])).collect())
+        });
+        let workers = Workers::start("test", vec![model], SETTINGS).unwrap();
+        for token in 1..4 {
+            assert_eq!(workers.run_here(vec![token]).unwrap().unwrap(), direction(token));
+        }
     }
 
     #[test]
     fn a_full_queue_is_an_answer() {
-        let (go, gate) = mpsc::channel::<()>();
-        let (entered, inside) = mpsc::channel();
-        let mut encode = model();
-        let gated: EncodeBatch = Box::new(move |rows| {
-            entered.send(()).unwrap();
-            gate.recv().unwrap();
-            encode(rows)
-        });
-        let workers = Workers::start(vec![gated], 2).unwrap();
-        let running = workers.submit_online(batches(&[1])).unwrap();
+        let (gated, inside, go) = gated();
+        let workers = Workers::start("test", vec![gated], BatchSettings { max_queue: 2, ..SETTINGS }).unwrap();
+        let running = workers.submit_online(texts(&[1]), None).unwrap();
         inside.recv().unwrap();
-        let waiting = workers.submit_online(batches(&[2, 3])).unwrap();
-        let refused = workers.submit_online(batches(&[4]));
-        assert!(matches!(refused, Err(EncoderError::Overloaded { waiting: 2, max_queue: 2 })));
+        let waiting = workers.submit_online(texts(&[2, 3]), None).unwrap();
+        let refused = workers.submit_online(texts(&[4]), None);
+        assert!(matches!(refused, Err(EncoderError::Overloaded { waiting: 2, max_queue: 2, .. })));
         (0..3).for_each(|_| go.send(()).unwrap());
         assert_eq!(running.finish_blocking().unwrap().embeddings.len(), 1);
         assert_eq!(waiting.finish_blocking().unwrap().embeddings.len(), 2);
     }
 
     #[test]
+    fn who_hung_up_or_waited_too_long_is_not_encoded() {
+        let (gated, inside, go) = gated();
+        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
+        let running = workers.submit_online(texts(&[1]), None).unwrap();
+        inside.recv().unwrap();
+        drop(workers.submit_online(texts(&[2]), None).unwrap());
+        let late = workers.submit_online(texts(&[3]), Some(Instant::now())).unwrap();
+        let good = workers.submit_online(texts(&[4]), None).unwrap();
+        (0..2).for_each(|_| go.send(()).unwrap());
+        assert!(matches!(late.finish_blocking(), Err(EncoderError::TooLate { .. })));
+        assert_eq!(good.finish_blocking().unwrap().embeddings, [direction(4)]);
+        assert_eq!(inside.try_iter().collect::<Vec<_>>(), [vec![4]]);
+        assert!(running.finish_blocking().is_ok());
+    }
+
+    #[test]
+    fn what_would_come_too_late_is_refused_at_once() {
+        let (gated, inside, go) = gated();
+        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
+        workers.shared.lock().us_per_token = 1e6;
+        let running = workers.submit_online(texts(&[1]), None).unwrap();
+        inside.recv().unwrap();
+        let soon = || Some(Instant::now() + Duration::from_millis(1_500));
+        let waiting = [(); 2].map(|()| workers.submit_online(texts(&[2]), soon()).unwrap());
+        assert!(matches!(workers.submit_online(texts(&[3]), soon()), Err(EncoderError::TooLate { .. })), "two seconds of work wait");
+        assert!(workers.submit_online(texts(&[3]), None).is_ok());
+        drop(waiting);
+        (0..2).for_each(|_| go.send(()).unwrap());
+        running.finish_blocking().unwrap();
+    }
+
+    #[test]
+    fn a_batch_waits_for_company_as_long_as_it_is_told() {
+        let (gated, inside, go) = gated();
+        let settings = BatchSettings { batch_wait: Duration::from_secs(3_600), ..SETTINGS };
+        let workers = Workers::start("test", vec![gated], settings).unwrap();
+        assert!(workers.run_here(vec![1]).is_err());
+        let calls: Vec<_> = (1..5).map(|token| workers.submit_online(texts(&[token]), None).unwrap()).collect();
+        go.send(()).unwrap();
+        assert_eq!(inside.recv().unwrap(), [1, 2, 3, 4], "full: no reason to wait");
+        assert!(calls.into_iter().all(|call| call.finish_blocking().is_ok()));
+    }
+
+    #[test]
+    fn bulk_waits_for_room_and_ends_with_the_workers() {
+        let (gated, inside, go) = gated();
+        let workers = Workers::start("test", vec![gated], BatchSettings { max_queue: 1, max_batch_tokens: 1, ..SETTINGS }).unwrap();
+        thread::scope(|scope| {
+            let producer = scope.spawn(|| workers.submit_bulk(texts(&[1, 2, 3, 4])).unwrap().finish_blocking().unwrap().embeddings);
+            (0..4).for_each(|_| go.send(()).unwrap());
+            assert_eq!(producer.join().unwrap(), [1, 2, 3, 4].map(direction));
+        });
+        let waiting = workers.submit_bulk(texts(&[5])).unwrap();
+        drop(go);
+        drop(workers);
+        assert!(waiting.finish_blocking().is_err());
+        assert_eq!(inside.try_iter().take(4).collect::<Vec<_>>(), [[1], [2], [3], [4]]);
+    }
+
+    #[test]
     fn many_callers_get_their_own() {
-        let workers = Workers::start(vec![model(), model(), model()], 10).unwrap();
+        let workers = Workers::start("test", vec![model(), model(), model()], SETTINGS).unwrap();
         thread::scope(|scope| {
             for caller in 0..8u32 {
                 let workers = &workers;
                 scope.spawn(move || {
                     for round in 0..50 {
                         let tokens = [100 + caller, 200 + round, 300 + caller * round];
-                        let embeddings = workers.submit_bulk(batches(&tokens)).unwrap().finish_blocking().unwrap().embeddings;
-                        for (token, embedding) in tokens.into_iter().zip(embeddings) {
-                            assert_eq!(embedding, Embedding::new(vec![1.0, token as f32], 2).unwrap());
-                        }
+                        let embeddings = match caller % 2 {
+                            0 => workers.submit_bulk(texts(&tokens)).unwrap().finish_blocking().unwrap().embeddings,
+                            _ => tokens
+                                .map(|token| {
+                                    workers
+                                        .run_here(vec![token])
+                                        .unwrap_or_else(|tokens| {
+                                            let call = workers.submit_bulk(vec![tokens]).unwrap();
+                                            call.finish_blocking().map(|finished| finished.embeddings[0].clone())
+                                        })
+                                        .unwrap()
+                                })
+                                .to_vec(),
+                        };
+                        assert_eq!(embeddings, tokens.map(direction));
                     }
                 });
             }

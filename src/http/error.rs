@@ -1,5 +1,7 @@
 //! The one error shape: `{"error": {"code", "message", "field"?, "request_id"}}`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -37,6 +39,8 @@ pub struct ApiError {
     code: &'static str,
     message: String,
     field: Option<String>,
+    /// Of a refusal that says when to come again.
+    retry_after: Option<Duration>,
 }
 
 /// The one map from a kind of error to a status and a code.
@@ -59,7 +63,7 @@ impl ApiError {
     /// A failure of one kind, about one part of the request.
     pub fn new(kind: ErrorKind, message: impl Into<String>, field: Option<String>) -> Self {
         let (status, code) = status_of(kind);
-        Self { status, code, message: message.into(), field }
+        Self { status, code, message: message.into(), field, retry_after: None }
     }
 
     /// The same error about another part of the request.
@@ -73,7 +77,7 @@ impl ApiError {
 
     pub fn wrong_method() -> Self {
         let message = "this path does not take this method: GET /openapi.json lists what it takes".to_owned();
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message, field: None }
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message, field: None, retry_after: None }
     }
 }
 
@@ -84,7 +88,7 @@ impl From<PipelineError> for ApiError {
             // The whole chain goes to the log, once; the client gets the sentence that was written for it.
             tracing::error!(request_id = %request::id(), error = chain(&e), "request failed");
         }
-        Self::new(kind, e.to_string(), e.field().map(str::to_owned))
+        Self { retry_after: e.retry_after(), ..Self::new(kind, e.to_string(), e.field().map(str::to_owned)) }
     }
 }
 
@@ -105,7 +109,9 @@ impl IntoResponse for ApiError {
         let error = ErrorDetail { code: self.code, message: self.message, field: self.field, request_id: request::id() };
         let mut response = (self.status, Json(ErrorBody { error })).into_response();
         if self.status == StatusCode::TOO_MANY_REQUESTS {
-            response.headers_mut().insert("retry-after", axum::http::HeaderValue::from_static("1"));
+            // Whole seconds, and at least one: the header knows no less.
+            let seconds = self.retry_after.map_or(1, |wait| wait.as_secs() + 1);
+            response.headers_mut().insert("retry-after", axum::http::HeaderValue::from(seconds));
         }
         response
     }

@@ -1,6 +1,7 @@
 //! Searches: by text, by vector, by document, and across collections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -18,6 +19,10 @@ use crate::pipeline::{PipelineError, Query, QueryRequest, QueryResponse};
 
 fn default_limit() -> usize {
     10
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What to look for: exactly one of these.
@@ -57,6 +62,11 @@ pub struct SearchBody {
     /// Tell each score's terms.
     #[serde(default)]
     explain: bool,
+    /// Whether the text's embedding may be one that was made for an earlier query.
+    #[serde(default = "yes")]
+    cache: bool,
+    /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429.
+    timeout_ms: Option<u64>,
 }
 
 /// An id as it may be written: a string, or a whole number that stands for its digits.
@@ -130,8 +140,22 @@ pub async fn search(
             ));
         }
     };
-    let SearchBody { filter, limit, candidates, ef_search, strategy, profile, fields, explain, .. } = body;
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain };
+    let SearchBody { filter, limit, candidates, ef_search, strategy, profile, fields, explain, cache, timeout_ms, .. } = body;
+    let timeout = timeout_ms.map(Duration::from_millis);
+    let request = QueryRequest {
+        collection,
+        query,
+        filter,
+        limit,
+        candidates,
+        ef_search,
+        strategy,
+        profile,
+        fields,
+        explain,
+        skip_cache: !cache,
+        timeout,
+    };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
@@ -160,6 +184,19 @@ pub async fn match_documents(
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
     let collection = existing(&to).map_err(|e| e.about("to"))?;
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain };
+    let request = QueryRequest {
+        collection,
+        query,
+        filter,
+        limit,
+        candidates,
+        ef_search,
+        strategy,
+        profile,
+        fields,
+        explain,
+        skip_cache: false,
+        timeout: None,
+    };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{Encoders, PipelineError};
 use crate::collection::{Collection, Collections, ModelIdentity, Quantization};
 use crate::domain::{CollectionDefinition, CollectionName, DocumentId};
-use crate::encoder::ModelInfo;
+use crate::encoder::{ModelInfo, QueryOptions};
 
 /// A collection as its users see it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -156,7 +156,8 @@ impl Catalog {
     /// # Errors
     /// [`PipelineError::Encoder`] when it does not answer.
     pub async fn probe(&self) -> Result<(), PipelineError> {
-        self.encoders.configured().encode(vec!["ready?".to_owned()]).await?;
+        let options = QueryOptions { skip_cache: true, ..QueryOptions::default() };
+        self.encoders.configured().encode_query("", "ready?", options).await?;
         Ok(())
     }
 }

@@ -32,6 +32,8 @@ mod snapshots;
 mod tasks;
 mod write;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
@@ -154,6 +156,14 @@ impl PipelineError {
             Self::Encoder(e) => e.kind(),
             Self::Snapshot(e) => e.kind(),
             Self::Collection(e) => e.kind(),
+        }
+    }
+
+    /// When it is worth trying again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Encoder(e) => e.retry_after(),
+            _ => None,
         }
     }
 

@@ -1,9 +1,11 @@
-//! The bounded threads that search: HTTP's own threads never do.
+//! The bounded threads that search. HTTP's own threads do so only for a short one, while another is left to serve.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::PipelineError;
+use crate::telemetry::Here;
 
 /// A pool of threads with a limit on the work that may wait for it.
 #[derive(Debug)]
@@ -34,6 +36,19 @@ impl Pool {
             .expect("the operating system can start threads");
         let max_in_flight = max_queue + threads.current_num_threads();
         Self { threads, in_flight: Arc::default(), max_in_flight }
+    }
+
+    /// Runs `work`, which is short, on the calling thread if that is allowed and the pool has nothing that waits; else on the pool.
+    ///
+    /// # Errors
+    /// As [`Pool::run`].
+    pub async fn run_short<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PipelineError> {
+        let Some(_here) = Here::try_enter().filter(|_| self.in_flight.load(Ordering::Relaxed) < self.threads.current_num_threads()) else {
+            return self.run(work).await;
+        };
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        let _in_flight = InFlight(Arc::clone(&self.in_flight));
+        catch_unwind(AssertUnwindSafe(work)).map_err(|_| PipelineError::WorkerLost)
     }
 
     /// Runs `work` on the pool.
@@ -86,5 +101,24 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), 7);
         assert!(matches!(pool.run(|| panic!("on purpose")).await, Err::<(), _>(PipelineError::WorkerLost)));
         assert_eq!(pool.run(|| 1).await.unwrap(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 40)]
+    async fn what_is_short_needs_no_other_thread() {
+        let pool = Pool::new(1, 1);
+        let caller = std::thread::current().id();
+        assert_eq!(pool.run_short(|| std::thread::current().id()).await.unwrap(), caller);
+        assert!(matches!(pool.run_short(|| panic!("on purpose")).await, Err::<(), _>(PipelineError::WorkerLost)));
+        assert_eq!(pool.in_flight.load(Ordering::Relaxed), 0);
+        let (release, gate) = std::sync::mpsc::channel::<()>();
+        let busy = pool.run(move || gate.recv());
+        let meanwhile = async {
+            let there = pool.run_short(|| std::thread::current().id());
+            release.send(()).unwrap();
+            there.await.unwrap()
+        };
+        let (done, there) = tokio::join!(busy, meanwhile);
+        assert!(done.unwrap().is_ok());
+        assert_ne!(there, caller, "the pool was busy: after what waited before");
     }
 }

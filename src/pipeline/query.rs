@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -16,11 +16,14 @@ use super::recent::{Recent, RecentQuery};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
 use crate::collection::{Collection, Collections, Found, FoundDocument, RetrieveRequest, Searcher};
 use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, StrategyChoice};
+use crate::encoder::QueryOptions;
 use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
 use crate::telemetry::metrics;
 
 /// Most names of fields to return.
 const MAX_FIELDS: usize = 256;
+/// Searches for more than so many candidates are not short.
+const MAX_SHORT: usize = 512;
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +52,10 @@ pub struct QueryRequest {
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
     pub explain: bool,
+    /// The embedding of the query's text is neither taken from those that are kept nor kept.
+    pub skip_cache: bool,
+    /// After this the answer is of no use.
+    pub timeout: Option<Duration>,
 }
 
 /// The answer to a search.
@@ -161,9 +168,13 @@ impl QueryPipeline {
         let mut timings = Timings::default();
         let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
         let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
+        let filter_is_none = filter.is_none();
         let noted = RecentQuery { embedding: Arc::clone(&asked.embedding), filter, exclude: asked.exclude.clone() };
         let waiting = Instant::now();
-        let mut response = self.pool.run(move || answer(&request, &checked, &asked, timings, waiting)).await??;
+        // A walk through the graph for some hundred candidates takes less than waking another thread.
+        let is_short = filter_is_none && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
+        let work = move || answer(&request, &checked, &asked, timings, waiting);
+        let mut response = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
         self.recent.note(&collection, noted);
         response.timings.total_us = micros(started);
         response.timings.record();
@@ -205,13 +216,14 @@ impl QueryPipeline {
                 if text.len() > self.limits.max_query_bytes {
                     return Err(PipelineError::QueryTooLong { actual: text.len(), limit: self.limits.max_query_bytes });
                 }
-                let prompted = format!("{}{text}", target.description().definition.query_prompt);
-                let mut encoded = self.encoders.of(target.description())?.encode(vec![prompted]).await?;
+                let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
+                let options = QueryOptions { deadline, skip_cache: request.skip_cache };
+                let prompt = &target.description().definition.query_prompt;
+                let encoded = self.encoders.of(target.description())?.encode_query(prompt, text, options).await?;
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
-                let embedding = Arc::new(encoded.embeddings.pop().ok_or(PipelineError::WorkerLost)?);
-                Ok(Asked { embedding, wanted: Wanted::from_text(text, now_us), exclude: None })
+                Ok(Asked { embedding: encoded.embedding, wanted: Wanted::from_text(text, now_us), exclude: None })
             }
             Query::Vector(numbers) => {
                 let embedding = Arc::new(Embedding::new(numbers.clone(), target.description().model.dims)?);

@@ -8,6 +8,13 @@
 //! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
 //! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
 //! | `kindred_encodes_saved_total` | documents | `reason` | written without: `unchanged` (the same document), `same_text`, `twice` (the same text as another's), `given` |
+//! | `kindred_encoder_batch_seconds` | seconds | | one run of the model |
+//! | `kindred_encoder_batch_texts` | texts | | texts of one run |
+//! | `kindred_encoder_tokens_total` | tokens | | tokens that went through the model, without padding |
+//! | `kindred_encoder_padding_tokens_total` | tokens | | padding that went with them |
+//! | `kindred_encoder_refused_total` | calls, or texts | `reason` | `full` (the queue was), `late` (would have waited, or had waited too long) |
+//! | `kindred_query_cache_total` | queries | `result` | `hit`, `shared` (encoded once for several at a time), `miss`, `off` (the request said so) |
+//! | `kindred_query_cache_bytes` | bytes | | embeddings of queries that are kept |
 //! | `kindred_log_commits_total` | commits | | times that the log was made durable |
 //! | `kindred_log_requests_total` | requests | | writes that were made durable with them |
 //! | `kindred_documents_expired_total` | documents | | deleted because their time was over |
@@ -30,6 +37,9 @@ use metrics_util::MetricKindMask;
 /// Bounds of the histograms, in seconds: from a memory access away to a client that gave up.
 const SECONDS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
+/// Bounds of the texts of a batch.
+const TEXTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1024.0];
+
 /// Gauges are set at every scrape, or by the feed at least every second; one that is not any more is dropped.
 const GAUGE_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -39,6 +49,7 @@ pub fn install() -> &'static PrometheusHandle {
     HANDLE.get_or_init(|| {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full("kindred_encoder_batch_texts".to_owned()), &TEXTS))
             .expect("the bounds above are not empty");
         // A deleted collection's gauges go away.
         let builder = builder.idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_LIFETIME));
@@ -72,6 +83,25 @@ pub fn texts_encoded(n: usize) {
 
 pub fn encodes_saved(reason: &'static str, n: usize) {
     metrics::counter!("kindred_encodes_saved_total", "reason" => reason).increment(n as u64);
+}
+
+pub fn encoder_batch(n_texts: usize, n_tokens: usize, n_padded: usize, seconds: f64) {
+    metrics::histogram!("kindred_encoder_batch_seconds").record(seconds);
+    metrics::histogram!("kindred_encoder_batch_texts").record(n_texts as f64);
+    metrics::counter!("kindred_encoder_tokens_total").increment(n_tokens as u64);
+    metrics::counter!("kindred_encoder_padding_tokens_total").increment((n_padded - n_tokens) as u64);
+}
+
+pub fn encoder_refused(reason: &'static str) {
+    metrics::counter!("kindred_encoder_refused_total", "reason" => reason).increment(1);
+}
+
+pub fn query_cache(result: &'static str) {
+    metrics::counter!("kindred_query_cache_total", "result" => result).increment(1);
+}
+
+pub fn query_cache_bytes(bytes: u64) {
+    metrics::gauge!("kindred_query_cache_bytes").set(bytes as f64);
 }
 
 pub fn log_commit(n_requests: usize) {

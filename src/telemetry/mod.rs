@@ -5,14 +5,17 @@
 //! | `mod.rs` | the log |
 //! | `metrics.rs` | the one table of metrics |
 //! | `progress.rs` | progress of long work, and its cancelling |
+//! | `here.rs` | whether work may be done on the thread that asks for it |
 //! | `memory.rs` | how much memory is left |
 //! | `priority.rs` | what a thread's work is worth |
 
+mod here;
 pub mod memory;
 pub mod metrics;
 pub mod priority;
 mod progress;
 
+pub use here::Here;
 pub use progress::{Cancel, Progress};
 
 /// Starts the log on standard error. `level` is a filter such as `info` or `kindred=debug,info`.

@@ -212,6 +212,8 @@ async fn ranked(app: &App, collection: &CollectionName, text: String, strategy: 
         profile: None,
         fields: Some(Vec::new()),
         explain: false,
+        skip_cache: false,
+        timeout: None,
     };
     let mut hits = app.query.search(request).await?.hits;
     let ids = |hits: &[Hit]| hits.iter().take(DEPTH).map(|hit| hit.id.to_string()).collect();

@@ -15,16 +15,24 @@ pub const MODELS: &str = "models";
 /// # Errors
 /// No Python, no pip, no network, another file than was pinned, no room.
 pub fn ensure(settings: &Settings) -> Result<()> {
-    let model_dir = &settings.encoder.model_dir;
-    if settings.encoder.ort_library.as_os_str().is_empty() {
-        // It is looked for beside the model.
-        let beside = model_dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        assets::ensure_library(beside)
-            .context("ONNX Runtime is missing and could not be fetched (set ORT_DYLIB_PATH or encoder.ort_library to use your own)")?;
-    }
-    if *model_dir == Path::new(MODELS).join(MODEL_NAME) {
+    ensure_library(settings)?;
+    if settings.encoder.model_dir == Path::new(MODELS).join(MODEL_NAME) {
         assets::ensure_model(Path::new(MODELS))
             .context("the default model is missing and could not be fetched (--model-dir names your own)")?;
+    }
+    Ok(())
+}
+
+/// Fetches the runtime, unless one was named.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn ensure_library(settings: &Settings) -> Result<()> {
+    if settings.encoder.ort_library.as_os_str().is_empty() {
+        // It is looked for beside the model.
+        let beside = settings.encoder.model_dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        assets::ensure_library(beside)
+            .context("ONNX Runtime is missing and could not be fetched (set ORT_DYLIB_PATH or encoder.ort_library to use your own)")?;
     }
     Ok(())
 }

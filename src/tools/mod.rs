@@ -11,6 +11,7 @@
 //! | `ingest` | a file into a collection, then its index |
 //! | `search` | a search as a table people can read |
 //! | `snapshot` | make, restore, verify and list snapshots |
+//! | `model` | a sentence-transformers folder becomes a model folder |
 //! | `inspect` | what a collection holds |
 //! | `evaluate` | how well a search finds what people judged relevant |
 //! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
@@ -27,6 +28,7 @@ pub mod ingest;
 pub mod inspect;
 pub mod judgments;
 pub mod measures;
+pub mod model;
 pub mod search;
 pub mod serve;
 pub mod signals;

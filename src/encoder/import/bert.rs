@@ -5,14 +5,27 @@
 //! - Queries, keys and values come from one matrix product; com.microsoft MultiHeadAttention adds their biases and masks the padding.
 //! - Residuals are Add + LayerNormalization: the CPU kernel of the fused SkipLayerNormalization is several times slower.
 //! - A text is one segment, so the embedding of segment 0 is added to the position table beforehand.
+//! - In int8, each linear layer quantises its input by a fixed scale and multiplies bytes ([`super::int8`]); the rest stays f32.
+//! - In fp16 all is computed in halves but the output, which is f32.
 //!
 //! *Source*: Devlin et al. 2019, "BERT", section 3; Vaswani et al. 2017, "Attention is all you need", section 3.
 
 use serde::Deserialize;
 
 use super::ImportError;
+use super::calibration::Calibration;
+use super::int8;
 use super::onnx::{Attribute, Dim, ElementType, Graph, IR_VERSION, MICROSOFT, Model, Node, OPSET, OperatorSet, Tensor, ValueInfo};
 use super::weights::{Weights, transpose};
+
+/// What the linear layers compute with.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    F32,
+    F16,
+    /// By the ranges that their inputs were seen to have.
+    Int8(&'a Calibration),
+}
 
 /// What `config.json` says about a BERT encoder.
 #[derive(Debug, Clone, Deserialize)]
@@ -89,15 +102,20 @@ impl BertConfig {
 /// Builds the graph.
 ///
 /// # Errors
-/// [`ImportError::Weights`] when a tensor is missing or of another shape.
-pub fn model(config: &BertConfig, weights: &Weights<'_>) -> Result<Model, ImportError> {
-    let mut builder = Builder { config, weights, nodes: Vec::new(), tensors: Vec::new() };
+/// [`ImportError::Weights`] when a tensor is missing or of another shape; [`ImportError::Calibration`] when a range is.
+pub fn model(config: &BertConfig, weights: &Weights<'_>, numbers: Numbers<'_>) -> Result<Model, ImportError> {
+    let mut builder = Builder { config, weights, numbers, nodes: Vec::new(), tensors: Vec::new() };
     let mut hidden = builder.embeddings()?;
     builder.node("Cast", "mask", &["attention_mask"], vec![Attribute::int("to", ElementType::Int32 as i64)]);
     builder.tensors.push(Tensor::ints("split", &[config.hidden_size as i64; 3]));
+    let halves = matches!(numbers, Numbers::F16);
+    let last = if halves { "hidden" } else { OUTPUT };
     for layer in 0..config.num_hidden_layers {
-        let output = if layer + 1 == config.num_hidden_layers { "last_hidden_state".to_owned() } else { format!("layer.{layer}") };
+        let output = if layer + 1 == config.num_hidden_layers { last.to_owned() } else { format!("layer.{layer}") };
         hidden = builder.layer(layer, &hidden, &output)?;
+    }
+    if halves {
+        builder.node("Cast", OUTPUT, &[&hidden], vec![Attribute::int("to", ElementType::Float as i64)]);
     }
     let tokens = || vec![Dim::dynamic("batch"), Dim::dynamic("sequence")];
     let graph = Graph {
@@ -105,16 +123,38 @@ pub fn model(config: &BertConfig, weights: &Weights<'_>) -> Result<Model, Import
         name: "bert".to_owned(),
         initializer: builder.tensors,
         input: ["input_ids", "attention_mask"].map(|name| ValueInfo::tensor(name, ElementType::Int64, tokens())).into(),
-        output: vec![ValueInfo::tensor(&hidden, ElementType::Float, [tokens(), vec![Dim::fixed(config.hidden_size)]].concat())],
+        output: vec![ValueInfo::tensor(OUTPUT, ElementType::Float, [tokens(), vec![Dim::fixed(config.hidden_size)]].concat())],
     };
     let opset = |domain: &str, version| OperatorSet { domain: domain.to_owned(), version };
     let opset_import = vec![opset("", OPSET), opset(MICROSOFT, 1)];
     Ok(Model { ir_version: IR_VERSION, producer_name: "kindred".to_owned(), graph: Some(graph), opset_import })
 }
 
+/// Makes the inputs of all linear layers outputs of the graph, too, so that their ranges can be seen. Returns name and width of each.
+pub fn observed(config: &BertConfig, model: &mut Model) -> Vec<(String, usize)> {
+    let (h, inner) = (config.hidden_size, config.intermediate_size);
+    let of_layer = |layer: usize| {
+        let name = |tail: &str| format!("encoder.layer.{layer}.{tail}");
+        [(input_of(layer), h), (name("attention.context"), h), (name("attended"), h), (name("activated"), inner)]
+    };
+    let inputs: Vec<(String, usize)> = (0..config.num_hidden_layers).flat_map(of_layer).collect();
+    let shape = |width| vec![Dim::dynamic("batch"), Dim::dynamic("sequence"), Dim::fixed(width)];
+    let outputs = inputs.iter().map(|(name, width)| ValueInfo::tensor(name, ElementType::Float, shape(*width)));
+    model.graph.as_mut().expect("a model that was built has a graph").output.extend(outputs);
+    inputs
+}
+
+/// The graph's output.
+const OUTPUT: &str = "last_hidden_state";
+
+fn input_of(layer: usize) -> String {
+    if layer == 0 { "embeddings".to_owned() } else { format!("layer.{}", layer - 1) }
+}
+
 struct Builder<'a> {
     config: &'a BertConfig,
     weights: &'a Weights<'a>,
+    numbers: Numbers<'a>,
     nodes: Vec<Node>,
     tensors: Vec<Tensor>,
 }
@@ -128,10 +168,22 @@ impl Builder<'_> {
         let segments = self.weights.floats("embeddings.token_type_embeddings.weight", &[self.config.type_vocab_size, h])?;
         let segment_0 = segments.get(..h).unwrap_or(&[]).iter().cycle();
         positions.iter_mut().zip(segment_0).for_each(|(position, segment)| *position += segment);
-        self.tensors.push(Tensor::floats("words", &[self.config.vocab_size, h], &words));
-        self.tensors.push(Tensor::floats("positions", &[n_positions, h], &positions));
+        let halves = matches!(self.numbers, Numbers::Int8(_));
+        let table = if halves { "words.half" } else { "words" };
+        match halves {
+            // The table is most of a small model, and halves are more exact than what follows.
+            true => self.tensors.push(Tensor::halves(table, &[self.config.vocab_size, h], &words)),
+            false => self.numbers(table, &[self.config.vocab_size, h], &words),
+        }
+        self.numbers("positions", &[n_positions, h], &positions);
         self.tensors.push(Tensor::ints("zero", &[0]));
-        self.node("Gather", "embeddings.words", &["words", "input_ids"], vec![]);
+        match halves {
+            true => {
+                self.node("Gather", "embeddings.halves", &[table, "input_ids"], vec![]);
+                self.node("Cast", "embeddings.words", &["embeddings.halves"], vec![Attribute::int("to", ElementType::Float as i64)]);
+            }
+            false => self.node("Gather", "embeddings.words", &[table, "input_ids"], vec![]),
+        }
         self.node("Shape", "sequence", &["input_ids"], vec![Attribute::int("start", 1), Attribute::int("end", 2)]);
         self.node("Slice", "embeddings.positions", &["positions", "zero", "sequence"], vec![]);
         self.node("Add", "embeddings.sum", &["embeddings.words", "embeddings.positions"], vec![]);
@@ -142,8 +194,7 @@ impl Builder<'_> {
     fn layer(&mut self, layer: usize, input: &str, output: &str) -> Result<String, ImportError> {
         let (h, inner) = (self.config.hidden_size, self.config.intermediate_size);
         let name = |tail: &str| format!("encoder.layer.{layer}.{tail}");
-        let context = self.attention(layer, input)?;
-        let attended = self.dense(&name("attention.output.dense"), &context, h, h)?;
+        let attended = self.attention(layer, input)?;
         let attended = self.add_norm(&name("attention.output.LayerNorm"), &attended, input, &name("attended"))?;
         let wide = self.dense(&name("intermediate.dense"), &attended, h, inner)?;
         let activated = name("activated");
@@ -152,7 +203,7 @@ impl Builder<'_> {
         self.add_norm(&name("output.LayerNorm"), &narrow, &attended, output)
     }
 
-    /// Multi-head self-attention before its output layer.
+    /// Multi-head self-attention with its output layer.
     fn attention(&mut self, layer: usize, input: &str) -> Result<String, ImportError> {
         let h = self.config.hidden_size;
         let name = |tail: &str| format!("encoder.layer.{layer}.attention.{tail}");
@@ -161,10 +212,20 @@ impl Builder<'_> {
             merged.extend(self.weights.floats(&name(&format!("self.{part}.weight")), &[h, h])?);
             bias.extend(self.weights.floats(&name(&format!("self.{part}.bias")), &[h])?);
         }
-        let (weight_name, bias_name, qkv, context) = (name("qkv.weight"), name("qkv.bias"), name("qkv"), name("context"));
-        self.tensors.push(Tensor::floats(&weight_name, &[h, 3 * h], &transpose(&merged, 3 * h, h)));
-        self.tensors.push(Tensor::floats(&bias_name, &[3 * h], &bias));
-        self.node("MatMul", &qkv, &[input, &weight_name], vec![]);
+        let context = name("context");
+        let (mut out_weight, out_bias) = self.weight_and_bias(&name("output.dense"), h, h)?;
+        let mut out_range = None;
+        if let Numbers::Int8(calibration) = self.numbers {
+            // Attention hands the values' channels through: what they are divided by here, the output layer multiplies again.
+            let range = calibration.range(&context, h)?;
+            let smoothing = int8::Smoothing::of(&range, &out_weight, h, int8::VALUE_ALPHA);
+            // Rows of `merged` are output channels, the values' are its last `h`.
+            smoothing.divide_rows(&mut merged[2 * h * h..], &mut bias[2 * h..]);
+            out_range = Some(smoothing.multiply_rows(&mut out_weight, range));
+        }
+        let (bias_name, qkv) = (name("qkv.bias"), name("qkv"));
+        self.product(&qkv, &qkv, input, &transpose(&merged, 3 * h, h), (h, 3 * h))?;
+        self.numbers(&bias_name, &[3 * h], &bias);
         let parts = ["q", "k", "v"].map(&name);
         self.nodes.push(Node {
             input: vec![qkv.clone(), "split".to_owned()],
@@ -177,19 +238,82 @@ impl Builder<'_> {
         let [q, k, v] = &parts;
         let heads = Attribute::int("num_heads", self.config.num_attention_heads as i64);
         self.microsoft_node("MultiHeadAttention", &context, &[q, k, v, &bias_name, "mask"], vec![heads]);
-        Ok(context)
+        let output = name("output.dense");
+        match out_range {
+            Some(range) => self.quantized(&output, &context, &int8::Layer::of(&out_weight, (h, h), &range, None), Some(&out_bias)),
+            None => self.linear(&output, &context, &out_weight, &out_bias)?,
+        }
+        Ok(output)
     }
 
-    /// `input × weight + bias`.
+    /// `input × weight + bias` by the layer's name.
     fn dense(&mut self, name: &str, input: &str, n_in: usize, n_out: usize) -> Result<String, ImportError> {
+        let (weight, bias) = self.weight_and_bias(name, n_in, n_out)?;
+        self.linear(name, input, &weight, &bias)?;
+        Ok(name.to_owned())
+    }
+
+    /// A layer's weights `[n_in × n_out]` and bias `[n_out]`.
+    fn weight_and_bias(&self, name: &str, n_in: usize, n_out: usize) -> Result<(Vec<f32>, Vec<f32>), ImportError> {
         let weight = self.weights.floats(&format!("{name}.weight"), &[n_out, n_in])?;
         let bias = self.weights.floats(&format!("{name}.bias"), &[n_out])?;
-        let (weight_name, bias_name, product) = (format!("{name}.weight"), format!("{name}.bias"), format!("{name}.product"));
-        self.tensors.push(Tensor::floats(&weight_name, &[n_in, n_out], &transpose(&weight, n_out, n_in)));
-        self.tensors.push(Tensor::floats(&bias_name, &[n_out], &bias));
-        self.node("MatMul", &product, &[input, &weight_name], vec![]);
+        Ok((transpose(&weight, n_out, n_in), bias))
+    }
+
+    fn linear(&mut self, name: &str, input: &str, weight: &[f32], bias: &[f32]) -> Result<(), ImportError> {
+        let (n_out, n_in) = (bias.len(), weight.len() / bias.len());
+        if let Numbers::Int8(calibration) = self.numbers {
+            let layer = int8::Layer::smoothed(weight, (n_in, n_out), &calibration.range(input, n_in)?);
+            self.quantized(name, input, &layer, Some(bias));
+            return Ok(());
+        }
+        let (bias_name, product) = (format!("{name}.bias"), format!("{name}.product"));
+        self.product(&product, name, input, weight, (n_in, n_out))?;
+        self.numbers(&bias_name, &[n_out], bias);
         self.node("Add", name, &[&product, &bias_name], vec![]);
-        Ok(name.to_owned())
+        Ok(())
+    }
+
+    /// `input × weight` of a layer.
+    fn product(&mut self, name: &str, layer: &str, input: &str, weight: &[f32], (n_in, n_out): (usize, usize)) -> Result<(), ImportError> {
+        if let Numbers::Int8(calibration) = self.numbers {
+            let layer = int8::Layer::smoothed(weight, (n_in, n_out), &calibration.range(input, n_in)?);
+            self.quantized(name, input, &layer, None);
+            return Ok(());
+        }
+        let weight_name = format!("{layer}.weight");
+        self.numbers(&weight_name, &[n_in, n_out], weight);
+        self.node("MatMul", name, &[input, &weight_name], vec![]);
+        Ok(())
+    }
+
+    /// A linear layer in bytes: smooth, quantise, multiply, and back to f32 with the bias.
+    fn quantized(&mut self, name: &str, input: &str, layer: &int8::Layer, bias: Option<&[f32]>) {
+        let part = |tail: &str| format!("{name}.{tail}");
+        let (scale, zero, weight, weight_scale, weight_zero) =
+            (part("input_scale"), part("input_zero"), part("weight"), part("weight_scale"), part("weight_zero"));
+        let (n_in, n_out) = layer.shape;
+        self.tensors.push(Tensor::float(&scale, layer.input_scale));
+        self.tensors.push(Tensor::byte(&zero, layer.input_zero));
+        self.tensors.push(Tensor::signed_bytes(&weight, &[n_in, n_out], &layer.weight));
+        self.tensors.push(Tensor::floats(&weight_scale, &[n_out], &layer.weight_scale));
+        self.tensors.push(Tensor::signed_bytes(&weight_zero, &[n_out], &vec![0; n_out]));
+        let mut input = input.to_owned();
+        if let Some(smoothing) = &layer.input_factors {
+            let (factors, smoothed) = (part("input_factors"), part("smoothed"));
+            self.tensors.push(Tensor::floats(&factors, &[n_in], smoothing));
+            self.node("Mul", &smoothed, &[&input, &factors], vec![]);
+            input = smoothed;
+        }
+        let quantized = part("quantized");
+        self.node("QuantizeLinear", &quantized, &[&input, &scale, &zero], vec![]);
+        let mut inputs = vec![&*quantized, &weight, &scale, &weight_scale, &zero, &weight_zero];
+        let bias_name = part("bias");
+        if let Some(bias) = bias {
+            self.tensors.push(Tensor::floats(&bias_name, &[n_out], bias));
+            inputs.push(&bias_name);
+        }
+        self.microsoft_node("MatMulIntegerToFloat", name, &inputs, vec![]);
     }
 
     fn add_norm(&mut self, name: &str, a: &str, b: &str, output: &str) -> Result<String, ImportError> {
@@ -203,11 +327,19 @@ impl Builder<'_> {
         let (weight_name, bias_name) = (format!("{name}.weight"), format!("{name}.bias"));
         for tensor in [&weight_name, &bias_name] {
             let values = self.weights.floats(tensor, &[h])?;
-            self.tensors.push(Tensor::floats(tensor, &[h], &values));
+            self.numbers(tensor, &[h], &values);
         }
         let attributes = vec![Attribute::int("axis", -1), Attribute::float("epsilon", self.config.layer_norm_eps)];
         self.node("LayerNormalization", output, &[input, &weight_name, &bias_name], attributes);
         Ok(output.to_owned())
+    }
+
+    /// A tensor of the numbers that the graph computes with where it does not multiply bytes.
+    fn numbers(&mut self, name: &str, dims: &[usize], values: &[f32]) {
+        self.tensors.push(match self.numbers {
+            Numbers::F16 => Tensor::halves(name, dims, values),
+            Numbers::F32 | Numbers::Int8(_) => Tensor::floats(name, dims, values),
+        });
     }
 
     fn node(&mut self, op_type: &str, output: &str, input: &[&str], attribute: Vec<Attribute>) {

@@ -2,67 +2,116 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `mod.rs` | reads the folder's configuration, refuses what would embed wrongly, writes the model folder |
-//! | `bert.rs` | the BERT encoder as an ONNX graph |
+//! | `mod.rs` | reads the folder, writes the model folder |
+//! | `bert.rs` | the BERT encoder as an ONNX graph, in f32, f16 or int8 |
+//! | `int8.rs` | a linear layer in bytes |
+//! | `calibration.rs` | the ranges that int8 needs, and their file |
+//! | `calibrate.rs` | sees them on real text, and holds the result against f32 |
 //! | `weights.rs` | tensors by name, checked and widened to f32 |
 //! | `onnx.rs` | the protobuf messages of ONNX |
 
 mod bert;
+mod calibrate;
+mod calibration;
+mod int8;
 mod onnx;
 mod weights;
 
-#[cfg(test)]
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use super::model_folder::{CONFIG_FILE, MODEL_FILE, ModelConfig, TOKENIZER_FILE};
-use super::pooling::Pooling;
+use super::EncoderError;
+use super::model_folder::{CONFIG_FILE, MODEL_FILE, ModelConfig, ModelFolder, Precision, TOKENIZER_FILE, Variant};
+use super::sentence_transformers::{Layout, LayoutError, required, required_json};
+use crate::domain::hex;
 use crate::error::ErrorKind;
 use crate::storage::{self, StorageError};
-use bert::BertConfig;
+use bert::{BertConfig, Numbers};
+pub use calibrate::Closeness;
+use calibration::Calibration;
 use weights::Weights;
 
 /// A protobuf message cannot be larger.
 const MAX_MODEL_BYTES: usize = i32::MAX as usize;
 /// Texts that a model's licence may ask to keep beside it.
 const LEGAL_FILES: [&str; 5] = ["LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE", "README.md"];
+const WEIGHTS_FILE: &str = "model.safetensors";
+/// The ranges that the int8 file was made with.
+const CALIBRATION_FILE: &str = "calibration.safetensors";
+/// An int8 model further from f32 than this embeds something else.
+const LEAST_MEAN_COSINE: f64 = 0.95;
 
 /// Why a folder cannot be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    #[error("{} is missing: the folder must hold a sentence-transformers model saved with safetensors (model.safetensors, config.json, tokenizer.json)", path.display())]
-    Missing { path: PathBuf },
-    #[error("{} cannot be read as a model's configuration", path.display())]
-    Config { path: PathBuf, source: serde_json::Error },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     #[error(
         "{what} is {found}; the import supports {supported}. Export the model to ONNX with another tool and put model.onnx into the folder"
     )]
     Unsupported { what: &'static str, found: String, supported: &'static str },
     #[error("{reason} in model.safetensors: it is damaged, or its config.json belongs to another model")]
     Weights { reason: String },
+    #[error("the calibration cannot be used: {reason}")]
+    Calibration { reason: String },
+    #[error("calibration needs texts: at least {wanted} of the kind that will be embedded, not {n_texts}")]
+    TooFewTexts { n_texts: usize, wanted: usize },
+    #[error(
+        "in int8 the model is too far from itself (mean cosine {mean:.3} on texts held out): calibrate with texts of the kind that will be embedded, or go without --int8"
+    )]
+    TooFar { mean: f64 },
     #[error("the model needs {bytes} bytes as 32-bit floats, more than the 2 GB that one ONNX file can hold")]
     TooLarge { bytes: usize },
     #[error("{} exists already: delete it, or choose another name", path.display())]
     Exists { path: PathBuf },
     #[error(transparent)]
+    Encoder(Box<EncoderError>),
+    #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl From<EncoderError> for ImportError {
+    fn from(e: EncoderError) -> Self {
+        Self::Encoder(Box::new(e))
+    }
 }
 
 impl ImportError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Missing { .. } => ErrorKind::NotFound,
-            Self::Config { .. } | Self::Unsupported { .. } | Self::Weights { .. } => ErrorKind::Invalid,
+            Self::Layout(e) => e.kind(),
+            Self::Unsupported { .. } | Self::Weights { .. } | Self::Calibration { .. } => ErrorKind::Invalid,
+            Self::TooFewTexts { .. } | Self::TooFar { .. } => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Exists { .. } => ErrorKind::Conflict,
+            Self::Encoder(e) => e.kind(),
             Self::Storage(e) => e.kind(),
         }
     }
+}
+
+/// What to import, and in which numbers beside f32.
+#[derive(Debug, Clone, Copy)]
+pub struct ImportRequest<'a> {
+    /// A sentence-transformers folder.
+    pub source: &'a Path,
+    /// The model folder to make; its last part becomes the model's name.
+    pub target: &'a Path,
+    pub int8: Option<Ranges<'a>>,
+    pub fp16: bool,
+}
+
+/// Where the ranges of an int8 model come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Ranges<'a> {
+    /// A calibration file that was made with these weights before.
+    Known(&'a [u8]),
+    /// To be seen on these texts, with this ONNX Runtime. Every fifth is held out to check the result.
+    Seen { texts: &'a [String], library: &'a Path },
 }
 
 /// What an import made.
@@ -75,16 +124,19 @@ pub struct Imported {
     pub model_dir: PathBuf,
     /// Whether the ONNX file was written here; otherwise the folder brought its own.
     pub graph_written: bool,
+    /// How close int8 is to f32 on texts that it was not calibrated with, where that was measured.
+    pub int8: Option<Closeness>,
 }
 
-/// Makes the model folder `target` from the sentence-transformers folder `source`; the last part of `target` becomes the model's name.
+/// Makes a model folder from a sentence-transformers folder.
 ///
-/// The folder appears whole or not at all. A `model.onnx` (also `onnx/model.onnx`) in the source is used as it is.
+/// The folder appears whole or not at all. A `model.onnx` (also `onnx/model.onnx`) in the source is used as it is, unless other numbers
+/// are asked for, which are made from `model.safetensors`.
 ///
 /// # Errors
-/// [`ImportError::Missing`], [`ImportError::Config`], [`ImportError::Unsupported`] and [`ImportError::Weights`] name what is wrong with the
-/// source; [`ImportError::Exists`] is returned when `target` is there already.
-pub fn import(source: &Path, target: &Path) -> Result<Imported, ImportError> {
+/// [`ImportError`] names what is wrong with the source or the texts; [`ImportError::Exists`] when `target` is there already.
+pub fn import(request: &ImportRequest<'_>) -> Result<Imported, ImportError> {
+    let target = request.target;
     if target.exists() {
         return Err(ImportError::Exists { path: target.to_owned() });
     }
@@ -95,131 +147,110 @@ pub fn import(source: &Path, target: &Path) -> Result<Imported, ImportError> {
     // A folder inside the temporary one: publishing moves it away, and the rest cleans up after itself.
     let made = aside.path().join("model");
     storage::create_dir(&made)?;
-    let (config, graph_written) = write_model(source, &made, target)?;
+    let Written { config, graph_written, int8 } = write_model(request, &made, aside.path())?;
     storage::publish_dir(&made, target)?;
     let ModelConfig { name, dims, max_tokens, .. } = config;
-    Ok(Imported { name, dims, max_tokens, model_dir: target.to_owned(), graph_written })
+    Ok(Imported { name, dims, max_tokens, model_dir: target.to_owned(), graph_written, int8 })
 }
 
-fn write_model(source: &Path, made: &Path, target: &Path) -> Result<(ModelConfig, bool), ImportError> {
+struct Written {
+    config: ModelConfig,
+    graph_written: bool,
+    int8: Option<Closeness>,
+}
+
+fn write_model(request: &ImportRequest<'_>, made: &Path, scratch: &Path) -> Result<Written, ImportError> {
+    let source = request.source;
     let layout = Layout::read(source)?;
-    let bert: BertConfig = required_json(&layout.transformer.join("config.json"))?;
     let tokenizer = required(&layout.transformer.join(TOKENIZER_FILE)).or_else(|_| required(&source.join(TOKENIZER_FILE)))?;
-    let ready = [source.join(MODEL_FILE), source.join("onnx").join(MODEL_FILE)].into_iter().find(|path| path.is_file());
-    let graph = match &ready {
-        Some(path) => required(path)?,
-        None => export(&bert, &layout.transformer.join("model.safetensors"))?,
-    };
-    let config = ModelConfig {
-        name: target.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
-        dims: bert.hidden_size,
-        max_tokens: max_tokens(&layout.transformer, &bert)?,
-        pooling: layout.pooling,
-        normalize: true,
+    storage::replace_file(&made.join(TOKENIZER_FILE), &tokenizer)?;
+    let mut config = ModelFolder::describe(request.target, &layout);
+    let only_f32 = request.int8.is_none() && !request.fp16;
+    let ready = [source.join(MODEL_FILE), source.join("onnx").join(MODEL_FILE)].into_iter().find(|path| path.is_file() && only_f32);
+    let int8 = match &ready {
+        Some(path) => {
+            storage::replace_file(&made.join(MODEL_FILE), &required(path)?)?;
+            None
+        }
+        None => write_graphs(request, &layout, &mut config, made, scratch)?,
     };
     let toml = toml::to_string(&config).expect("a model's configuration is plain values");
-    storage::replace_file(&made.join(MODEL_FILE), &graph)?;
-    storage::replace_file(&made.join(TOKENIZER_FILE), &tokenizer)?;
     storage::replace_file(&made.join(CONFIG_FILE), toml.as_bytes())?;
     for name in LEGAL_FILES {
         if let Some(text) = storage::read_file(&source.join(name))? {
             storage::replace_file(&made.join(name), &text)?;
         }
     }
-    Ok((config, ready.is_none()))
+    Ok(Written { config, graph_written: ready.is_none(), int8 })
 }
 
-/// Writes the ONNX file's bytes.
-fn export(config: &BertConfig, weights_path: &Path) -> Result<Vec<u8>, ImportError> {
-    config.check()?;
-    if let Some(bytes) = Some(config.size_bytes().unwrap_or(usize::MAX)).filter(|&bytes| bytes > MAX_MODEL_BYTES) {
+/// Writes the ONNX file of each precision that is asked for, and notes in `config` what belongs together.
+fn write_graphs(
+    request: &ImportRequest<'_>,
+    layout: &Layout,
+    config: &mut ModelConfig,
+    made: &Path,
+    scratch: &Path,
+) -> Result<Option<Closeness>, ImportError> {
+    let bert: BertConfig = required_json(&layout.transformer.join("config.json"))?;
+    bert.check()?;
+    if let Some(bytes) = Some(bert.size_bytes().unwrap_or(usize::MAX)).filter(|&bytes| bytes > MAX_MODEL_BYTES) {
         return Err(ImportError::TooLarge { bytes });
     }
-    let bytes = required(weights_path)?;
-    let model = bert::model(config, &Weights::new(&bytes)?)?;
-    drop(bytes);
+    let bytes = required(&layout.transformer.join(WEIGHTS_FILE))?;
+    let weights = Weights::new(&bytes)?;
+    let write = |precision: Precision, numbers| -> Result<String, ImportError> {
+        let graph = encoded(&bert::model(&bert, &weights, numbers)?)?;
+        storage::replace_file(&made.join(precision.file()), &graph)?;
+        Ok(hex(Sha256::digest(&graph)))
+    };
+    let made_from = write(Precision::Fp32, Numbers::F32)?;
+    if request.fp16 {
+        config.fp16 = Some(Variant { sha256: write(Precision::Fp16, Numbers::F16)?, made_from: made_from.clone() });
+    }
+    let Some(ranges) = request.int8 else { return Ok(None) };
+    let weights_sha256 = hex(Sha256::digest(&bytes));
+    let file = match ranges {
+        Ranges::Known(file) => file.to_vec(),
+        Ranges::Seen { texts, library } => {
+            let mut observed = bert::model(&bert, &weights, Numbers::F32)?;
+            let inputs = bert::observed(&bert, &mut observed);
+            let path = scratch.join("observed.onnx");
+            storage::replace_file(&path, &encoded(&observed)?)?;
+            let texts = calibrate::tokens(texts, made, config.max_tokens)?.seen;
+            calibrate::see(&inputs, &path, library, &texts)?.to_bytes(&weights_sha256)
+        }
+    };
+    // From the file in any case: what it rounds, it rounds for all who use it.
+    let calibration = Calibration::from_bytes(&file, &weights_sha256)?;
+    storage::replace_file(&made.join(CALIBRATION_FILE), &file)?;
+    config.int8 = Some(Variant { sha256: write(Precision::Int8, Numbers::Int8(&calibration))?, made_from });
+    let Ranges::Seen { texts, library } = ranges else { return Ok(None) };
+    let held_out = calibrate::tokens(texts, made, config.max_tokens)?.held_out;
+    let closeness = calibrate::compare(made, config, library, held_out)?;
+    if closeness.mean_cosine < LEAST_MEAN_COSINE {
+        return Err(ImportError::TooFar { mean: closeness.mean_cosine });
+    }
+    Ok(Some(closeness))
+}
+
+fn encoded(model: &onnx::Model) -> Result<Vec<u8>, ImportError> {
     match model.encoded_len() {
         bytes if bytes > MAX_MODEL_BYTES => Err(ImportError::TooLarge { bytes }),
         _ => Ok(model.encode_to_vec()),
     }
 }
 
-/// Where the parts of a sentence-transformers folder lie.
-struct Layout {
-    transformer: PathBuf,
-    pooling: Pooling,
-}
-
-#[derive(Deserialize)]
-struct Module {
-    path: String,
-    #[serde(rename = "type")]
-    class: String,
-}
-
-#[derive(Deserialize)]
-struct PoolingConfig {
-    pooling_mode: Option<String>,
-    #[serde(flatten)]
-    rest: serde_json::Map<String, serde_json::Value>,
-}
-
-impl Layout {
-    /// Reads `modules.json`; a folder without one is a bare encoder, whose usual pooling is the mean.
-    fn read(source: &Path) -> Result<Self, ImportError> {
-        let mut layout = Self { transformer: source.to_owned(), pooling: Pooling::Mean };
-        for module in json::<Vec<Module>>(&source.join("modules.json"))?.unwrap_or_default() {
-            match module.class.rsplit('.').next().unwrap_or_default() {
-                "Transformer" => layout.transformer = source.join(module.path),
-                "Pooling" => check_pooling(&source.join(module.path).join("config.json"))?,
-                "Normalize" => {}
-                _ => {
-                    let supported = "the modules Transformer, Pooling and Normalize";
-                    return Err(ImportError::Unsupported { what: "a module in modules.json", found: module.class, supported });
-                }
-            }
-        }
-        Ok(layout)
-    }
-}
-
-/// Refuses every pooling but the mean over a text's tokens.
-fn check_pooling(path: &Path) -> Result<(), ImportError> {
-    let config: PoolingConfig = required_json(path)?;
-    let modes = config.rest.iter().filter(|(key, value)| key.starts_with("pooling_mode_") && value.as_bool() == Some(true));
-    let modes = modes.map(|(key, _)| key.trim_start_matches("pooling_mode_").trim_end_matches("_tokens").to_owned());
-    match config.pooling_mode.into_iter().chain(modes).collect::<Vec<_>>().join(" + ") {
-        mean if mean == "mean" => Ok(()),
-        found => Err(ImportError::Unsupported { what: "the pooling in 1_Pooling/config.json", found, supported: "mean" }),
-    }
-}
-
-/// The longest text that the model takes, special tokens included.
-fn max_tokens(transformer: &Path, bert: &BertConfig) -> Result<usize, ImportError> {
-    #[derive(Deserialize)]
-    struct SentenceConfig {
-        max_seq_length: Option<usize>,
-    }
-    let stated = json::<SentenceConfig>(&transformer.join("sentence_bert_config.json"))?.and_then(|c| c.max_seq_length);
-    Ok(stated.unwrap_or(bert.max_position_embeddings).min(bert.max_position_embeddings))
-}
-
-fn required(path: &Path) -> Result<Vec<u8>, ImportError> {
-    storage::read_file(path)?.ok_or_else(|| ImportError::Missing { path: path.to_owned() })
-}
-
-fn required_json<T: DeserializeOwned>(path: &Path) -> Result<T, ImportError> {
-    json(path)?.ok_or_else(|| ImportError::Missing { path: path.to_owned() })
-}
-
-fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ImportError> {
-    let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes).map_err(|source| ImportError::Config { path: path.to_owned(), source });
-    storage::read_file(path)?.map(parse).transpose()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::session::{Provider, Session, SessionSettings};
+    use crate::encoder::{CudaSettings, assets};
+    use std::fs;
+
+    fn import_from(source: &Path, target: &Path) -> Result<Imported, ImportError> {
+        import(&ImportRequest { source, target, int8: None, fp16: false })
+    }
 
     const CONFIG: &str = r#"{"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
         "intermediate_size": 16, "max_position_embeddings": 32, "vocab_size": 10}"#;
@@ -237,7 +268,7 @@ mod tests {
     fn failure(files: &[(&str, &str)]) -> String {
         let source = folder(files);
         let target = source.path().join("out");
-        let error = import(source.path(), &target).unwrap_err();
+        let error = import_from(source.path(), &target).unwrap_err();
         assert!(!target.exists(), "a failed import leaves nothing behind");
         let left = storage::list_dir(source.path()).unwrap();
         assert!(!left.iter().any(|name| name.starts_with(".importing")), "{left:?}");
@@ -266,16 +297,85 @@ mod tests {
         }
     }
 
+    /// A model of random weights that is small but whole.
+    fn tiny() -> tempfile::TempDir {
+        let mut state = 1u32;
+        let mut random = |n: usize| -> Vec<u8> {
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 24) as f32 - 0.5
+            };
+            (0..n).flat_map(|_| next().to_le_bytes()).collect()
+        };
+        let layer = "encoder.layer.0.";
+        let mut shapes = vec![
+            ("embeddings.word_embeddings.weight".to_owned(), vec![30_522, 8]),
+            ("embeddings.position_embeddings.weight".to_owned(), vec![32, 8]),
+            ("embeddings.token_type_embeddings.weight".to_owned(), vec![2, 8]),
+        ];
+        for norm in ["embeddings.LayerNorm", "encoder.layer.0.attention.output.LayerNorm", "encoder.layer.0.output.LayerNorm"] {
+            shapes.extend(["weight", "bias"].map(|part| (format!("{norm}.{part}"), vec![8])));
+        }
+        for (name, out, inner) in [
+            ("attention.self.query", 8, 8),
+            ("attention.self.key", 8, 8),
+            ("attention.self.value", 8, 8),
+            ("attention.output.dense", 8, 8),
+            ("intermediate.dense", 16, 8),
+            ("output.dense", 8, 16),
+        ] {
+            shapes.push((format!("{layer}{name}.weight"), vec![out, inner]));
+            shapes.push((format!("{layer}{name}.bias"), vec![out]));
+        }
+        let data: Vec<_> = shapes.into_iter().map(|(name, shape)| (name, random(shape.iter().product()), shape)).collect();
+        let views = data.iter().map(|(name, bytes, shape)| {
+            (name.as_str(), safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), bytes).unwrap())
+        });
+        let source = folder(&[("config.json", &CONFIG.replace("\"vocab_size\": 10", "\"vocab_size\": 30522"))]);
+        fs::write(source.path().join(WEIGHTS_FILE), safetensors::serialize(views, None).unwrap()).unwrap();
+        let default = assets::ensure_model(&models()).unwrap();
+        fs::copy(default.join(TOKENIZER_FILE), source.path().join(TOKENIZER_FILE)).unwrap();
+        source
+    }
+
+    fn models() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("models")
+    }
+
     #[test]
-    fn only_mean_pooling_is_taken() {
-        let modules = r#"[{"path": "", "type": "sentence_transformers.models.Transformer"},
-            {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
-        let cls = r#"{"pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false}"#;
-        let message = failure(&[("config.json", CONFIG), ("modules.json", modules), ("1_Pooling/config.json", cls)]);
-        assert!(message.contains("cls_token"), "{message}");
-        let dense = modules.replace("models.Pooling", "models.Dense");
-        let message = failure(&[("config.json", CONFIG), ("modules.json", &dense)]);
-        assert!(message.contains("Dense"), "{message}");
+    fn other_numbers_embed_almost_the_same() {
+        let (source, library) = (tiny(), assets::ensure_library(&models()).unwrap());
+        let texts: Vec<String> = (0..40).map(|i| format!("nurse number {i} on ward {}", i * 7 % 11)).collect();
+        let target = source.path().join("made");
+        let request = |texts| ImportRequest {
+            source: source.path(),
+            target: &target,
+            int8: Some(Ranges::Seen { texts, library: &library }),
+            fp16: true,
+        };
+        assert!(matches!(import(&request(&texts[..5])), Err(ImportError::TooFewTexts { n_texts: 5, .. })));
+        assert!(!target.exists());
+        let imported = import(&request(&texts)).unwrap();
+        let closeness = imported.int8.unwrap();
+        assert!(closeness.n_texts == 8 && closeness.min_cosine > 0.99 && closeness.min_cosine < 1.0, "{closeness:?}");
+        let folder = ModelFolder::open(&target).unwrap();
+        let tokens = calibrate::tokens(&texts, &target, 32).unwrap().seen;
+        let embed = |precision| {
+            folder.hash(precision).unwrap();
+            let model = folder.model_path(precision).unwrap();
+            let (library, pooling, cuda) = (library.clone(), folder.config.pooling, CudaSettings::default());
+            let mut session = Session::open(&SessionSettings { library, model, dims: 8, pooling, cuda }, Provider::Cpu).unwrap();
+            session.encode(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
+        };
+        for (exact, half) in embed(Precision::Fp32).iter().zip(embed(Precision::Fp16)) {
+            let cosine: f32 = exact.as_slice().iter().zip(half.as_slice()).map(|(a, b)| a * b).sum();
+            assert!((0.999..1.001).contains(&cosine), "{cosine}");
+        }
+        // The same ranges make the same file, without looking at texts.
+        let again = source.path().join("again");
+        let known = fs::read(target.join(CALIBRATION_FILE)).unwrap();
+        import(&ImportRequest { target: &again, int8: Some(Ranges::Known(&known)), ..request(&texts) }).unwrap();
+        assert!(fs::read(again.join("model.int8.onnx")).unwrap() == fs::read(target.join("model.int8.onnx")).unwrap());
     }
 
     #[test]
@@ -284,10 +384,10 @@ mod tests {
         let files = [("config.json", CONFIG), ("tokenizer.json", "{}"), ("onnx/model.onnx", "bytes"), ("LICENSE", "free")];
         let source = folder(&[files.as_slice(), &[("sentence_bert_config.json", sentence)]].concat());
         let target = source.path().join("mine");
-        let imported = import(source.path(), &target).unwrap();
+        let imported = import_from(source.path(), &target).unwrap();
         assert_eq!((imported.name.as_str(), imported.dims, imported.max_tokens, imported.graph_written), ("mine", 8, 20, false));
         assert_eq!(fs::read(target.join("model.onnx")).unwrap(), b"bytes");
         assert_eq!(storage::list_dir(&target).unwrap(), ["LICENSE", "kindred-model.toml", "model.onnx", "tokenizer.json"]);
-        assert!(matches!(import(source.path(), &target), Err(ImportError::Exists { .. })));
+        assert!(matches!(import_from(source.path(), &target), Err(ImportError::Exists { .. })));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! *Source*: `onnx.proto` of ONNX 1.12 (IR version 8); the tags below are its field numbers.
 
+use half::f16;
 use prost::Message;
 
 /// IR version that goes with opset 17.
@@ -101,14 +102,38 @@ impl Tensor {
     /// Real numbers of any shape.
     pub fn floats(name: &str, dims: &[usize], values: &[f32]) -> Self {
         assert_eq!(dims.iter().product::<usize>(), values.len(), "{name} has as many numbers as its shape says");
-        let raw_data = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Self { dims: dims.iter().map(|&d| d as i64).collect(), data_type: ElementType::Float as i32, name: name.to_owned(), raw_data }
+        Self::raw(name, dims, ElementType::Float, values.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    /// The same numbers in half precision; what is too large for it becomes its largest.
+    pub fn halves(name: &str, dims: &[usize], values: &[f32]) -> Self {
+        assert_eq!(dims.iter().product::<usize>(), values.len(), "{name} has as many numbers as its shape says");
+        let half = |x: &f32| f16::from_f32(x.clamp(f16::MIN.to_f32(), f16::MAX.to_f32())).to_le_bytes();
+        Self::raw(name, dims, ElementType::Float16, values.iter().flat_map(half).collect())
+    }
+
+    /// Signed bytes of any shape.
+    pub fn signed_bytes(name: &str, dims: &[usize], values: &[i8]) -> Self {
+        Self::raw(name, dims, ElementType::Int8, values.iter().map(|x| x.cast_unsigned()).collect())
+    }
+
+    /// One real number, without dimensions.
+    pub fn float(name: &str, value: f32) -> Self {
+        Self::floats(name, &[], &[value])
+    }
+
+    /// One unsigned byte, without dimensions.
+    pub fn byte(name: &str, value: u8) -> Self {
+        Self::raw(name, &[], ElementType::UInt8, vec![value])
     }
 
     /// A list of whole numbers.
     pub fn ints(name: &str, values: &[i64]) -> Self {
-        let raw_data = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Self { dims: vec![values.len() as i64], data_type: ElementType::Int64 as i32, name: name.to_owned(), raw_data }
+        Self::raw(name, &[values.len()], ElementType::Int64, values.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    fn raw(name: &str, dims: &[usize], kind: ElementType, raw_data: Vec<u8>) -> Self {
+        Self { dims: dims.iter().map(|&d| d as i64).collect(), data_type: kind as i32, name: name.to_owned(), raw_data }
     }
 }
 
@@ -116,8 +141,11 @@ impl Tensor {
 #[derive(Debug, Clone, Copy)]
 pub enum ElementType {
     Float = 1,
+    UInt8 = 2,
+    Int8 = 3,
     Int32 = 6,
     Int64 = 7,
+    Float16 = 10,
 }
 
 #[derive(Clone, PartialEq, Message)]

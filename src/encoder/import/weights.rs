@@ -1,5 +1,6 @@
 //! Named tensors of a `model.safetensors`, checked for shape and widened to f32.
 
+use half::{bf16, f16};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -42,24 +43,11 @@ impl<'a> Weights<'a> {
 }
 
 fn widen(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let halves = || view.data().as_chunks().0.iter().map(|&b: &[u8; 2]| u16::from_le_bytes(b));
     match view.dtype() {
         Dtype::F32 => Some(view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()),
-        Dtype::F16 => Some(halves().map(f16_to_f32).collect()),
-        Dtype::BF16 => Some(halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect()),
+        Dtype::F16 => Some(view.data().as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32()).collect()),
+        Dtype::BF16 => Some(view.data().as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f32()).collect()),
         _ => None,
-    }
-}
-
-fn f16_to_f32(half: u16) -> f32 {
-    let sign = if half & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from(half >> 10 & 0x1f);
-    let fraction = f32::from(half & 0x3ff) / 1024.0;
-    match exponent {
-        0 => sign * fraction * 2f32.powi(-14),
-        31 if fraction == 0.0 => sign * f32::INFINITY,
-        31 => f32::NAN,
-        _ => sign * (1.0 + fraction) * 2f32.powi(exponent - 15),
     }
 }
 
@@ -76,15 +64,6 @@ pub fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn halves_widen_exactly() {
-        let cases = [(0x0000, 0.0), (0x3c00, 1.0), (0xc000, -2.0), (0x7bff, 65504.0), (0x0001, 5.960_464_5e-8), (0x3555, 0.333_251_95)];
-        for (bits, value) in cases {
-            assert_eq!(f16_to_f32(bits), value, "{bits:#x}");
-        }
-        assert!(f16_to_f32(0x7c00).is_infinite() && f16_to_f32(0x7e00).is_nan());
-    }
 
     #[test]
     fn transposing_swaps_rows_and_columns() {
