@@ -6,6 +6,7 @@
 //! | `settings.rs`, `error.rs` | what is configured, what can fail |
 //! | `model_folder.rs` | what a model folder holds |
 //! | `tokenizer.rs` | text to token ids |
+//! | `tokens.rs` | texts and token ids that must not be cut silently |
 //! | `batcher.rs` | which texts run through the model together |
 //! | `queue.rs` | the bounded queue, with a lane for queries and one for bulk |
 //! | `workers.rs` | the threads that run the model |
@@ -30,6 +31,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod tokens;
 mod workers;
 
 use std::fmt;
@@ -45,10 +47,12 @@ pub use import::{ImportError, Imported, import};
 pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError};
 pub use pooling::Pooling;
 pub use settings::{Device, DeviceError, EncoderSettings};
+pub use tokenizer::{Token, Tokens, Whole};
+pub use tokens::Side;
 
 use crate::domain::{Embedding, hex};
 use session::{Provider, Session, SessionSettings};
-use tokenizer::{Tokenizer, Tokens};
+use tokenizer::Tokenizer;
 use workers::{EncodeBatch, Finished, Workers};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
@@ -69,6 +73,8 @@ pub struct ModelInfo {
     pub model_fingerprint: String,
     pub dims: usize,
     pub max_tokens: usize,
+    /// How token vectors become one: `mean`.
+    pub pooling: &'static str,
     /// What runs the model: `CPU` or `CUDA:0`.
     pub provider: String,
     pub threads: usize,
@@ -131,6 +137,7 @@ impl Encoder {
             model_fingerprint: fingerprint?,
             dims,
             max_tokens,
+            pooling: pooling.as_str(),
             provider: provider.to_string(),
             threads: sessions.len(),
         };
