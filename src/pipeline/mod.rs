@@ -5,6 +5,7 @@
 //! | `query.rs` | text, vector or document in, hits out |
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
+//! | `embed.rs` | texts or token ids in, embeddings out |
 //! | `snapshots.rs` | collections, kept elsewhere |
 //! | `checked.rs` | the items of a write, held against what is there |
 //! | `tasks.rs` | long work in the background |
@@ -20,6 +21,7 @@
 
 mod catalog;
 mod checked;
+mod embed;
 mod encoders;
 mod expire;
 mod pool;
@@ -35,6 +37,7 @@ mod write;
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
+pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
 pub use encoders::Encoders;
 pub use expire::Expirer;
 pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
@@ -47,7 +50,7 @@ pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, 
 use crate::collection::CollectionError;
 use crate::domain::{DocumentError, EmbeddingError, FilterError};
 use crate::encoder::EncoderError;
-pub use crate::encoder::ModelInfo;
+pub use crate::encoder::{ModelInfo, Side, Token};
 use crate::error::ErrorKind;
 use crate::rescore::RescoreError;
 use crate::snapshot::SnapshotError;
