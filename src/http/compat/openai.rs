@@ -231,3 +231,23 @@ impl IntoResponse for Error {
         error::answer(self.status, ErrorBody { error: self.detail })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::EmbeddingError;
+
+    #[test]
+    fn what_is_no_fault_of_the_client_is_a_server_error() {
+        let error = Error::from(EmbedError::NoDirection { dims: 1, source: EmbeddingError::Zero });
+        assert_eq!((error.status.as_u16(), error.detail.r#type, error.detail.code), (500, "server_error", None));
+        assert_eq!(error.detail.param, None);
+    }
+
+    #[test]
+    fn base64_is_of_little_endian_floats() {
+        let embedding = Embedding::new(vec![1.0, 0.0], 2).unwrap();
+        let Numbers::Base64(coded) = Numbers::of(embedding, EncodingFormat::Base64) else { panic!("asked for base64") };
+        assert_eq!(BASE64.decode(coded).unwrap(), [0, 0, 0x80, 0x3f, 0, 0, 0, 0]);
+    }
+}

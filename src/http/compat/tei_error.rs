@@ -102,3 +102,23 @@ impl IntoResponse for Error {
         error::answer(self.status, self.body)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::EmbeddingError;
+
+    #[test]
+    fn what_is_no_fault_of_the_client_is_backend() {
+        let error = Error::from(EmbedError::NoDirection { dims: 1, source: EmbeddingError::Zero });
+        assert_eq!((error.status.as_u16(), error.body.error_type), (424, ErrorType::Backend));
+        let error = Error::from(ApiError::new(ErrorKind::Internal, "a bug", None));
+        assert_eq!((error.status.as_u16(), error.body.error_type), (500, ErrorType::Backend));
+    }
+
+    #[test]
+    fn whatever_keeps_the_encoder_from_answering_is_unhealthy() {
+        let error = Error::unhealthy(&EmbedError::NoInputs);
+        assert_eq!((error.status.as_u16(), error.body.error_type), (503, ErrorType::Unhealthy));
+    }
+}

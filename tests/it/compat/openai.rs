@@ -1,16 +1,10 @@
 //! `/v1/embeddings` and `/v1/models`: shapes, errors, hostile input.
 
-use std::sync::Arc;
-
-use futures_util::future::join_all;
-use kindred::app::App;
-use kindred::collection::Access;
-use kindred::encoder::{Encoder, EncoderSettings};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{embedded, many_texts, numbers, same};
-use crate::app::{Answer, TestApp, client, settings};
+use crate::app::{Answer, TestApp};
 
 const MODEL: &str = "all-MiniLM-L6-v2";
 const PATH: &str = "/v1/embeddings";
@@ -23,8 +17,7 @@ async fn ask(app: &TestApp, input: Value) -> Answer {
 fn fails(answer: &Answer, status: u16, param: Option<&str>, code: Option<&str>, word: &str) {
     let error = &answer.body["error"];
     assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
-    let r#type = if status == 429 { "requests" } else { "invalid_request_error" };
-    assert_eq!(error["type"], r#type, "{}", answer.body);
+    assert_eq!(error["type"], "invalid_request_error", "{}", answer.body);
     assert_eq!((error["param"].as_str(), error["code"].as_str()), (param, code), "{}", answer.body);
     assert!(error["message"].as_str().unwrap().contains(word), "{} lacks {word:?}", answer.body);
 }
@@ -153,31 +146,4 @@ async fn the_loaded_model_is_the_only_one() {
     }
     fails(&app.get("/v1/models/a/b").await, 404, None, None, "openapi.json");
     fails(&app.get("/v1/models/%ff").await, 400, None, None, "path");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_is_429_with_retry_after() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = settings(dir.path(), &[]);
-    let encoder = EncoderSettings { threads: 1, max_queue: 1, ..settings.encoder.clone() };
-    let open = move || App::with_encoder(&settings, Access::Serve, Arc::new(Encoder::load(&encoder).unwrap())).unwrap();
-    let app = TestApp::serve(dir, tokio::task::spawn_blocking(open).await.unwrap()).await;
-    let body = json!({"model": MODEL, "input": vec!["nurse ".repeat(200); 4]}).to_string();
-    // One call at a time finds the lane empty; of sixteen at once, others find it taken.
-    let one = || client().post(format!("http://{}{PATH}", app.address)).body(body.clone()).send();
-    let answers = join_all((0..16).map(|_| one())).await;
-    let mut n_refused = 0;
-    for answer in answers {
-        let response = answer.unwrap();
-        let retry_after = response.headers().get("retry-after").cloned();
-        let answer = Answer { status: response.status(), body: response.json().await.unwrap() };
-        if answer.status == 429 {
-            assert_eq!(retry_after.unwrap(), "1");
-            fails(&answer, 429, None, Some("rate_limit_exceeded"), "encoder.max_queue");
-            n_refused += 1;
-        } else {
-            assert_eq!(answer.ok()["data"].as_array().unwrap().len(), 4);
-        }
-    }
-    assert!((1..16).contains(&n_refused), "{n_refused} of 16 were refused");
 }
