@@ -10,7 +10,8 @@ use crate::error::ErrorKind;
 use crate::http::{self, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::{
-    Catalog, Encoders, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RebuildSettings, SnapshotPipeline, Tasks, WritePipeline,
+    Catalog, EmbedPipeline, Encoders, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RebuildSettings, SnapshotPipeline, Tasks,
+    WritePipeline,
 };
 use crate::telemetry;
 
@@ -46,6 +47,7 @@ impl AppError {
 #[derive(Debug)]
 pub struct App {
     pub query: QueryPipeline,
+    pub embed: EmbedPipeline,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
     pub snapshots: SnapshotPipeline,
@@ -102,6 +104,7 @@ impl App {
             limits.clone(),
         ));
         let write = Arc::new(WritePipeline::new(Arc::clone(&encoders), Arc::clone(&collections), Arc::clone(&rebuild), limits.clone()));
+        let embed = EmbedPipeline::new(Arc::clone(&encoders), limits.clone(), settings.encoder.max_queue);
         let query = QueryPipeline::new(Arc::clone(&encoders), Arc::clone(&collections), profiles, settings.search.clone(), limits);
         let expirer = match access {
             Access::Serve => Some(Expirer::start(Arc::clone(&collections), Arc::clone(&rebuild))?),
@@ -114,6 +117,7 @@ impl App {
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
         Ok(Self {
             query,
+            embed,
             write,
             rebuild,
             snapshots,
@@ -137,6 +141,7 @@ impl App {
     pub fn into_router(self) -> Router {
         http::router(Services {
             query: self.query,
+            embed: self.embed,
             write: self.write,
             rebuild: self.rebuild,
             snapshots: self.snapshots,

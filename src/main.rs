@@ -12,7 +12,7 @@ use kindred::domain::CollectionName;
 use kindred::encoder::assets;
 use kindred::pipeline::{Gates, ModelChoice, RebuildRequest};
 use kindred::telemetry::{self, Progress};
-use kindred::tools::bench::{ann, crash, filters, freshness, restart};
+use kindred::tools::bench::{ann, crash, encoder, filters, freshness, restart};
 use kindred::tools::{demo, evaluate, fetch, ingest, inspect, model, search, serve, signals, snapshot};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
@@ -138,6 +138,11 @@ enum BenchCommand {
         after_help = "Example:\n  kindred bench filters --base base.fvecs --queries queries.fvecs --json result.json\n\nKeep the machine idle meanwhile."
     )]
     Filters(filters::FiltersArgs),
+    /// Measure the encoder: alone, in batches, under overload, in bulk, and beside whole queries
+    #[command(
+        after_help = "Example:\n  kindred bench encoder --json result.json --svg result.svg\n  kindred bench encoder --only closed --precision int8 --clients 1,8,32,128\n  kindred bench encoder --only whole --documents 100000 --folder bench\n\nKeep the machine idle meanwhile."
+    )]
+    Encoder(encoder::EncoderArgs),
     /// Kill a server at random moments and hold what is left against what it acknowledged
     #[command(
         after_help = "Example:\n  kindred bench crash --cycles 1000 --seed 7 --json result.json\n\nEnds with the first cycle that finds something wrong, keeps its folder and exits with 1. The folder has the data as the killed server left them (before-restart) and as they are now (data)."
@@ -212,6 +217,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Snapshot(command) => return snapshot::run(&settings, &command),
         Command::Bench(BenchCommand::Ann(args)) => ann::run(&settings, &args)?,
         Command::Bench(BenchCommand::Filters(args)) => filters::run(&settings, &args)?,
+        Command::Bench(BenchCommand::Encoder(args)) => encoder::run(&settings, &args)?,
         Command::Bench(BenchCommand::Freshness(args)) => freshness::run(&settings, &args)?,
         Command::Bench(BenchCommand::Restart(args)) => restart::run(&settings, &args)?,
         Command::Bench(BenchCommand::Crash(args)) => return Ok(success_if(crash::run(&settings, &args)?)),

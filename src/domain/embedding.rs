@@ -53,6 +53,11 @@ impl Embedding {
         self.0
     }
 
+    /// The dot product, which is the cosine of the two.
+    pub fn dot(&self, other: &Self) -> f32 {
+        self.0.iter().zip(&other.0).map(|(a, b)| a * b).sum()
+    }
+
     /// The numbers, `[dims]`.
     pub fn as_slice(&self) -> &[f32] {
         &self.0

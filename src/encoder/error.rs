@@ -32,6 +32,8 @@ pub enum EncoderError {
     Tokenizer { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error("text {position} of the call cannot be tokenised")]
     Tokenize { position: usize, source: Box<dyn Error + Send + Sync> },
+    #[error("{id} in text {position} of the call is no token of the model's vocabulary")]
+    UnknownToken { position: usize, id: u32 },
     #[error("the model failed on a batch")]
     Run { source: Box<dyn Error + Send + Sync> },
     #[error("{waiting} texts wait for the encoder already (encoder.max_queue is {max_queue}): try again shortly")]
@@ -55,7 +57,8 @@ impl EncoderError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Folder(e) => e.kind(),
-            Self::MaxTokens { .. } | Self::FolderName { .. } | Self::Tokenize { .. } => ErrorKind::Invalid,
+            Self::MaxTokens { .. } | Self::FolderName { .. } => ErrorKind::Invalid,
+            Self::Tokenize { .. } | Self::UnknownToken { .. } => ErrorKind::Invalid,
             Self::LibraryMissing { .. } | Self::Library { .. } | Self::Device { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
             Self::Model { .. } | Self::Tokenizer { .. } => ErrorKind::Unavailable,
             Self::Precision { .. } | Self::Int8OnGpu => ErrorKind::Unavailable,

@@ -7,6 +7,7 @@
 //! | `model_folder.rs` | what a model folder holds |
 //! | `sentence_transformers.rs` | the same from the usual files of sentence-transformers |
 //! | `tokenizer.rs` | text to token ids |
+//! | `tokens.rs` | texts and token ids that must not be cut silently |
 //! | `cache.rs` | embeddings of queries that were asked before |
 //! | `workers.rs` | the threads that run the model, and callers that do so themselves |
 //! | `queue.rs` | what waits for them, in a lane for queries and one for bulk |
@@ -37,6 +38,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tokenizer;
+mod tokens;
 mod workers;
 
 use std::fmt;
@@ -49,18 +51,20 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub use error::EncoderError;
-pub use import::{Closeness, ImportError, ImportRequest, Imported, Ranges, import};
+pub use import::{Closeness, ImportError, ImportRequest, Imported, Ranges, import, linear_weight_bytes};
 pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError, Precision};
 pub use pooling::Pooling;
 pub use session::find_library;
 pub use settings::{ArenaGrowth, CudaSettings, Device, DeviceError, EncoderSettings, PrecisionChoice};
+pub use tokenizer::{Token, Tokens, Whole};
+pub use tokens::Side;
 
 use crate::domain::{Embedding, hex};
 use crate::telemetry::Here;
 use cache::QueryCache;
 use call::Finished;
 use session::{Provider, Session, SessionSettings};
-use tokenizer::{Tokenizer, Tokens};
+use tokenizer::Tokenizer;
 use workers::{BatchSettings, EncodeBatch, Workers};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
@@ -83,6 +87,8 @@ pub struct ModelInfo {
     pub model_fingerprint: String,
     pub dims: usize,
     pub max_tokens: usize,
+    /// How token vectors become one: `mean`, `cls` or `last`.
+    pub pooling: &'static str,
     /// What runs the model: `CPU` or `CUDA:0`.
     pub provider: String,
     /// The numbers that queries are encoded with.
@@ -178,12 +184,13 @@ impl Encoder {
             let (models, _) = loading.open(query_precision, Some(provider))?;
             Arc::new(Workers::start("queries", models, batches)?)
         };
-        let ModelConfig { name, dims, matryoshka_dims, .. } = folder.config.clone();
+        let ModelConfig { name, dims, pooling, matryoshka_dims, .. } = folder.config.clone();
         let info = ModelInfo {
             name,
             model_fingerprint,
             dims,
             max_tokens,
+            pooling: pooling.as_str(),
             provider: provider.to_string(),
             query_precision,
             document_precision,

@@ -75,6 +75,15 @@ impl Precision {
             Self::Int8 => "model.int8.onnx",
         }
     }
+
+    /// What other embedding servers call it.
+    pub fn dtype(self) -> &'static str {
+        match self {
+            Self::Fp32 => "float32",
+            Self::Fp16 => "float16",
+            Self::Int8 => "int8",
+        }
+    }
 }
 
 impl fmt::Display for Precision {

@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn what_would_be_embedded_wrongly_is_refused_by_name() {
         let config = ("config.json", json!({"hidden_size": 8, "max_position_embeddings": 32}));
-        let refused = |files: &[(&str, Value)]| read(&[&[config.clone()], files].concat()).unwrap_err().to_string();
+        let refused = |files: &[(&str, Value)]| read(&[std::slice::from_ref(&config), files].concat()).unwrap_err().to_string();
         assert!(refused(&[modules("sentence_transformers.models.Dense")]).contains("Dense"));
         for (pooling, named) in [
             (json!({"pooling_mode_max_tokens": true}), "max"),

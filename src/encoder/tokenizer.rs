@@ -4,7 +4,8 @@ use std::error::Error;
 use std::path::Path;
 
 use rayon::prelude::*;
-use tokenizers::TruncationParams;
+use serde::Serialize;
+use tokenizers::{Encoding, Model, OffsetType, PostProcessor, PreTokenizer, TruncationParams};
 
 use super::EncoderError;
 
@@ -18,6 +19,28 @@ const MAX_BYTES_PER_TOKEN: usize = 256;
 
 /// Texts of more bytes than this are tokenised on all cores: some milliseconds of work.
 const PARALLEL_BYTES: usize = 64 * 1024;
+
+/// A token as it stands in its text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Token {
+    pub id: u32,
+    /// What it stands for in the text; of a special token, its name.
+    pub text: String,
+    /// Put around the text by the tokenizer.
+    pub special: bool,
+    /// Bytes of the text before it; `null` for a special token.
+    pub start: Option<usize>,
+    /// Bytes of the text up to its end.
+    pub stop: Option<usize>,
+}
+
+/// All tokens of a text, however many the model takes: special ones before it, its own, special ones after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Whole {
+    pub before: Tokens,
+    pub own: Tokens,
+    pub after: Tokens,
+}
 
 /// The model's own tokenizer with our truncation; padding is the batch's business.
 pub struct Tokenizer {
@@ -70,6 +93,58 @@ impl Tokenizer {
             n_bytes *= 4;
         }
     }
+
+    /// Tokenises all of a text, not only what the model takes of it.
+    ///
+    /// # Errors
+    /// The tokenizer's own.
+    pub fn whole(&self, text: &str) -> Result<Whole, Box<dyn Error + Send + Sync>> {
+        let encoding = self.encode_whole(text, OffsetType::None, true)?;
+        let (ids, mask) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+        let n_before = mask.iter().take_while(|&&special| special == 1).count();
+        let n_after = mask[n_before..].iter().rev().take_while(|&&special| special == 1).count();
+        let (before, rest) = ids.split_at(n_before);
+        let (own, after) = rest.split_at(rest.len() - n_after);
+        Ok(Whole { before: before.to_vec(), own: own.to_vec(), after: after.to_vec() })
+    }
+
+    /// The tokens of all of a text, with what they stand for.
+    ///
+    /// # Errors
+    /// The tokenizer's own.
+    pub fn spell(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>, Box<dyn Error + Send + Sync>> {
+        let encoding = self.encode_whole(text, OffsetType::Byte, add_special_tokens)?;
+        Ok((0..encoding.len()).map(|i| spelling(&encoding, i, text)).collect())
+    }
+
+    /// What `tokenizers` does without truncation: with ours set, it stops early and tells nothing of the rest.
+    fn encode_whole(&self, text: &str, offsets: OffsetType, add_special_tokens: bool) -> Result<Encoding, Box<dyn Error + Send + Sync>> {
+        let mut words = self.inner.get_added_vocabulary().extract_and_normalize(self.inner.get_normalizer(), text);
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut words)?;
+        }
+        self.inner.get_model().tokenize_in_pretokenized(&mut words, None)?;
+        let encoding = words.into_encoding(None, 0, offsets)?;
+        match self.inner.get_post_processor() {
+            Some(post_processor) => post_processor.process(encoding, None, add_special_tokens),
+            None => Ok(encoding),
+        }
+    }
+
+    /// Whether the vocabulary holds a token of this id.
+    pub fn knows(&self, id: u32) -> bool {
+        self.inner.id_to_token(id).is_some()
+    }
+}
+
+fn spelling(encoding: &Encoding, i: usize, text: &str) -> Token {
+    let (id, special, (start, stop)) = (encoding.get_ids()[i], encoding.get_special_tokens_mask()[i] == 1, encoding.get_offsets()[i]);
+    if special {
+        return Token { id, text: encoding.get_tokens()[i].clone(), special, start: None, stop: None };
+    }
+    // A token of single bytes may end inside a character.
+    let text = String::from_utf8_lossy(&text.as_bytes()[start..stop]).into_owned();
+    Token { id, text, special, start: Some(start), stop: Some(stop) }
 }
 
 /// A beginning of the text of at least `n_bytes` that ends before ASCII white space, or all of it.

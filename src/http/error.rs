@@ -71,6 +71,11 @@ impl ApiError {
         Self { field: Some(field.to_owned()), ..self }
     }
 
+    /// Status, message and the part of the request at fault, for those who tell errors in another shape.
+    pub fn parts(self) -> (StatusCode, String, Option<String>) {
+        (self.status, self.message, self.field)
+    }
+
     pub fn unknown_route() -> Self {
         Self::new(ErrorKind::NotFound, "there is nothing at this path: GET /openapi.json lists what there is", None)
     }
@@ -84,10 +89,7 @@ impl ApiError {
 impl From<PipelineError> for ApiError {
     fn from(e: PipelineError) -> Self {
         let kind = e.kind();
-        if matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Full) {
-            // The whole chain goes to the log, once; the client gets the sentence that was written for it.
-            tracing::error!(request_id = %request::id(), error = chain(&e), "request failed");
-        }
+        log(kind, &e);
         Self { retry_after: e.retry_after(), ..Self::new(kind, e.to_string(), e.field().map(str::to_owned)) }
     }
 }
@@ -107,12 +109,24 @@ impl From<ItemError> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let error = ErrorDetail { code: self.code, message: self.message, field: self.field, request_id: request::id() };
-        let mut response = (self.status, Json(ErrorBody { error })).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
-            // Whole seconds, and at least one: the header knows no less.
-            let seconds = self.retry_after.map_or(1, |wait| wait.as_secs() + 1);
-            response.headers_mut().insert("retry-after", axum::http::HeaderValue::from(seconds));
-        }
-        response
+        answer(self.status, self.retry_after, ErrorBody { error })
+    }
+}
+
+/// An error's answer, in whatever shape; those who came too early are told when to come again.
+pub fn answer(status: StatusCode, retry_after: Option<Duration>, body: impl Serialize) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        // Whole seconds, and at least one: the header knows no less.
+        let seconds = retry_after.map_or(1, |wait| wait.as_secs() + 1);
+        response.headers_mut().insert("retry-after", axum::http::HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Tells the log the whole chain of a failure that is not the client's, once; the client gets the sentence that was written for it.
+pub fn log(kind: ErrorKind, e: &dyn std::error::Error) {
+    if matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Full) {
+        tracing::error!(request_id = %request::id(), error = chain(e), "request failed");
     }
 }

@@ -8,7 +8,7 @@ use axum::{Router, middleware};
 use tower::ServiceExt;
 
 use super::error::ApiError;
-use super::request;
+use super::{compat, request};
 use crate::error::ErrorKind;
 
 /// Stands before the routes until they are there.
@@ -42,9 +42,9 @@ async fn pass(State((gate, closed)): State<(Gate, Router)>, request: Request) ->
 }
 
 fn starting(request: &Request) -> Response {
+    let error = ApiError::new(ErrorKind::Unavailable, "the server is starting: try again in a moment (GET /readyz says when)", None);
     match request.uri().path() {
         "/healthz" | "/livez" => "ok".into_response(),
-        _ => ApiError::new(ErrorKind::Unavailable, "the server is starting: try again in a moment (GET /readyz says when)", None)
-            .into_response(),
+        path => compat::error_at(path, error),
     }
 }

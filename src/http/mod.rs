@@ -8,6 +8,8 @@
 //! | `generations.rs` | `POST /v1/collections/{c}/rebuild`, `GET …/generations`, `POST …/generations/{id}/activate`, `POST …/rollback` |
 //! | `snapshots.rs` | `POST /v1/snapshots` |
 //! | `tasks.rs` | `GET /v1/tasks`, `GET`, `DELETE /v1/tasks/{id}`, `GET …/events` |
+//! | `compat/openai.rs` | `POST /v1/embeddings`, `GET /v1/models`, `GET /v1/models/{id}`, as OpenAI answers |
+//! | `compat/tei.rs` | `POST /embed /similarity /tokenize /`, `GET /info /health`, as text-embeddings-inference answers |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `body.rs` | JSON bodies whose errors name the field |
@@ -18,6 +20,7 @@
 
 mod body;
 mod collections;
+mod compat;
 mod documents;
 mod error;
 mod gate;
@@ -35,6 +38,7 @@ use std::time::Duration;
 
 pub use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
 use axum::middleware;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
@@ -44,7 +48,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::ingest::kafka::FeedStates;
-use crate::pipeline::{Catalog, Expirer, PipelineError, QueryPipeline, RebuildPipeline, SnapshotPipeline, Tasks, WritePipeline};
+use crate::pipeline::{
+    Catalog, EmbedPipeline, Expirer, PipelineError, QueryPipeline, RebuildPipeline, SnapshotPipeline, Tasks, WritePipeline,
+};
+use compat::{openai, tei};
 use error::ApiError;
 pub use gate::Gate;
 
@@ -52,6 +59,7 @@ pub use gate::Gate;
 #[derive(Debug)]
 pub struct Services {
     pub query: QueryPipeline,
+    pub embed: EmbedPipeline,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
     pub snapshots: SnapshotPipeline,
@@ -96,6 +104,15 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(tasks::list))
         .routes(routes!(tasks::get, tasks::cancel))
         .routes(routes!(tasks::events))
+        .routes(routes!(openai::embeddings))
+        .routes(routes!(openai::models))
+        .routes(routes!(openai::model))
+        .routes(routes!(tei::embed))
+        .routes(routes!(tei::embed_at_root))
+        .routes(routes!(tei::similarity))
+        .routes(routes!(tei::tokenize))
+        .routes(routes!(tei::info))
+        .routes(routes!(tei::health))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))
@@ -105,8 +122,8 @@ pub fn router(services: Services) -> Router {
     let api = api.to_json().expect("the description is made of strings");
     router
         .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))
-        .fallback(|| async { ApiError::unknown_route() })
-        .method_not_allowed_fallback(|| async { ApiError::wrong_method() })
+        .fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::unknown_route()))
+        .method_not_allowed_fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::wrong_method()))
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(middleware::from_fn(request::observe))
         .with_state(Arc::new(services))

@@ -5,6 +5,7 @@
 //! | `query.rs` | text, vector or document in, hits out |
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
+//! | `embed.rs` | texts or token ids in, embeddings out |
 //! | `snapshots.rs` | collections, kept elsewhere |
 //! | `checked.rs` | the items of a write, held against what is there |
 //! | `tasks.rs` | long work in the background |
@@ -20,6 +21,7 @@
 
 mod catalog;
 mod checked;
+mod embed;
 mod encoders;
 mod expire;
 mod pool;
@@ -37,6 +39,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
+pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
 pub use encoders::Encoders;
 pub use expire::Expirer;
 pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
@@ -49,7 +52,7 @@ pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, 
 use crate::collection::CollectionError;
 use crate::domain::{DocumentError, EmbeddingError, FilterError};
 use crate::encoder::EncoderError;
-pub use crate::encoder::ModelInfo;
+pub use crate::encoder::{ModelInfo, Side, Token};
 use crate::error::ErrorKind;
 use crate::rescore::RescoreError;
 use crate::snapshot::SnapshotError;

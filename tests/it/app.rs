@@ -114,6 +114,10 @@ impl TestApp {
     pub async fn start_in(dir: TempDir, flags: &[&str]) -> Self {
         let settings = settings(dir.path(), flags);
         let app = tokio::task::spawn_blocking(move || open(&settings, Access::Serve).unwrap()).await.unwrap();
+        Self::serve(dir, app).await
+    }
+
+    pub async fn serve(dir: TempDir, app: App) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (end, ended) = oneshot::channel::<()>();

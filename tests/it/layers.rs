@@ -44,7 +44,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 /// Where a crate may be named.
 const HOMES: [(&str, &[&str]); 24] = [
     ("rdkafka", &["src/ingest/kafka/"]),
-    ("base64", &["src/ingest/kafka/dead_letters.rs"]),
+    ("base64", &["src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
     ("ort", &["src/encoder/session.rs"]),
     ("tokenizers", &["src/encoder/tokenizer.rs"]),
     ("safetensors", &["src/encoder/import/"]),

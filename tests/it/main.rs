@@ -4,6 +4,7 @@ mod app;
 mod bad_input;
 mod bulk;
 mod cli;
+mod compat;
 mod crash;
 mod files;
 #[cfg(feature = "kafka")]

@@ -13,7 +13,7 @@
 use serde::Deserialize;
 
 use super::ImportError;
-use super::calibration::Calibration;
+use super::calibration::{Calibration, Range};
 use super::int8;
 use super::onnx::{Attribute, Dim, ElementType, Graph, IR_VERSION, MICROSOFT, Model, Node, OPSET, OperatorSet, Tensor, ValueInfo};
 use super::weights::{Weights, transpose};
@@ -199,7 +199,12 @@ impl Builder<'_> {
         let wide = self.dense(&name("intermediate.dense"), &attended, h, inner)?;
         let activated = name("activated");
         self.microsoft_node("Gelu", &activated, &[&wide], vec![]);
-        let narrow = self.dense(&name("output.dense"), &activated, inner, h)?;
+        let narrow = match self.numbers {
+            Numbers::Int8(calibration) => {
+                self.dense_beside_outliers(&name("output.dense"), &activated, calibration.range(&activated, inner)?, h)?
+            }
+            Numbers::F32 | Numbers::F16 => self.dense(&name("output.dense"), &activated, inner, h)?,
+        };
         self.add_norm(&name("output.LayerNorm"), &narrow, &attended, output)
     }
 
@@ -250,6 +255,23 @@ impl Builder<'_> {
     fn dense(&mut self, name: &str, input: &str, n_in: usize, n_out: usize) -> Result<String, ImportError> {
         let (weight, bias) = self.weight_and_bias(name, n_in, n_out)?;
         self.linear(name, input, &weight, &bias)?;
+        Ok(name.to_owned())
+    }
+
+    /// The same in bytes, but for the input channels that reach furthest, which stay f32.
+    fn dense_beside_outliers(&mut self, name: &str, input: &str, mut range: Range, n_out: usize) -> Result<String, ImportError> {
+        let n_in = range.low.len();
+        let (mut weight, bias) = self.weight_and_bias(name, n_in, n_out)?;
+        let outliers = int8::Outliers::take(&mut weight, &mut range, n_out);
+        let part = |tail: &str| format!("{name}.{tail}");
+        let (most, channels, loud, loud_weight, product) =
+            (part("most"), part("outlier_channels"), part("outliers"), part("outlier_weight"), part("outlier_product"));
+        self.quantized(&most, input, &int8::Layer::of(&weight, (n_in, n_out), &range, None), Some(&bias));
+        self.tensors.push(Tensor::ints(&channels, &outliers.channels));
+        self.tensors.push(Tensor::floats(&loud_weight, &[outliers.channels.len(), n_out], &outliers.weight));
+        self.node("Gather", &loud, &[input, &channels], vec![Attribute::int("axis", -1)]);
+        self.node("MatMul", &product, &[&loud, &loud_weight], vec![]);
+        self.node("Add", name, &[&most, &product], vec![]);
         Ok(name.to_owned())
     }
 

@@ -17,6 +17,7 @@ mod int8;
 mod onnx;
 mod weights;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
@@ -232,6 +233,18 @@ fn write_graphs(
         return Err(ImportError::TooFar { mean: closeness.mean_cosine });
     }
     Ok(Some(closeness))
+}
+
+/// Bytes of the matrices that the linear layers multiply by, which is what every run of the model reads; `None` for a file that cannot be
+/// read as a model.
+pub fn linear_weight_bytes(model_dir: &Path, precision: Precision) -> Option<u64> {
+    let path = ModelFolder::open(model_dir).ok()?.model_path(precision)?;
+    let model = onnx::Model::decode(storage::read_file(&path).ok()??.as_slice()).ok()?;
+    let graph = model.graph?;
+    let multiplies = |op_type: &str| ["MatMul", "Gemm", "MatMulIntegerToFloat"].contains(&op_type);
+    let matrices: HashSet<&String> =
+        graph.node.iter().filter(|node| multiplies(&node.op_type)).filter_map(|node| node.input.get(1)).collect();
+    Some(graph.initializer.iter().filter(|tensor| matrices.contains(&tensor.name)).map(|tensor| tensor.raw_data.len() as u64).sum())
 }
 
 fn encoded(model: &onnx::Model) -> Result<Vec<u8>, ImportError> {

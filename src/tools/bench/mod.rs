@@ -5,6 +5,7 @@
 //! | `ann.rs` | the command `kindred bench ann`, from vectors to a report |
 //! | `filters.rs` | the command `kindred bench filters`: a grid of filters |
 //! | `crash/` | the command `kindred bench crash`: a server that is killed again and again |
+//! | `encoder/` | the command `kindred bench encoder`: texts to embeddings |
 //! | `freshness/` | the command `kindred bench freshness`: changes beside searches |
 //! | `restart.rs` | the command `kindred bench restart`: from starting to being ready |
 //! | `corpus.rs`, `prepare.rs` | documents to measure a server with, and a collection of them |
@@ -17,13 +18,14 @@
 //! | `measure.rs` | opens, searches, counts and times |
 //! | `system.rs` | what the operating system knows: CPU time, resident memory, the page cache |
 //! | `report.rs` | the result as a table and as JSON |
-//! | `plot.rs` | the result as an SVG plot |
+//! | `plot.rs` | results as SVG plots |
 
 pub mod ann;
 mod built;
 mod client;
 mod corpus;
 pub mod crash;
+pub mod encoder;
 pub mod filters;
 pub mod freshness;
 mod measure;

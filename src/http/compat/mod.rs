@@ -1,0 +1,42 @@
+//! Embeddings for clients that were written for another server: they need another base URL, and nothing else.
+//!
+//! | file | speaks as |
+//! |---|---|
+//! | `openai.rs` | the OpenAI API: `/v1/embeddings`, `/v1/models` |
+//! | `tei.rs`, `tei_error.rs` | Hugging Face's text-embeddings-inference: `/embed`, `/similarity`, `/tokenize`, `/info`, `/health` |
+//! | `inputs.rs` | what both take as input: texts and token ids, alone or in lists |
+//!
+//! Each tells its errors in its own shape. Both hand out the configured model's embeddings, of unit length.
+
+mod inputs;
+pub mod openai;
+pub mod tei;
+mod tei_error;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::error::ApiError;
+
+/// An error at any path, in the shape that its clients know: also before the server is ready, and where there is no route.
+pub fn error_at(path: &str, error: ApiError) -> Response {
+    match path {
+        "/" | "/embed" | "/similarity" | "/tokenize" | "/info" | "/health" => tei::Error::from(error).into_response(),
+        "/v1/embeddings" | "/v1/models" => openai::Error::from(error).into_response(),
+        _ if path.starts_with("/v1/models/") => openai::Error::from(error).into_response(),
+        _ => error.into_response(),
+    }
+}
+
+/// Answers of up to so many numbers or tokens are written as JSON by the thread that answers: 32 embeddings of 384 dimensions take half a
+/// millisecond.
+const INLINE_ITEMS: usize = 12_288;
+
+/// The answer with a body of `n_items` numbers or tokens. A long one is written where it holds nobody up.
+async fn json<T: Serialize>(n_items: usize, body: impl FnOnce() -> T + Send + 'static) -> Response {
+    let write = move || serde_json::to_vec(&body()).expect("numbers and texts can be written as JSON");
+    let written =
+        if n_items <= INLINE_ITEMS { write() } else { tokio::task::spawn_blocking(write).await.expect("writing JSON does not panic") };
+    ([(header::CONTENT_TYPE, "application/json")], written).into_response()
+}

@@ -1,0 +1,62 @@
+//! The public clients, unmodified, against a real server.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::embedded;
+use crate::app::{TestApp, encoder};
+
+/// The folder that holds the clients, installed once through pip and kept in `target/`; another lock file gets another folder.
+fn clients() -> &'static Path {
+    static CLIENTS: OnceLock<PathBuf> = OnceLock::new();
+    CLIENTS.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let lock = root.join("tests/clients/clients.lock");
+        let hash: String = Sha256::digest(std::fs::read(&lock).unwrap()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        let folder = root.join("target").join(format!("clients-{hash}"));
+        if !folder.exists() {
+            std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+            let unfinished = tempfile::tempdir_in(folder.parent().unwrap()).unwrap();
+            let mut pip = Command::new("python3");
+            pip.args(["-m", "pip", "install", "--no-deps", "--require-hashes", "--only-binary=:all:", "--no-input", "--target"]);
+            let output = pip.arg(unfinished.path()).arg("-r").arg(lock).output().expect("python3 with pip");
+            assert!(output.status.success(), "pip brings no clients: {output:?}");
+            std::fs::rename(unfinished.path(), &folder).unwrap();
+        }
+        folder
+    })
+}
+
+/// Runs a client's script against a server of its own, with what it should find.
+async fn run(script: &str) {
+    let app = TestApp::start().await;
+    let texts = ["night nurse", "Welder of ships and bridges", "naïve  café, 東京 — déjà vu", "a"];
+    let ids = |text: &&str| -> Vec<u32> { encoder().spell(text, 0, false).unwrap().iter().map(|token| token.id).collect() };
+    let tokens: Vec<Vec<u32>> = texts.iter().map(ids).collect();
+    let model = encoder().info().name.clone();
+    let expected = app.dir.path().join("expected.json");
+    let all = json!({"model": model, "texts": texts, "tokens": tokens, "embeddings": embedded(&texts).await});
+    std::fs::write(&expected, all.to_string()).unwrap();
+    let mut python = Command::new("python3");
+    python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script));
+    python.arg(format!("http://{}", app.address)).arg(expected);
+    python.env("NO_PROXY", "127.0.0.1").env("HF_HUB_DISABLE_TELEMETRY", "1").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
+    python.env("PYTHONDONTWRITEBYTECODE", "1");
+    let output = tokio::task::spawn_blocking(move || python.env("PYTHONPATH", clients()).output().expect("python3")).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.ends_with("checks hold\n"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openai_package_works_as_it_is() {
+    run("openai_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_inference_client_of_huggingface_hub_works_as_it_is() {
+    run("tei_client.py").await;
+}
