@@ -273,10 +273,10 @@ pub struct CollectionDefinition {
     /// By name; dotted names reach into objects (`location.city`) and arrays of objects (`experience.title`).
     #[serde(default)]
     pub fields: BTreeMap<String, FieldSpec>,
-    /// Put before a query's text when it is encoded.
+    /// Put before a query's text when it is encoded; empty: what the model's own description says.
     #[serde(default)]
     pub query_prompt: String,
-    /// Put before a document's text when it is encoded.
+    /// Put before a document's text when it is encoded; empty: what the model's own description says.
     #[serde(default)]
     pub document_prompt: String,
 }

@@ -69,9 +69,9 @@ use workers::{BatchSettings, EncodeBatch, Workers};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
 const MAX_DEFAULT_THREADS: usize = 8;
-/// Most tokens of a batch with its padding on a CPU: short texts together share each read of the weights, which doubles their rate; from
-/// about 80 tokens on a text alone is as fast, without padding, and lets a waiting query in sooner.
-const CPU_BATCH_TOKENS: usize = 128;
+/// Most tokens of a batch with its padding on a CPU: short texts together share each read of the weights, which nearly doubles their rate. Larger
+/// batches add less than they keep others waiting; a text of more tokens runs alone, as fast and without padding.
+const CPU_BATCH_TOKENS: usize = 64;
 /// The same on a GPU, which needs large batches to be busy.
 const CUDA_BATCH_TOKENS: usize = 16_384;
 /// Texts of up to so many bytes are tokenised (in well under a millisecond) on the caller's own thread even in async code.
@@ -98,6 +98,11 @@ pub struct ModelInfo {
     /// Lengths to which an embedding may be cut and still be one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub matryoshka_dims: Vec<usize>,
+    /// Put before queries and documents by collections that have no prompts of their own.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub query_prompt: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub document_prompt: String,
     pub threads: usize,
     pub max_batch_tokens: usize,
 }
@@ -176,7 +181,9 @@ impl Encoder {
         let (documents, provider) = opened?;
         let query_precision = settings.precision.of_queries(provider, &folder)?;
         let batches = loading.batches(provider);
-        let documents = Arc::new(Workers::start("encoder", documents, batches)?);
+        // Queries that have threads of their own go before documents.
+        let of_documents = BatchSettings { gives_way: query_precision != document_precision, ..batches };
+        let documents = Arc::new(Workers::start("encoder", documents, of_documents)?);
         let queries = if query_precision == document_precision {
             Arc::clone(&documents)
         } else {
@@ -184,7 +191,7 @@ impl Encoder {
             let (models, _) = loading.open(query_precision, Some(provider))?;
             Arc::new(Workers::start("queries", models, batches)?)
         };
-        let ModelConfig { name, dims, pooling, matryoshka_dims, .. } = folder.config.clone();
+        let ModelConfig { name, dims, pooling, matryoshka_dims, query_prompt, document_prompt, .. } = folder.config.clone();
         let info = ModelInfo {
             name,
             model_fingerprint,
@@ -195,6 +202,8 @@ impl Encoder {
             query_precision,
             document_precision,
             matryoshka_dims,
+            query_prompt,
+            document_prompt,
             threads: queries.n_threads(),
             max_batch_tokens: batches.max_batch_tokens,
         };
@@ -206,8 +215,20 @@ impl Encoder {
         &self.info
     }
 
-    /// The fingerprint of embeddings that this model makes with these prompts: those of another fingerprint must not be compared with them.
+    /// What is put before a query's text: a collection's own prompt, or the model's where it has none.
+    pub fn query_prompt<'a>(&'a self, own: &'a str) -> &'a str {
+        if own.is_empty() { &self.info.query_prompt } else { own }
+    }
+
+    /// What is put before a document's text, likewise.
+    pub fn document_prompt<'a>(&'a self, own: &'a str) -> &'a str {
+        if own.is_empty() { &self.info.document_prompt } else { own }
+    }
+
+    /// The fingerprint of embeddings that this model makes for a collection with these prompts of its own: those of another fingerprint must
+    /// not be compared with them.
     pub fn fingerprint(&self, query_prompt: &str, document_prompt: &str) -> String {
+        let (query_prompt, document_prompt) = (self.query_prompt(query_prompt), self.document_prompt(document_prompt));
         fingerprint_of([self.info.model_fingerprint.as_bytes(), query_prompt.as_bytes(), document_prompt.as_bytes()])
     }
 
@@ -238,7 +259,7 @@ impl Encoder {
                     Err(back) => tokens[0] = back,
                 }
             }
-            let finished = self.queries.submit_online(tokens, options.deadline)?.finish().await?;
+            let finished = self.queries.submit_online(tokens, Some(self.queries.latest(options.deadline)))?.finish().await?;
             Ok(stages.encoded(finished, &mut timings).remove(0))
         };
         let embedding = self.cache.get(prompted.clone(), options.skip_cache, encode).await?;
@@ -326,7 +347,7 @@ impl Loading<'_> {
     fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Vec<EncodeBatch>, Provider), EncoderError> {
         let ModelConfig { dims, pooling, .. } = self.folder.config;
         let model = self.folder.model_path(precision).ok_or(EncoderError::Precision { precision })?;
-        let of = SessionSettings { library: self.library.clone(), model, dims, pooling, cuda: self.settings.cuda.clone() };
+        let of = SessionSettings { library: self.library.clone(), model, dims, pooling, precision, cuda: self.settings.cuda.clone() };
         let (mut first, provider) = match provider {
             Some(provider) => (Session::open(&of, provider)?, provider),
             None => Session::open_on(&of, self.settings.device)?,
@@ -359,7 +380,7 @@ impl Loading<'_> {
             (n, _) => n,
         };
         let (batch_wait, max_wait) = (Duration::from_micros(max_batch_wait_us), Duration::from_millis(max_wait_ms));
-        BatchSettings { max_batch_tokens, batch_wait, max_queue, max_wait }
+        BatchSettings { max_batch_tokens, batch_wait, max_queue, max_wait, gives_way: false }
     }
 }
 

@@ -157,6 +157,21 @@ fn the_fingerprint_tells_prompts_apart() {
 }
 
 #[test]
+fn a_model_s_own_prompts_are_used_where_a_collection_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["model.onnx", "tokenizer.json"] {
+        fs::copy(settings().model_dir.join(name), dir.path().join(name)).unwrap();
+    }
+    let config =
+        "name = \"all-MiniLM-L6-v2\"\ndims = 384\nmax_tokens = 256\npooling = \"mean\"\nnormalize = true\nquery_prompt = \"query: \"\n";
+    fs::write(dir.path().join("kindred-model.toml"), config).unwrap();
+    let encoder = Encoder::load(&EncoderSettings { model_dir: dir.path().to_owned(), threads: 1, ..settings() }).unwrap();
+    assert_eq!((encoder.query_prompt(""), encoder.query_prompt("q: "), encoder.document_prompt("")), ("query: ", "q: ", ""));
+    assert_eq!(encoder.fingerprint("", ""), ENCODER.fingerprint("query: ", ""), "the same prompts, the same embeddings");
+    assert_ne!(encoder.fingerprint("", ""), ENCODER.fingerprint("", ""));
+}
+
+#[test]
 fn a_gpu_that_is_not_there_is_said_at_start() {
     let cuda = Encoder::load(&EncoderSettings { device: Device::Cuda(0), threads: 1, ..settings() });
     // On a machine with CUDA and a library that can use it this is no error.

@@ -1,8 +1,8 @@
 //! The threads that run the model, and the callers that run it themselves.
 //!
-//! *Concurrency*: there are as many copies of the model as threads. Whoever has work and finds a copy idle takes it: a caller with a short
-//! text, on its own thread, if nothing waits ([`Workers::run_here`]: no thread need wake up for it); else a thread, with a batch of what has gathered while
-//! all copies were busy. So nothing waits longer than it must for company, and under load batches form by themselves.
+//! *Concurrency*: there are as many copies of the model as threads. A caller with a short text that finds all of them idle takes one, on its
+//! own thread ([`Workers::run_here`]): no other need wake up for it. Else a thread takes an idle copy and a batch of what has gathered
+//! while all were busy. So nothing waits longer than it must for company, and under load batches form by themselves.
 //!
 //! A batch that fails is tried again text by text: one bad text, or a panic, fails its own call and no other.
 
@@ -19,7 +19,7 @@ use super::call::{Answer, Call};
 use super::queue::Queue;
 use super::tokenizer::Tokens;
 use crate::domain::Embedding;
-use crate::telemetry::metrics;
+use crate::telemetry::{metrics, priority};
 
 /// Runs one batch of tokens; a session, or a stand-in for it in tests.
 pub type EncodeBatch = Box<dyn FnMut(&[&[u32]]) -> Result<Vec<Embedding>, EncoderError> + Send>;
@@ -35,8 +35,10 @@ pub struct BatchSettings {
     pub batch_wait: Duration,
     /// Texts that may wait, in each lane.
     pub max_queue: usize,
-    /// How long an online text may wait.
+    /// How long a query may wait.
     pub max_wait: Duration,
+    /// Whether these threads give way to others: to those that encode queries.
+    pub gives_way: bool,
 }
 
 /// A text on its way to the model.
@@ -45,7 +47,7 @@ struct Waiting {
     tokens: Tokens,
     answer: UnboundedSender<Answer>,
     queued: Instant,
-    /// None in bulk.
+    /// Of a query.
     deadline: Option<Instant>,
 }
 
@@ -89,7 +91,12 @@ impl Workers {
         let mut workers = Self { shared: Arc::new(shared), threads: Vec::new() };
         for i in 0..n_models {
             let shared = Arc::clone(&workers.shared);
-            let thread = thread::Builder::new().name(format!("{name}-{i}")).spawn(move || shared.work());
+            let thread = thread::Builder::new().name(format!("{name}-{i}")).spawn(move || {
+                if settings.gives_way {
+                    priority::give_way();
+                }
+                shared.work();
+            });
             workers.threads.push(thread.map_err(|source| EncoderError::Thread { source })?);
         }
         Ok(workers)
@@ -100,13 +107,15 @@ impl Workers {
         self.shared.n_models
     }
 
-    /// Encodes one text on the caller's thread, if nothing waits and a model is idle; otherwise gives the text back.
+    /// Encodes one text on the caller's thread, if it is the only one; otherwise gives the text back.
     ///
     /// # Errors
     /// Within: as the model's own.
     pub fn run_here(&self, tokens: Tokens) -> Result<Result<Embedding, EncoderError>, Tokens> {
         let mut state = self.shared.lock();
-        if state.closed || !state.queue.is_empty() || !self.shared.settings.batch_wait.is_zero() {
+        // Where others are at work, more are likely to come: together they are faster, and this thread is needed to let them in.
+        if state.closed || state.idle.len() < self.shared.n_models || !state.queue.is_empty() || !self.shared.settings.batch_wait.is_zero()
+        {
             return Err(tokens);
         }
         let Some(mut model) = state.idle.pop() else { return Err(tokens) };
@@ -117,20 +126,25 @@ impl Workers {
         Ok(embedding)
     }
 
-    /// Sends texts that somebody waits for, if there is room for all of them and they are likely to be served before the deadline.
+    /// Until when a query may wait that has this deadline of its own.
+    pub fn latest(&self, own: Option<Instant>) -> Instant {
+        let latest = Instant::now() + self.shared.settings.max_wait;
+        own.map_or(latest, |own| own.min(latest))
+    }
+
+    /// Sends texts that somebody waits for, if there is room for all of them and, where there is a deadline, they are likely to be served
+    /// before it.
     ///
     /// # Errors
     /// [`EncoderError::Overloaded`], [`EncoderError::TooLate`] or [`EncoderError::Stopped`].
     pub fn submit_online(&self, texts: Vec<Tokens>, deadline: Option<Instant>) -> Result<Call, EncoderError> {
         let (answer, call) = Call::new(texts.len());
         let now = Instant::now();
-        let latest = now + self.shared.settings.max_wait;
-        let deadline = deadline.map_or(latest, |own| own.min(latest));
         let rows: Vec<Waiting> = longest_first(texts)
-            .map(|(position, tokens)| Waiting { position, tokens, answer: answer.clone(), queued: now, deadline: Some(deadline) })
+            .map(|(position, tokens)| Waiting { position, tokens, answer: answer.clone(), queued: now, deadline })
             .collect();
         let mut state = self.shared.lock();
-        self.shared.admit(&state, rows.len(), deadline.saturating_duration_since(now))?;
+        self.shared.admit(&state, rows.len(), deadline.map(|deadline| deadline.saturating_duration_since(now)))?;
         let n_wanted = rows.len().min(state.idle.len());
         state.queue.push_online(rows);
         drop(state);
@@ -179,7 +193,7 @@ impl Drop for Workers {
 
 impl Shared {
     /// Refuses what would wait too long: better now than after waiting.
-    fn admit(&self, state: &State, n_texts: usize, patience: Duration) -> Result<(), EncoderError> {
+    fn admit(&self, state: &State, n_texts: usize, patience: Option<Duration>) -> Result<(), EncoderError> {
         if state.closed {
             return Err(EncoderError::Stopped);
         }
@@ -190,7 +204,7 @@ impl Shared {
             metrics::encoder_refused("full");
             return Err(EncoderError::Overloaded { waiting, max_queue, retry_after: expected });
         }
-        if waiting > 0 && expected > patience {
+        if let Some(patience) = patience.filter(|patience| waiting > 0 && expected > *patience) {
             metrics::encoder_refused("late");
             return Err(EncoderError::TooLate { retry_after: expected - patience });
         }
@@ -311,8 +325,13 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    const SETTINGS: BatchSettings =
-        BatchSettings { max_batch_tokens: 4, batch_wait: Duration::ZERO, max_queue: 10, max_wait: Duration::from_secs(600) };
+    const SETTINGS: BatchSettings = BatchSettings {
+        max_batch_tokens: 4,
+        batch_wait: Duration::ZERO,
+        max_queue: 10,
+        max_wait: Duration::from_secs(600),
+        gives_way: false,
+    };
 
     fn direction(n: u32) -> Embedding {
         Embedding::new(vec![1.0, n as f32], 2).unwrap()

@@ -64,6 +64,8 @@ pub async fn metrics(State(services): State<Arc<Services>>) -> impl IntoResponse
     for CollectionInfo { name, n_documents, n_changes, .. } in services.catalog.list() {
         telemetry::metrics::collection_size(&name, n_documents, n_changes);
     }
+    let model = services.catalog.model();
+    telemetry::metrics::encoder_info(&model.name, &model.provider, model.query_precision.to_string(), model.document_precision.to_string());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry::metrics::install().render())
 }
 

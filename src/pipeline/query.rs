@@ -218,8 +218,9 @@ impl QueryPipeline {
                 }
                 let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
                 let options = QueryOptions { deadline, skip_cache: request.skip_cache };
-                let prompt = &target.description().definition.query_prompt;
-                let encoded = self.encoders.of(target.description())?.encode_query(prompt, text, options).await?;
+                let encoder = self.encoders.of(target.description())?;
+                let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
+                let encoded = encoder.encode_query(prompt, text, options).await?;
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
@@ -266,7 +267,7 @@ impl QueryPipeline {
         }
         let fields = serde_json::from_str(source.fields(document)?)
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        let text = format!("{}{}", to.definition.document_prompt, source.meaning().template.render(&fields));
+        let text = format!("{}{}", encoder.document_prompt(&to.definition.document_prompt), source.meaning().template.render(&fields));
         encoder.encode(vec![text]).await?.embeddings.pop().ok_or(PipelineError::WorkerLost)
     }
 }

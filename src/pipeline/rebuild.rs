@@ -235,14 +235,14 @@ impl RebuildPipeline {
     /// Embeddings of stored documents by the model of a description.
     fn embed_stored(&self, name: &CollectionName, description: &Description, fields: &[String]) -> Result<Vec<Vec<f32>>, PipelineError> {
         let template = Meaning::of(name, &description.definition)?.template;
-        let prompt = &description.definition.document_prompt;
+        let encoder = self.encoders.of(description)?;
+        let prompt = encoder.document_prompt(&description.definition.document_prompt);
         let text = |fields: &String| {
             let fields: Map<String, Json> =
                 serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: String::new(), reason: e.to_string() })?;
             Ok(format!("{prompt}{}", template.render(&fields)))
         };
         let texts = fields.iter().map(text).collect::<Result<Vec<String>, PipelineError>>()?;
-        let encoder = self.encoders.of(description)?;
         let mut embeddings = Vec::with_capacity(texts.len());
         for chunk in texts.chunks(CHUNK) {
             embeddings.extend(encoder.encode_blocking(chunk.to_vec())?.embeddings.into_iter().map(|e| e.into_vec()));
@@ -421,6 +421,8 @@ impl RebuildPipeline {
         let new = Meaning::of(name, &wanted.definition)?;
         let same_model = contents.description.model.fingerprint == wanted.model.fingerprint;
         // Embeddings that were given are of the old model too; of another definition alone, they stay.
+        let encoder = self.encoders.of(&wanted)?;
+        let prompt = encoder.document_prompt(&wanted.definition.document_prompt);
         let (mut stale, mut texts) = (Vec::new(), Vec::new());
         for (row, id) in contents.ids.iter().enumerate() {
             let fields: Map<String, Json> = serde_json::from_str(&contents.fields[row])
@@ -430,7 +432,7 @@ impl RebuildPipeline {
                 .map_err(|source| PipelineError::DoesNotFit { id: id.to_string(), source })?;
             if old_text.as_ref() != Some(&document.text) {
                 stale.push(row);
-                texts.push(format!("{}{}", wanted.definition.document_prompt, document.text));
+                texts.push(format!("{prompt}{}", document.text));
                 contents.text_hashes[row] = Some(TextHash::of(&document.text));
             }
             contents.attributes[row] = document.attributes;

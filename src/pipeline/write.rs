@@ -203,7 +203,11 @@ impl WritePipeline {
     /// Makes the embeddings that are missing, each text once. Returns how many.
     async fn embed(&self, searcher: &Searcher, accepted: &mut [Accepted], progress: &Progress) -> Result<usize, PipelineError> {
         let description = searcher.description();
-        let prompt = &description.definition.document_prompt;
+        if accepted.iter().filter_map(|item| item.document.as_ref()).all(|item| item.embedding.is_some()) {
+            return Ok(0);
+        }
+        let encoder = self.encoders.of(description)?;
+        let prompt = encoder.document_prompt(&description.definition.document_prompt);
         let (mut texts, mut by_hash) = (Vec::new(), HashMap::new());
         let mut n_missing = 0;
         for item in accepted.iter().filter_map(|item| item.document.as_ref()).filter(|item| item.embedding.is_none()) {
@@ -214,10 +218,6 @@ impl WritePipeline {
             });
         }
         let n_texts = texts.len();
-        if n_texts == 0 {
-            return Ok(0);
-        }
-        let encoder = self.encoders.of(description)?;
         let mut embeddings: Vec<Embedding> = Vec::with_capacity(n_texts);
         let mut texts = texts.into_iter().peekable();
         while texts.peek().is_some() {

@@ -8,6 +8,7 @@
 //! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
 //! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
 //! | `kindred_encodes_saved_total` | documents | `reason` | written without: `unchanged` (the same document), `same_text`, `twice` (the same text as another's), `given` |
+//! | `kindred_encoder_info` | 1 | `model`, `provider`, `query_precision`, `document_precision` | what encodes |
 //! | `kindred_encoder_batch_seconds` | seconds | | one run of the model |
 //! | `kindred_encoder_batch_texts` | texts | | texts of one run |
 //! | `kindred_encoder_tokens_total` | tokens | | tokens that went through the model, without padding |
@@ -83,6 +84,13 @@ pub fn texts_encoded(n: usize) {
 
 pub fn encodes_saved(reason: &'static str, n: usize) {
     metrics::counter!("kindred_encodes_saved_total", "reason" => reason).increment(n as u64);
+}
+
+pub fn encoder_info(model: &str, provider: &str, query_precision: String, document_precision: String) {
+    let (model, provider) = (model.to_owned(), provider.to_owned());
+    let labels =
+        [("model", model), ("provider", provider), ("query_precision", query_precision), ("document_precision", document_precision)];
+    metrics::gauge!("kindred_encoder_info", &labels).set(1.0);
 }
 
 pub fn encoder_batch(n_texts: usize, n_tokens: usize, n_padded: usize, seconds: f64) {

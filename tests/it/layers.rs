@@ -42,10 +42,11 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 24] = [
+const HOMES: [(&str, &[&str]); 25] = [
     ("rdkafka", &["src/ingest/kafka/"]),
     ("base64", &["src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
     ("ort", &["src/encoder/session.rs"]),
+    ("moka", &["src/encoder/cache.rs"]),
     ("tokenizers", &["src/encoder/tokenizer.rs"]),
     ("safetensors", &["src/encoder/import/"]),
     ("prost", &["src/encoder/import/"]),
@@ -63,7 +64,7 @@ const HOMES: [(&str, &[&str]); 24] = [
     ("arrow_schema", &["src/ingest/"]),
     ("object_store", &["src/snapshot/place.rs"]),
     ("rustls", &["src/snapshot/place.rs"]),
-    ("rustix", &["src/tools/bench/system.rs"]),
+    ("rustix", &["src/tools/bench/system.rs", "src/telemetry/priority.rs"]),
     ("thread_priority", &["src/telemetry/priority.rs"]),
     ("ureq", &["src/tools/bench/"]),
     ("clap", &["src/main.rs", "src/tools/"]),

@@ -13,6 +13,7 @@ async fn probes_and_info_answer() {
     assert_eq!(app.get("/readyz").await.ok(), json!({"ready": true, "collections": 2}));
     let info = app.get("/v1/info").await.ok();
     assert_eq!(info["model"]["provider"], "CPU");
+    assert_eq!((&info["model"]["query_precision"], &info["model"]["document_precision"]), (&json!("int8"), &json!("fp32")));
     assert_eq!(info["model"]["dims"], 384);
     assert_eq!(info["collections"], json!(["jobs", "members"]));
 }
@@ -28,6 +29,9 @@ async fn metrics_count_what_happened() {
         "kindred_documents_written_total{outcome=\"created\"}",
         "kindred_http_requests_total{method=\"PUT\",route=\"/v1/collections/{collection}/documents\",status=\"200\"}",
         "kindred_documents{collection=\"jobs\"}",
+        "kindred_encoder_info{model=\"all-MiniLM-L6-v2\",provider=\"CPU\",query_precision=\"int8\",document_precision=\"fp32\"} 1",
+        "kindred_encoder_batch_texts_bucket{le=\"1\"}",
+        "kindred_query_cache_total{result=\"",
     ] {
         assert!(text.contains(line), "{line} is not in:\n{text}");
     }

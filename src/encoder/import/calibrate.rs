@@ -69,7 +69,7 @@ pub fn see(inputs: &[(String, usize)], model: &Path, library: &Path, texts: &[To
 pub fn compare(made: &Path, config: &ModelConfig, library: &Path, texts: Vec<Tokens>) -> Result<Closeness, ImportError> {
     let open = |precision: Precision| {
         let (model, cuda) = (made.join(precision.file()), CudaSettings::default());
-        let settings = SessionSettings { library: library.to_owned(), model, dims: config.dims, pooling: config.pooling, cuda };
+        let settings = SessionSettings { library: library.to_owned(), model, dims: config.dims, pooling: config.pooling, precision, cuda };
         Session::open(&settings, Provider::Cpu)
     };
     let (mut exact, mut rough) = (open(Precision::Fp32)?, open(Precision::Int8)?);

@@ -377,7 +377,7 @@ mod tests {
             folder.hash(precision).unwrap();
             let model = folder.model_path(precision).unwrap();
             let (library, pooling, cuda) = (library.clone(), folder.config.pooling, CudaSettings::default());
-            let mut session = Session::open(&SessionSettings { library, model, dims: 8, pooling, cuda }, Provider::Cpu).unwrap();
+            let mut session = Session::open(&SessionSettings { library, model, dims: 8, pooling, precision, cuda }, Provider::Cpu).unwrap();
             session.encode(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
         };
         for (exact, half) in embed(Precision::Fp32).iter().zip(embed(Precision::Fp16)) {

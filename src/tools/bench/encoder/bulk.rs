@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Bench, median, name};
 
 /// Documents of one call, as a write sends them.
-const CALL: usize = 64;
+const CALL: usize = 256;
 
 /// One precision.
 #[derive(Debug, Serialize)]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use super::closed::Closed;
 use super::{Bench, Times, encode, median};
@@ -30,10 +31,18 @@ pub(super) struct Open {
 }
 
 #[derive(Default)]
-struct Taken {
+struct Answers {
     answered: Vec<f64>,
     refused: Vec<f64>,
     failed: Option<EncoderError>,
+}
+
+/// What one round came to.
+struct Taken {
+    n_answered: usize,
+    n_refused: usize,
+    answered: Times,
+    refused: Times,
 }
 
 impl Bench<'_> {
@@ -46,16 +55,16 @@ impl Bench<'_> {
         let taken = self.rounds("open load", &keys, |i, round| self.arrivals(&encoder, rate(i), (i * 1_000 + round) as u64))?;
         let row = |(i, rounds): (usize, Vec<Taken>)| {
             let per_s = |count: fn(&Taken) -> usize| median(rounds.iter().map(|t| count(t) as f64 / self.args.seconds).collect());
-            let times = |of: fn(&Taken) -> &Vec<f64>| Times::median(&rounds.iter().map(|t| Times::of(of(t).clone())).collect::<Vec<_>>());
-            let answered_per_s = per_s(|t| t.answered.len());
+            let times = |of: fn(&Taken) -> Times| Times::median(&rounds.iter().map(of).collect::<Vec<_>>());
+            let answered_per_s = per_s(|t| t.n_answered);
             Open {
                 load: self.args.load[i],
                 queries_per_s: rate(i),
                 answered_per_s,
                 goodput: answered_per_s / reached.queries_per_s,
-                refused_per_s: per_s(|t| t.refused.len()),
-                times: times(|t| &t.answered),
-                refusal: times(|t| &t.refused),
+                refused_per_s: per_s(|t| t.n_refused),
+                times: times(|t| t.answered),
+                refusal: times(|t| t.refused),
             }
         };
         Ok(taken.into_iter().map(row).collect())
@@ -63,18 +72,18 @@ impl Bench<'_> {
 
     /// Sends queries at random moments, so many a second on average, and waits for all answers.
     fn arrivals(&self, encoder: &Arc<Encoder>, rate: f64, seed: u64) -> Result<Taken> {
-        let taken = Arc::new(Mutex::new(Taken::default()));
+        let taken = Arc::new(Mutex::new(Answers::default()));
         let mut choice = Choice::new("arrivals", seed);
         let begin = Instant::now();
         let mut due = begin;
-        let mut asked = Vec::new();
+        let mut asked = JoinSet::new();
         let mut turn = 0;
         while due < begin + Duration::from_secs_f64(self.args.seconds) {
             // This thread does nothing else, so that no answer keeps the next query from being sent.
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let (encoder, taken, query) = (Arc::clone(encoder), Arc::clone(&taken), self.texts.query(turn).to_owned());
             let intended = due;
-            asked.push(self.runtime.spawn(async move {
+            let ask = async move {
                 let answer = encode(&encoder, &query).await;
                 let seconds = intended.elapsed().as_secs_f64();
                 let mut taken = taken.lock().expect("no holder panics");
@@ -83,21 +92,24 @@ impl Bench<'_> {
                     Err(e) if e.kind() == ErrorKind::Overloaded => taken.refused.push(seconds),
                     Err(e) => taken.failed = Some(e),
                 }
-            }));
+            };
+            asked.spawn_on(ask, self.runtime.handle());
+            // Those that are done are let go: a long run must not fill the memory by itself.
+            while asked.try_join_next().is_some() {}
             turn += 1;
             let uniform = (choice.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
             due += Duration::from_secs_f64(-(1.0 - uniform).ln() / rate);
         }
-        self.runtime.block_on(async {
-            for task in asked {
-                task.await?;
-            }
-            anyhow::Ok(())
-        })?;
+        self.runtime.block_on(asked.join_all());
         let mut taken = std::mem::take(&mut *taken.lock().expect("no holder panics"));
         match taken.failed.take() {
             Some(e) => Err(e.into()),
-            None => Ok(taken),
+            None => Ok(Taken {
+                n_answered: taken.answered.len(),
+                n_refused: taken.refused.len(),
+                answered: Times::of(taken.answered),
+                refused: Times::of(taken.refused),
+            }),
         }
     }
 }
