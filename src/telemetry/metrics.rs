@@ -30,6 +30,7 @@
 //! | `kindred_kafka_freshness_seconds` | seconds | `collection`, `topic` | from a record's timestamp until searches find it |
 
 use std::sync::OnceLock;
+use std::thread;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -43,6 +44,9 @@ const TEXTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1024.0];
 
 /// Gauges are set at every scrape, or by the feed at least every second; one that is not any more is dropped.
 const GAUGE_LIFETIME: Duration = Duration::from_secs(300);
+
+/// How often measurements are put into their histograms.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Starts collecting, once per process.
 pub fn install() -> &'static PrometheusHandle {
@@ -59,6 +63,15 @@ pub fn install() -> &'static PrometheusHandle {
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("metrics are collected by another recorder: /metrics stays empty");
+        }
+        // Every measurement waits in memory to be put into its histogram, which is else done only when somebody asks for the metrics.
+        let kept_up = handle.clone();
+        let upkeep = move || loop {
+            thread::sleep(UPKEEP);
+            kept_up.run_upkeep();
+        };
+        if let Err(e) = thread::Builder::new().name("metrics".to_owned()).spawn(upkeep) {
+            tracing::warn!(error = %e, "metrics take memory until somebody asks for them");
         }
         handle
     })

@@ -153,7 +153,7 @@ async fn info_and_health_answer() {
     let expected = json!({
         "model_id": "all-MiniLM-L6-v2", "model_sha": own["model"]["model_fingerprint"], "model_dtype": "float32",
         "model_type": {"embedding": {"pooling": "mean"}}, "max_concurrent_requests": 1024, "max_input_length": 256,
-        "max_batch_tokens": 64, "max_batch_requests": null, "max_client_batch_size": 2048, "auto_truncate": false,
+        "max_batch_tokens": 128, "max_batch_requests": null, "max_client_batch_size": 2048, "auto_truncate": false,
         "tokenization_workers": own["model"]["threads"], "version": own["version"], "sha": null, "docker_label": null
     });
     assert_eq!(app.get("/info").await.ok(), expected);
