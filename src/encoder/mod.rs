@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | the handle: loading, `encode`, fingerprints |
 //! | `settings.rs`, `error.rs` | what is configured, what can fail |
+//! | `loading.rs` | from settings and a model folder to sessions |
 //! | `model_folder.rs` | what a model folder holds |
 //! | `sentence_transformers.rs` | the same from the usual files of sentence-transformers |
 //! | `tokenizer.rs` | text to token ids |
@@ -29,6 +30,7 @@ mod cache;
 mod call;
 mod error;
 mod import;
+mod loading;
 mod model_folder;
 mod pooling;
 mod queue;
@@ -42,10 +44,9 @@ mod tokens;
 mod workers;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -63,19 +64,10 @@ use crate::domain::{Embedding, hex};
 use crate::telemetry::Here;
 use cache::QueryCache;
 use call::Finished;
-use session::{Provider, Session, SessionSettings};
+use loading::Loading;
 use tokenizer::Tokenizer;
-use workers::{BatchSettings, EncodeBatch, Workers};
+use workers::{BatchSettings, Workers};
 
-/// Most threads that `threads = 0` stands for: each holds its own copy of the model.
-const MAX_DEFAULT_THREADS: usize = 8;
-/// Most tokens of a batch with its padding on a CPU: short texts together share each read of the weights, which nearly doubles their rate. Larger
-/// batches add less than they keep others waiting; a text of more tokens runs alone, as fast and without padding.
-const CPU_BATCH_TOKENS: usize = 128;
-/// In int8, whose weights are a quarter, there is less to share.
-const INT8_BATCH_TOKENS: usize = 64;
-/// The same on a GPU, which needs large batches to be busy.
-const CUDA_BATCH_TOKENS: usize = 16_384;
 /// Texts of up to so many bytes are tokenised (in well under a millisecond) on the caller's own thread even in async code.
 const INLINE_BYTES: usize = 8 * 1024;
 /// Queries of up to so many tokens are encoded on the caller's own thread, if nothing waits: some milliseconds.
@@ -111,7 +103,7 @@ pub struct ModelInfo {
 }
 
 /// How a query wants to be encoded.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueryOptions {
     /// When an answer is of no use any more.
     pub deadline: Option<Instant>,
@@ -170,17 +162,17 @@ impl Encoder {
     /// Any [`EncoderError`] but `Overloaded`; its message names the file or setting at fault.
     pub fn load(settings: &EncoderSettings) -> Result<Self, EncoderError> {
         let folder = ModelFolder::open(&settings.model_dir)?;
-        let max_tokens = max_tokens(settings.max_tokens, folder.config.max_tokens)?;
+        let max_tokens = loading::max_tokens(settings.max_tokens, folder.config.max_tokens)?;
         let library = session::find_library(&settings.ort_library, folder.dir())?;
         let tokenizer = Arc::new(Tokenizer::load(&folder.tokenizer_path(), max_tokens)?);
         let loading = Loading { settings, folder: &folder, library, max_tokens };
         let document_precision = settings.precision.of_documents();
         // Hashing 90 MB takes about as long as opening a session: side by side.
         let (opened, fingerprint) = thread::scope(|scope| {
-            let fingerprint = scope.spawn(|| model_fingerprint(&folder, document_precision, max_tokens));
+            let fingerprint = scope.spawn(|| loading.fingerprint(document_precision));
             (loading.open(document_precision, None), fingerprint.join().expect("hashing does not panic"))
         });
-        let model_fingerprint = fingerprint?;
+        let (of_model, model_fingerprint) = fingerprint?;
         let (documents, provider) = opened?;
         let query_precision = settings.precision.of_queries(provider, &folder)?;
         let batches = loading.batches(document_precision, provider);
@@ -190,7 +182,7 @@ impl Encoder {
         let queries = if query_precision == document_precision {
             Arc::clone(&documents)
         } else {
-            folder.hash(query_precision)?;
+            folder.hash(query_precision, of_model)?;
             let (models, _) = loading.open(query_precision, Some(provider))?;
             Arc::new(Workers::start("queries", models, loading.batches(query_precision, provider))?)
         };
@@ -249,20 +241,16 @@ impl Encoder {
         let mut timings = EncodeTimings::default();
         let encode = async {
             let started = Instant::now();
-            let mut tokens = self.tokenize(vec![prompted.clone()]).await?;
+            let tokens = self.tokenize(vec![prompted.clone()]).await?;
             let stages = Stages::tokenized(started, &tokens);
             if tokens[0].len() <= INLINE_TOKENS
                 && let Some(_here) = Here::try_enter()
+                && let Some(embedding) = self.queries.run_here(&tokens[0])
             {
-                match self.queries.run_here(std::mem::take(&mut tokens[0])) {
-                    Ok(embedding) => {
-                        let finished = Finished { embeddings: vec![embedding?], first_started: None };
-                        return Ok(stages.encoded(finished, &mut timings).remove(0));
-                    }
-                    Err(back) => tokens[0] = back,
-                }
+                let finished = Finished { embeddings: vec![embedding?], first_started: None };
+                return Ok(stages.encoded(finished, &mut timings).remove(0));
             }
-            let finished = self.queries.submit_online(tokens, Some(self.queries.latest(options.deadline)))?.finish().await?;
+            let finished = self.queries.submit_online(tokens, self.queries.latest(options.deadline))?.finish().await?;
             Ok(stages.encoded(finished, &mut timings).remove(0))
         };
         let embedding = self.cache.get(prompted.clone(), options.skip_cache, encode).await?;
@@ -327,95 +315,6 @@ impl Stages {
 
 fn micros(from: Instant, to: Instant) -> u64 {
     u64::try_from(to.duration_since(from).as_micros()).unwrap_or(u64::MAX)
-}
-
-fn max_tokens(asked: usize, of_model: usize) -> Result<usize, EncoderError> {
-    match asked {
-        0 => Ok(of_model),
-        3.. if asked <= of_model => Ok(asked),
-        _ => Err(EncoderError::MaxTokens { asked, max_tokens: of_model }),
-    }
-}
-
-/// What all sessions of an encoder are opened with.
-struct Loading<'a> {
-    settings: &'a EncoderSettings,
-    folder: &'a ModelFolder,
-    library: PathBuf,
-    max_tokens: usize,
-}
-
-impl Loading<'_> {
-    /// Opens one session per thread, the first alone, which says on what the model runs if that is not known; each has run once.
-    fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Vec<EncodeBatch>, Provider), EncoderError> {
-        let ModelConfig { dims, pooling, .. } = self.folder.config;
-        let model = self.folder.model_path(precision).ok_or(EncoderError::Precision { precision })?;
-        let of = SessionSettings { library: self.library.clone(), model, dims, pooling, precision, cuda: self.settings.cuda.clone() };
-        let (mut first, provider) = match provider {
-            Some(provider) => (Session::open(&of, provider)?, provider),
-            None => Session::open_on(&of, self.settings.device)?,
-        };
-        let n_threads = match (self.settings.threads, provider) {
-            (0, Provider::Cpu) => thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
-            (0, Provider::Cuda(_)) => 1,
-            (n, _) => n,
-        };
-        let max_batch_tokens = self.batches(precision, provider).max_batch_tokens;
-        first.warm_up(max_batch_tokens, self.max_tokens)?;
-        let open = || {
-            let mut session = Session::open(&of, provider)?;
-            session.warm_up(max_batch_tokens, self.max_tokens)?;
-            Ok(session)
-        };
-        let rest: Result<Vec<Session>, EncoderError> = thread::scope(|scope| {
-            let opening: Vec<_> = (1..n_threads).map(|_| scope.spawn(open)).collect();
-            opening.into_iter().map(|thread| thread.join().expect("opening a session does not panic")).collect()
-        });
-        let run = |mut session: Session| -> EncodeBatch { Box::new(move |texts| session.encode(texts)) };
-        Ok(([vec![first], rest?].into_iter().flatten().map(run).collect(), provider))
-    }
-
-    fn batches(&self, precision: Precision, provider: Provider) -> BatchSettings {
-        let EncoderSettings { max_batch_tokens, max_batch_wait_us, max_queue, max_wait_ms, .. } = *self.settings;
-        let max_batch_tokens = match (max_batch_tokens, provider) {
-            (0, Provider::Cpu) if precision == Precision::Int8 => INT8_BATCH_TOKENS,
-            (0, Provider::Cpu) => CPU_BATCH_TOKENS,
-            (0, Provider::Cuda(_)) => CUDA_BATCH_TOKENS,
-            (n, _) => n,
-        };
-        let (batch_wait, max_wait) = (Duration::from_micros(max_batch_wait_us), Duration::from_millis(max_wait_ms));
-        BatchSettings { max_batch_tokens, batch_wait, max_queue, max_wait, gives_way: false }
-    }
-}
-
-impl PrecisionChoice {
-    /// The numbers that documents are encoded with. They decide what an index holds, so they depend on nothing but the setting.
-    fn of_documents(self) -> Precision {
-        match self {
-            Self::Auto | Self::Fp32 | Self::Mixed => Precision::Fp32,
-            Self::Fp16 => Precision::Fp16,
-            Self::Int8 => Precision::Int8,
-        }
-    }
-
-    /// The numbers that queries are encoded with.
-    fn of_queries(self, provider: Provider, folder: &ModelFolder) -> Result<Precision, EncoderError> {
-        let precision = match self {
-            Self::Auto if provider == Provider::Cpu && folder.config.int8.is_some() => Precision::Int8,
-            Self::Mixed => Precision::Int8,
-            other => other.of_documents(),
-        };
-        match (precision, provider) {
-            (Precision::Int8, Provider::Cuda(_)) => Err(EncoderError::Int8OnGpu),
-            _ => Ok(precision),
-        }
-    }
-}
-
-fn model_fingerprint(folder: &ModelFolder, precision: Precision, max_tokens: usize) -> Result<String, ModelFolderError> {
-    let (model, tokenizer) = (folder.hash(precision)?, model_folder::hash_file(&folder.tokenizer_path())?);
-    let numbers = format!("{} {max_tokens} {}", folder.config.pooling.as_str(), folder.config.dims);
-    Ok(fingerprint_of([&model[..], &tokenizer[..], numbers.as_bytes()]))
 }
 
 /// sha256 over parts, each with its length, so that no two lists of parts read the same.

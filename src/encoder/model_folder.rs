@@ -206,13 +206,21 @@ impl ModelFolder {
         }
     }
 
-    /// The sha256 of the ONNX file of a precision.
+    /// The sha256 of `model.onnx`.
+    ///
+    /// # Errors
+    /// [`ModelFolderError::Io`].
+    pub fn hash_model(&self) -> Result<[u8; 32], ModelFolderError> {
+        hash_file(&self.model)
+    }
+
+    /// The sha256 of the ONNX file of a precision, that of `model.onnx` being `of_model`.
     ///
     /// # Errors
     /// [`ModelFolderError::Variant`] when it is missing, is not the file that was made, or was made from another model.
-    pub fn hash(&self, precision: Precision) -> Result<[u8; 32], ModelFolderError> {
+    pub fn hash(&self, precision: Precision, of_model: [u8; 32]) -> Result<[u8; 32], ModelFolderError> {
         let variant = match precision {
-            Precision::Fp32 => return hash_file(&self.model),
+            Precision::Fp32 => return Ok(of_model),
             Precision::Fp16 => &self.config.fp16,
             Precision::Int8 => &self.config.int8,
         };
@@ -226,7 +234,7 @@ impl ModelFolder {
         if hex(hash) != variant.sha256 {
             return refuse("it is not the file that was made: its sha256 is another");
         }
-        if hex(hash_file(&self.model)?) != variant.made_from {
+        if hex(of_model) != variant.made_from {
             return refuse("it was made from another model.onnx");
         }
         Ok(hash)
@@ -304,7 +312,10 @@ mod tests {
         let sha = |text: &str| hex(Sha256::digest(text));
         let config = format!("{CONFIG}[int8]\nsha256 = \"{}\"\nmade_from = \"{}\"\n", sha("bytes"), sha("floats"));
         [(CONFIG_FILE, &*config), (MODEL_FILE, "floats"), (TOKENIZER_FILE, "")].iter().for_each(|(name, text)| write(name, text));
-        let hash = |precision| ModelFolder::open(dir.path()).unwrap().hash(precision);
+        let hash = |precision| {
+            let folder = ModelFolder::open(dir.path()).unwrap();
+            folder.hash(precision, folder.hash_model().unwrap())
+        };
         let refused = || hash(Precision::Int8).unwrap_err().to_string();
         assert!(refused().contains("model.int8.onnx") && refused().contains("missing"));
         write("model.int8.onnx", "bytes");

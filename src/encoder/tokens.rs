@@ -3,6 +3,7 @@
 //! [`Encoder::encode`] cuts a text at what the model takes. Here a text's length is known first; then the caller cuts, or refuses.
 
 use super::tokenizer::{Token, Tokens, Whole};
+use super::workers::longest_first;
 use super::{Encoder, EncoderError};
 use crate::domain::Embedding;
 
@@ -92,11 +93,9 @@ impl Encoder {
 
 /// Parts of at most so many tokens (but of one text at least), texts of like length together, longest first, with their positions.
 fn parts(texts: Vec<Tokens>, max_tokens: usize) -> Vec<Vec<(usize, Tokens)>> {
-    let mut texts: Vec<(usize, Tokens)> = texts.into_iter().enumerate().collect();
-    texts.sort_by_key(|(_, tokens)| std::cmp::Reverse(tokens.len()));
     let mut parts: Vec<Vec<(usize, Tokens)>> = Vec::new();
     let mut n_tokens = 0;
-    for text in texts {
+    for text in longest_first(texts) {
         n_tokens += text.1.len();
         match parts.last_mut() {
             Some(part) if n_tokens <= max_tokens => part.push(text),

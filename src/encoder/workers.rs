@@ -107,29 +107,29 @@ impl Workers {
         self.shared.n_models
     }
 
-    /// Encodes one text on the caller's thread, if it is the only one; otherwise gives the text back.
+    /// Encodes one text on the caller's thread, if it is the only one; otherwise does nothing.
     ///
     /// # Errors
-    /// Within: as the model's own.
-    pub fn run_here(&self, tokens: Tokens) -> Result<Result<Embedding, EncoderError>, Tokens> {
+    /// The model's own.
+    pub fn run_here(&self, tokens: &[u32]) -> Option<Result<Embedding, EncoderError>> {
         let mut state = self.shared.lock();
         // Where others are at work, more are likely to come: together they are faster, and this thread is needed to let them in.
         if state.closed || state.idle.len() < self.shared.n_models || !state.queue.is_empty() || !self.shared.settings.batch_wait.is_zero()
         {
-            return Err(tokens);
+            return None;
         }
-        let Some(mut model) = state.idle.pop() else { return Err(tokens) };
+        let mut model = state.idle.pop()?;
         drop(state);
         let started = Instant::now();
-        let embedding = run(&mut model, &[&tokens]).map(|mut embeddings| embeddings.remove(0));
+        let embedding = run(&mut model, &[tokens]).map(|mut embeddings| embeddings.remove(0));
         self.shared.finish(model, 1, tokens.len(), tokens.len(), started);
-        Ok(embedding)
+        Some(embedding)
     }
 
     /// Until when a query may wait that has this deadline of its own.
-    pub fn latest(&self, own: Option<Instant>) -> Instant {
-        let latest = Instant::now() + self.shared.settings.max_wait;
-        own.map_or(latest, |own| own.min(latest))
+    pub fn latest(&self, own: Option<Instant>) -> Option<Instant> {
+        // A time beyond all clocks is none.
+        Instant::now().checked_add(self.shared.settings.max_wait).into_iter().chain(own).min()
     }
 
     /// Sends texts that somebody waits for, if there is room for all of them and, where there is a deadline, they are likely to be served
@@ -287,7 +287,7 @@ impl Waiting {
 }
 
 /// The longest first: then the last batch to finish is a short one.
-fn longest_first(texts: Vec<Tokens>) -> impl Iterator<Item = (usize, Tokens)> {
+pub fn longest_first(texts: Vec<Tokens>) -> impl Iterator<Item = (usize, Tokens)> {
     let mut rows: Vec<(usize, Tokens)> = texts.into_iter().enumerate().collect();
     rows.sort_by_key(|(_, tokens)| std::cmp::Reverse(tokens.len()));
     rows.into_iter()
@@ -321,188 +321,4 @@ fn run(model: &mut EncodeBatch, texts: &[&[u32]]) -> Result<Vec<Embedding>, Enco
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    const SETTINGS: BatchSettings = BatchSettings {
-        max_batch_tokens: 4,
-        batch_wait: Duration::ZERO,
-        max_queue: 10,
-        max_wait: Duration::from_secs(600),
-        gives_way: false,
-    };
-
-    fn direction(n: u32) -> Embedding {
-        Embedding::new(vec![1.0, n as f32], 2).unwrap()
-    }
-
-    /// Encodes token `n` as the direction `[1, n]` and panics at token 13.
-    fn model() -> EncodeBatch {
-        Box::new(|texts| Ok(texts.iter().map(|text| if text[0] == 13 { panic!("a bad day") } else { direction(text[0]) }).collect()))
-    }
-
-    /// A model that says which texts it is given, and waits to be told to go on.
-    fn gated() -> (EncodeBatch, mpsc::Receiver<Vec<u32>>, mpsc::Sender<()>) {
-        let ((entered, inside), (go, gate)) = (mpsc::channel(), mpsc::channel());
-        let mut encode = model();
-        let gated: EncodeBatch = Box::new(move |texts| {
-            entered.send(texts.iter().map(|text| text[0]).collect()).unwrap();
-            gate.recv().unwrap();
-            encode(texts)
-        });
-        (gated, inside, go)
-    }
-
-    fn texts(tokens: &[u32]) -> Vec<Tokens> {
-        tokens.iter().map(|&token| vec![token]).collect()
-    }
-
-    #[test]
-    fn a_panic_fails_its_call_and_no_other() {
-        let (gated, inside, go) = gated();
-        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
-        let first = workers.submit_online(texts(&[1]), None).unwrap();
-        assert_eq!(inside.recv().unwrap(), [1]);
-        let (bad, good) = (workers.submit_online(texts(&[13]), None).unwrap(), workers.submit_online(texts(&[3, 4]), None).unwrap());
-        (0..8).for_each(|_| go.send(()).unwrap());
-        assert_eq!(first.finish_blocking().unwrap().embeddings, [direction(1)]);
-        assert!(matches!(bad.finish_blocking(), Err(EncoderError::Run { .. })));
-        assert_eq!(good.finish_blocking().unwrap().embeddings, [direction(3), direction(4)]);
-        // Together first, then each alone.
-        assert_eq!(inside.try_iter().collect::<Vec<_>>(), [vec![13, 3, 4], vec![13], vec![3], vec![4]]);
-    }
-
-    #[test]
-    fn what_gathers_while_the_model_is_busy_is_one_batch() {
-        let (gated, inside, go) = gated();
-        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
-        let first = workers.submit_bulk(texts(&[1])).unwrap();
-        inside.recv().unwrap();
-        let calls: Vec<_> = (2..8).map(|token| workers.submit_online(texts(&[token]), None).unwrap()).collect();
-        assert_eq!(workers.run_here(vec![9]).unwrap_err(), [9], "others wait already");
-        (0..3).for_each(|_| go.send(()).unwrap());
-        for (call, token) in calls.into_iter().zip(2..) {
-            assert_eq!(call.finish_blocking().unwrap().embeddings, [direction(token)]);
-        }
-        assert_eq!(inside.try_iter().collect::<Vec<_>>(), [vec![2, 3, 4, 5], vec![6, 7]]);
-        assert_eq!(first.finish_blocking().unwrap().embeddings.len(), 1);
-    }
-
-    #[test]
-    fn a_lone_text_is_encoded_by_its_caller() {
-        let caller = thread::current().id();
-        let model: EncodeBatch = Box::new(move |texts| {
-            assert_eq!(thread::current().id(), caller);
-            Ok(texts.iter().map(|text| direction(text[0])).collect())
-        });
-        let workers = Workers::start("test", vec![model], SETTINGS).unwrap();
-        for token in 1..4 {
-            assert_eq!(workers.run_here(vec![token]).unwrap().unwrap(), direction(token));
-        }
-    }
-
-    #[test]
-    fn a_full_queue_is_an_answer() {
-        let (gated, inside, go) = gated();
-        let workers = Workers::start("test", vec![gated], BatchSettings { max_queue: 2, ..SETTINGS }).unwrap();
-        let running = workers.submit_online(texts(&[1]), None).unwrap();
-        inside.recv().unwrap();
-        let waiting = workers.submit_online(texts(&[2, 3]), None).unwrap();
-        let refused = workers.submit_online(texts(&[4]), None);
-        assert!(matches!(refused, Err(EncoderError::Overloaded { waiting: 2, max_queue: 2, .. })));
-        (0..3).for_each(|_| go.send(()).unwrap());
-        assert_eq!(running.finish_blocking().unwrap().embeddings.len(), 1);
-        assert_eq!(waiting.finish_blocking().unwrap().embeddings.len(), 2);
-    }
-
-    #[test]
-    fn who_hung_up_or_waited_too_long_is_not_encoded() {
-        let (gated, inside, go) = gated();
-        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
-        let running = workers.submit_online(texts(&[1]), None).unwrap();
-        inside.recv().unwrap();
-        drop(workers.submit_online(texts(&[2]), None).unwrap());
-        let late = workers.submit_online(texts(&[3]), Some(Instant::now())).unwrap();
-        let good = workers.submit_online(texts(&[4]), None).unwrap();
-        (0..2).for_each(|_| go.send(()).unwrap());
-        assert!(matches!(late.finish_blocking(), Err(EncoderError::TooLate { .. })));
-        assert_eq!(good.finish_blocking().unwrap().embeddings, [direction(4)]);
-        assert_eq!(inside.try_iter().collect::<Vec<_>>(), [vec![4]]);
-        assert!(running.finish_blocking().is_ok());
-    }
-
-    #[test]
-    fn what_would_come_too_late_is_refused_at_once() {
-        let (gated, inside, go) = gated();
-        let workers = Workers::start("test", vec![gated], SETTINGS).unwrap();
-        workers.shared.lock().us_per_token = 1e6;
-        let running = workers.submit_online(texts(&[1]), None).unwrap();
-        inside.recv().unwrap();
-        let soon = || Some(Instant::now() + Duration::from_millis(1_500));
-        let waiting = [(); 2].map(|()| workers.submit_online(texts(&[2]), soon()).unwrap());
-        assert!(matches!(workers.submit_online(texts(&[3]), soon()), Err(EncoderError::TooLate { .. })), "two seconds of work wait");
-        assert!(workers.submit_online(texts(&[3]), None).is_ok());
-        drop(waiting);
-        (0..2).for_each(|_| go.send(()).unwrap());
-        running.finish_blocking().unwrap();
-    }
-
-    #[test]
-    fn a_batch_waits_for_company_as_long_as_it_is_told() {
-        let (gated, inside, go) = gated();
-        let settings = BatchSettings { batch_wait: Duration::from_secs(3_600), ..SETTINGS };
-        let workers = Workers::start("test", vec![gated], settings).unwrap();
-        assert!(workers.run_here(vec![1]).is_err());
-        let calls: Vec<_> = (1..5).map(|token| workers.submit_online(texts(&[token]), None).unwrap()).collect();
-        go.send(()).unwrap();
-        assert_eq!(inside.recv().unwrap(), [1, 2, 3, 4], "full: no reason to wait");
-        assert!(calls.into_iter().all(|call| call.finish_blocking().is_ok()));
-    }
-
-    #[test]
-    fn bulk_waits_for_room_and_ends_with_the_workers() {
-        let (gated, inside, go) = gated();
-        let workers = Workers::start("test", vec![gated], BatchSettings { max_queue: 1, max_batch_tokens: 1, ..SETTINGS }).unwrap();
-        thread::scope(|scope| {
-            let producer = scope.spawn(|| workers.submit_bulk(texts(&[1, 2, 3, 4])).unwrap().finish_blocking().unwrap().embeddings);
-            (0..4).for_each(|_| go.send(()).unwrap());
-            assert_eq!(producer.join().unwrap(), [1, 2, 3, 4].map(direction));
-        });
-        let waiting = workers.submit_bulk(texts(&[5])).unwrap();
-        drop(go);
-        drop(workers);
-        assert!(waiting.finish_blocking().is_err());
-        assert_eq!(inside.try_iter().take(4).collect::<Vec<_>>(), [[1], [2], [3], [4]]);
-    }
-
-    #[test]
-    fn many_callers_get_their_own() {
-        let workers = Workers::start("test", vec![model(), model(), model()], SETTINGS).unwrap();
-        thread::scope(|scope| {
-            for caller in 0..8u32 {
-                let workers = &workers;
-                scope.spawn(move || {
-                    for round in 0..50 {
-                        let tokens = [100 + caller, 200 + round, 300 + caller * round];
-                        let embeddings = match caller % 2 {
-                            0 => workers.submit_bulk(texts(&tokens)).unwrap().finish_blocking().unwrap().embeddings,
-                            _ => tokens
-                                .map(|token| {
-                                    workers
-                                        .run_here(vec![token])
-                                        .unwrap_or_else(|tokens| {
-                                            let call = workers.submit_bulk(vec![tokens]).unwrap();
-                                            call.finish_blocking().map(|finished| finished.embeddings[0].clone())
-                                        })
-                                        .unwrap()
-                                })
-                                .to_vec(),
-                        };
-                        assert_eq!(embeddings, tokens.map(direction));
-                    }
-                });
-            }
-        });
-    }
-}
+mod tests;

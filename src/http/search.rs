@@ -1,7 +1,7 @@
 //! Searches: by text, by vector, by document, and across collections.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -15,7 +15,7 @@ use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
 use crate::domain::{DocumentId, StrategyChoice};
 use crate::error::ErrorKind;
-use crate::pipeline::{PipelineError, Query, QueryRequest, QueryResponse};
+use crate::pipeline::{PipelineError, Query, QueryOptions, QueryRequest, QueryResponse};
 
 fn default_limit() -> usize {
     10
@@ -141,21 +141,10 @@ pub async fn search(
         }
     };
     let SearchBody { filter, limit, candidates, ef_search, strategy, profile, fields, explain, cache, timeout_ms, .. } = body;
-    let timeout = timeout_ms.map(Duration::from_millis);
-    let request = QueryRequest {
-        collection,
-        query,
-        filter,
-        limit,
-        candidates,
-        ef_search,
-        strategy,
-        profile,
-        fields,
-        explain,
-        skip_cache: !cache,
-        timeout,
-    };
+    // A time beyond all clocks is none.
+    let deadline = timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+    let encoding = QueryOptions { deadline, skip_cache: !cache };
+    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain, encoding };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
@@ -184,19 +173,7 @@ pub async fn match_documents(
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
     let collection = existing(&to).map_err(|e| e.about("to"))?;
-    let request = QueryRequest {
-        collection,
-        query,
-        filter,
-        limit,
-        candidates,
-        ef_search,
-        strategy,
-        profile,
-        fields,
-        explain,
-        skip_cache: false,
-        timeout: None,
-    };
+    let encoding = QueryOptions::default();
+    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain, encoding };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

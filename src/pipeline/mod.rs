@@ -52,7 +52,7 @@ pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, 
 use crate::collection::CollectionError;
 use crate::domain::{DocumentError, EmbeddingError, FilterError};
 use crate::encoder::EncoderError;
-pub use crate::encoder::{ModelInfo, Side, Token};
+pub use crate::encoder::{ModelInfo, QueryOptions, Side, Token};
 use crate::error::ErrorKind;
 use crate::rescore::RescoreError;
 use crate::snapshot::SnapshotError;

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -52,10 +52,8 @@ pub struct QueryRequest {
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
     pub explain: bool,
-    /// The embedding of the query's text is neither taken from those that are kept nor kept.
-    pub skip_cache: bool,
-    /// After this the answer is of no use.
-    pub timeout: Option<Duration>,
+    /// How the query's text is encoded.
+    pub encoding: QueryOptions,
 }
 
 /// The answer to a search.
@@ -168,11 +166,11 @@ impl QueryPipeline {
         let mut timings = Timings::default();
         let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
         let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
-        let filter_is_none = filter.is_none();
         let noted = RecentQuery { embedding: Arc::clone(&asked.embedding), filter, exclude: asked.exclude.clone() };
         let waiting = Instant::now();
         // A walk through the graph for some hundred candidates takes less than waking another thread.
-        let is_short = filter_is_none && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
+        let is_short =
+            checked.filter.is_none() && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
         let work = move || answer(&request, &checked, &asked, timings, waiting);
         let mut response = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
         self.recent.note(&collection, noted);
@@ -216,11 +214,9 @@ impl QueryPipeline {
                 if text.len() > self.limits.max_query_bytes {
                     return Err(PipelineError::QueryTooLong { actual: text.len(), limit: self.limits.max_query_bytes });
                 }
-                let deadline = request.timeout.map(|timeout| Instant::now() + timeout);
-                let options = QueryOptions { deadline, skip_cache: request.skip_cache };
                 let encoder = self.encoders.of(target.description())?;
                 let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
-                let encoded = encoder.encode_query(prompt, text, options).await?;
+                let encoded = encoder.encode_query(prompt, text, request.encoding).await?;
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;

@@ -20,7 +20,7 @@ use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
 use crate::domain::{CollectionName, StrategyChoice};
 use crate::encoder::Encoder;
-use crate::pipeline::{Hit, Query, QueryRequest};
+use crate::pipeline::{Hit, Query, QueryOptions, QueryRequest};
 use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Weights};
 use crate::telemetry::Progress;
 
@@ -212,8 +212,7 @@ async fn ranked(app: &App, collection: &CollectionName, text: String, strategy: 
         profile: None,
         fields: Some(Vec::new()),
         explain: false,
-        skip_cache: false,
-        timeout: None,
+        encoding: QueryOptions::default(),
     };
     let mut hits = app.query.search(request).await?.hits;
     let ids = |hits: &[Hit]| hits.iter().take(DEPTH).map(|hit| hit.id.to_string()).collect();

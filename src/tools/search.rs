@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
 use crate::domain::{CollectionName, StrategyChoice};
-use crate::pipeline::{Hit, Query, QueryRequest, QueryResponse};
+use crate::pipeline::{Hit, Query, QueryOptions, QueryRequest, QueryResponse};
 
 /// Fields that tell people most about a posting or a member, in the order in which they are shown.
 const DETAILS: [&str; 7] = ["company", "location.city", "location.country", "seniority", "remote", "salary.min", "posted_at"];
@@ -55,8 +55,7 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         profile: None,
         fields: None,
         explain: false,
-        skip_cache: false,
-        timeout: None,
+        encoding: QueryOptions::default(),
     };
     let response = runtime()?.block_on(app.query.search(request))?;
     if args.json {

@@ -5,19 +5,12 @@ import sys
 
 import numpy
 import openai
+from checks import check, done
 
 base_url, expected = sys.argv[1], json.load(open(sys.argv[2]))
 model, texts, tokens = expected["model"], expected["texts"], expected["tokens"]
 embeddings = numpy.array(expected["embeddings"])
 client = openai.OpenAI(base_url=f"{base_url}/v1", api_key="unused", max_retries=0)
-n_checks = 0
-
-
-def check(condition, what):
-    global n_checks
-    n_checks += 1
-    if not condition:
-        sys.exit(f"not so: {what}")
 
 
 def same(answer, wanted, what):
@@ -71,4 +64,4 @@ try:
 except openai.NotFoundError as e:
     check(e.code == "model_not_found", "another model is not there")
 
-print(f"{n_checks} checks hold")
+done()

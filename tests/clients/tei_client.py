@@ -4,19 +4,12 @@ import json
 import sys
 
 import numpy
+from checks import check, done
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
 base_url, expected = sys.argv[1], json.load(open(sys.argv[2]))
 texts, embeddings = expected["texts"], numpy.array(expected["embeddings"])
-n_checks = 0
-
-
-def check(condition, what):
-    global n_checks
-    n_checks += 1
-    if not condition:
-        sys.exit(f"not so: {what}")
 
 
 def same(answer, wanted, what):
@@ -52,4 +45,4 @@ refused(413, "normalize", "embeddings of another length", text="nurse", normaliz
 refused(413, "prompt_name", "a prompt that is not there", text="nurse", prompt_name="query")
 refused(413, "384", "dimensions that the model does not have", text="nurse", dimensions=100)
 
-print(f"{n_checks} checks hold")
+done()

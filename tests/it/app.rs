@@ -9,7 +9,7 @@ use kindred::config::{Settings, Sources};
 use kindred::domain::{CollectionName, StrategyChoice};
 use kindred::encoder::{Encoder, assets};
 use kindred::http::{self, Gate};
-use kindred::pipeline::{Query, QueryRequest};
+use kindred::pipeline::{Query, QueryOptions, QueryRequest};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -45,8 +45,7 @@ pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
         profile: None,
         fields: None,
         explain: false,
-        skip_cache: false,
-        timeout: None,
+        encoding: QueryOptions::default(),
     }
 }
 

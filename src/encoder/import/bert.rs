@@ -168,22 +168,18 @@ impl Builder<'_> {
         let segments = self.weights.floats("embeddings.token_type_embeddings.weight", &[self.config.type_vocab_size, h])?;
         let segment_0 = segments.get(..h).unwrap_or(&[]).iter().cycle();
         positions.iter_mut().zip(segment_0).for_each(|(position, segment)| *position += segment);
-        let halves = matches!(self.numbers, Numbers::Int8(_));
-        let table = if halves { "words.half" } else { "words" };
-        match halves {
+        let table = [self.config.vocab_size, h];
+        if matches!(self.numbers, Numbers::Int8(_)) {
             // The table is most of a small model, and halves are more exact than what follows.
-            true => self.tensors.push(Tensor::halves(table, &[self.config.vocab_size, h], &words)),
-            false => self.numbers(table, &[self.config.vocab_size, h], &words),
+            self.tensors.push(Tensor::halves("words.half", &table, &words));
+            self.node("Gather", "embeddings.halves", &["words.half", "input_ids"], vec![]);
+            self.node("Cast", "embeddings.words", &["embeddings.halves"], vec![Attribute::int("to", ElementType::Float as i64)]);
+        } else {
+            self.numbers("words", &table, &words);
+            self.node("Gather", "embeddings.words", &["words", "input_ids"], vec![]);
         }
         self.numbers("positions", &[n_positions, h], &positions);
         self.tensors.push(Tensor::ints("zero", &[0]));
-        match halves {
-            true => {
-                self.node("Gather", "embeddings.halves", &[table, "input_ids"], vec![]);
-                self.node("Cast", "embeddings.words", &["embeddings.halves"], vec![Attribute::int("to", ElementType::Float as i64)]);
-            }
-            false => self.node("Gather", "embeddings.words", &[table, "input_ids"], vec![]),
-        }
         self.node("Shape", "sequence", &["input_ids"], vec![Attribute::int("start", 1), Attribute::int("end", 2)]);
         self.node("Slice", "embeddings.positions", &["positions", "zero", "sequence"], vec![]);
         self.node("Add", "embeddings.sum", &["embeddings.words", "embeddings.positions"], vec![]);
@@ -285,9 +281,7 @@ impl Builder<'_> {
     fn linear(&mut self, name: &str, input: &str, weight: &[f32], bias: &[f32]) -> Result<(), ImportError> {
         let (n_out, n_in) = (bias.len(), weight.len() / bias.len());
         if let Numbers::Int8(calibration) = self.numbers {
-            let layer = int8::Layer::smoothed(weight, (n_in, n_out), &calibration.range(input, n_in)?);
-            self.quantized(name, input, &layer, Some(bias));
-            return Ok(());
+            return self.smoothed(calibration, name, input, (weight, n_out), Some(bias));
         }
         let (bias_name, product) = (format!("{name}.bias"), format!("{name}.product"));
         self.product(&product, name, input, weight, (n_in, n_out))?;
@@ -299,13 +293,26 @@ impl Builder<'_> {
     /// `input × weight` of a layer.
     fn product(&mut self, name: &str, layer: &str, input: &str, weight: &[f32], (n_in, n_out): (usize, usize)) -> Result<(), ImportError> {
         if let Numbers::Int8(calibration) = self.numbers {
-            let layer = int8::Layer::smoothed(weight, (n_in, n_out), &calibration.range(input, n_in)?);
-            self.quantized(name, input, &layer, None);
-            return Ok(());
+            return self.smoothed(calibration, name, input, (weight, n_out), None);
         }
         let weight_name = format!("{layer}.weight");
         self.numbers(&weight_name, &[n_in, n_out], weight);
         self.node("MatMul", name, &[input, &weight_name], vec![]);
+        Ok(())
+    }
+
+    /// A linear layer in bytes, by the range of its input; the weights have `n_out` columns.
+    fn smoothed(
+        &mut self,
+        calibration: &Calibration,
+        name: &str,
+        input: &str,
+        (weight, n_out): (&[f32], usize),
+        bias: Option<&[f32]>,
+    ) -> Result<(), ImportError> {
+        let n_in = weight.len() / n_out;
+        let layer = int8::Layer::smoothed(weight, (n_in, n_out), &calibration.range(input, n_in)?);
+        self.quantized(name, input, &layer, bias);
         Ok(())
     }
 

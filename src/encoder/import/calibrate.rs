@@ -76,7 +76,7 @@ pub fn compare(made: &Path, config: &ModelConfig, library: &Path, texts: Vec<Tok
     let (n_texts, mut min_cosine, mut sum) = (texts.len(), 1f64, 0f64);
     for tokens in texts {
         let (a, b) = (exact.encode(&[&tokens])?, rough.encode(&[&tokens])?);
-        let cosine: f64 = a[0].as_slice().iter().zip(b[0].as_slice()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        let cosine = f64::from(a[0].dot(&b[0]));
         (min_cosine, sum) = (min_cosine.min(cosine), sum + cosine);
     }
     Ok(Closeness { n_texts, min_cosine, mean_cosine: sum / n_texts.max(1) as f64 })

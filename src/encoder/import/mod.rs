@@ -32,6 +32,7 @@ use crate::error::ErrorKind;
 use crate::storage::{self, StorageError};
 use bert::{BertConfig, Numbers};
 pub use calibrate::Closeness;
+use calibrate::Split;
 use calibration::Calibration;
 use weights::Weights;
 
@@ -211,23 +212,22 @@ fn write_graphs(
     }
     let Some(ranges) = request.int8 else { return Ok(None) };
     let weights_sha256 = hex(Sha256::digest(&bytes));
-    let file = match ranges {
-        Ranges::Known(file) => file.to_vec(),
+    let (file, held_out) = match ranges {
+        Ranges::Known(file) => (file.to_vec(), None),
         Ranges::Seen { texts, library } => {
             let mut observed = bert::model(&bert, &weights, Numbers::F32)?;
             let inputs = bert::observed(&bert, &mut observed);
             let path = scratch.join("observed.onnx");
             storage::replace_file(&path, &encoded(&observed)?)?;
-            let texts = calibrate::tokens(texts, made, config.max_tokens)?.seen;
-            calibrate::see(&inputs, &path, library, &texts)?.to_bytes(&weights_sha256)
+            let Split { seen, held_out } = calibrate::tokens(texts, made, config.max_tokens)?;
+            (calibrate::see(&inputs, &path, library, &seen)?.to_bytes(&weights_sha256), Some((held_out, library)))
         }
     };
     // From the file in any case: what it rounds, it rounds for all who use it.
     let calibration = Calibration::from_bytes(&file, &weights_sha256)?;
     storage::replace_file(&made.join(CALIBRATION_FILE), &file)?;
     config.int8 = Some(Variant { sha256: write(Precision::Int8, Numbers::Int8(&calibration))?, made_from });
-    let Ranges::Seen { texts, library } = ranges else { return Ok(None) };
-    let held_out = calibrate::tokens(texts, made, config.max_tokens)?.held_out;
+    let Some((held_out, library)) = held_out else { return Ok(None) };
     let closeness = calibrate::compare(made, config, library, held_out)?;
     if closeness.mean_cosine < LEAST_MEAN_COSINE {
         return Err(ImportError::TooFar { mean: closeness.mean_cosine });
@@ -374,7 +374,7 @@ mod tests {
         let folder = ModelFolder::open(&target).unwrap();
         let tokens = calibrate::tokens(&texts, &target, 32).unwrap().seen;
         let embed = |precision| {
-            folder.hash(precision).unwrap();
+            folder.hash(precision, folder.hash_model().unwrap()).unwrap();
             let model = folder.model_path(precision).unwrap();
             let (library, pooling, cuda) = (library.clone(), folder.config.pooling, CudaSettings::default());
             let mut session = Session::open(&SessionSettings { library, model, dims: 8, pooling, precision, cuda }, Provider::Cpu).unwrap();

@@ -1,0 +1,117 @@
+//! From settings and a model folder to sessions: in which numbers, how many, on what.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use super::model_folder::{self, ModelConfig, ModelFolder, ModelFolderError, Precision};
+use super::session::{Provider, Session, SessionSettings};
+use super::workers::{BatchSettings, EncodeBatch};
+use super::{EncoderError, EncoderSettings, PrecisionChoice, fingerprint_of};
+
+/// Most threads that `threads = 0` stands for: each holds its own copy of the model.
+const MAX_DEFAULT_THREADS: usize = 8;
+/// Most tokens of a batch with its padding on a CPU: short texts together share each read of the weights, which nearly doubles their rate. Larger
+/// batches add less than they keep others waiting; a text of more tokens runs alone, as fast and without padding.
+const CPU_BATCH_TOKENS: usize = 128;
+/// In int8, whose weights are a quarter, there is less to share.
+const INT8_BATCH_TOKENS: usize = 64;
+/// The same on a GPU, which needs large batches to be busy.
+const CUDA_BATCH_TOKENS: usize = 16_384;
+
+/// What all sessions of an encoder are opened with.
+pub struct Loading<'a> {
+    pub settings: &'a EncoderSettings,
+    pub folder: &'a ModelFolder,
+    pub library: PathBuf,
+    pub max_tokens: usize,
+}
+
+impl Loading<'_> {
+    /// Opens one session per thread, the first alone, which says on what the model runs if that is not known; each has run once.
+    pub fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Vec<EncodeBatch>, Provider), EncoderError> {
+        let ModelConfig { dims, pooling, .. } = self.folder.config;
+        let model = self.folder.model_path(precision).ok_or(EncoderError::Precision { precision })?;
+        let of = SessionSettings { library: self.library.clone(), model, dims, pooling, precision, cuda: self.settings.cuda.clone() };
+        let (mut first, provider) = match provider {
+            Some(provider) => (Session::open(&of, provider)?, provider),
+            None => Session::open_on(&of, self.settings.device)?,
+        };
+        let n_threads = match (self.settings.threads, provider) {
+            (0, Provider::Cpu) => thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
+            (0, Provider::Cuda(_)) => 1,
+            (n, _) => n,
+        };
+        let max_batch_tokens = self.batches(precision, provider).max_batch_tokens;
+        first.warm_up(max_batch_tokens, self.max_tokens)?;
+        let open = || {
+            let mut session = Session::open(&of, provider)?;
+            session.warm_up(max_batch_tokens, self.max_tokens)?;
+            Ok(session)
+        };
+        let rest: Result<Vec<Session>, EncoderError> = thread::scope(|scope| {
+            let opening: Vec<_> = (1..n_threads).map(|_| scope.spawn(open)).collect();
+            opening.into_iter().map(|thread| thread.join().expect("opening a session does not panic")).collect()
+        });
+        let run = |mut session: Session| -> EncodeBatch { Box::new(move |texts| session.encode(texts)) };
+        Ok(([vec![first], rest?].into_iter().flatten().map(run).collect(), provider))
+    }
+
+    /// The sha256 of `model.onnx`, and the fingerprint of embeddings in this precision.
+    pub fn fingerprint(&self, precision: Precision) -> Result<([u8; 32], String), ModelFolderError> {
+        let (folder, max_tokens) = (self.folder, self.max_tokens);
+        let of_model = folder.hash_model()?;
+        let (model, tokenizer) = (folder.hash(precision, of_model)?, model_folder::hash_file(&folder.tokenizer_path())?);
+        let numbers = format!("{} {max_tokens} {}", folder.config.pooling.as_str(), folder.config.dims);
+        Ok((of_model, fingerprint_of([&model[..], &tokenizer[..], numbers.as_bytes()])))
+    }
+
+    /// How batches form in this precision.
+    pub fn batches(&self, precision: Precision, provider: Provider) -> BatchSettings {
+        let EncoderSettings { max_batch_tokens, max_batch_wait_us, max_queue, max_wait_ms, .. } = *self.settings;
+        let max_batch_tokens = match (max_batch_tokens, provider) {
+            (0, Provider::Cpu) if precision == Precision::Int8 => INT8_BATCH_TOKENS,
+            (0, Provider::Cpu) => CPU_BATCH_TOKENS,
+            (0, Provider::Cuda(_)) => CUDA_BATCH_TOKENS,
+            (n, _) => n,
+        };
+        let (batch_wait, max_wait) = (Duration::from_micros(max_batch_wait_us), Duration::from_millis(max_wait_ms));
+        BatchSettings { max_batch_tokens, batch_wait, max_queue, max_wait, gives_way: false }
+    }
+}
+
+impl PrecisionChoice {
+    /// The numbers that documents are encoded with. They decide what an index holds, so they depend on nothing but the setting.
+    pub fn of_documents(self) -> Precision {
+        match self {
+            Self::Auto | Self::Fp32 | Self::Mixed => Precision::Fp32,
+            Self::Fp16 => Precision::Fp16,
+            Self::Int8 => Precision::Int8,
+        }
+    }
+
+    /// The numbers that queries are encoded with.
+    pub fn of_queries(self, provider: Provider, folder: &ModelFolder) -> Result<Precision, EncoderError> {
+        let precision = match self {
+            Self::Auto if provider == Provider::Cpu && folder.config.int8.is_some() => Precision::Int8,
+            Self::Mixed => Precision::Int8,
+            other => other.of_documents(),
+        };
+        match (precision, provider) {
+            (Precision::Int8, Provider::Cuda(_)) => Err(EncoderError::Int8OnGpu),
+            _ => Ok(precision),
+        }
+    }
+}
+
+/// The longest text in tokens: what is asked for, if the model takes it; its own limit with 0.
+///
+/// # Errors
+/// [`EncoderError::MaxTokens`].
+pub fn max_tokens(asked: usize, of_model: usize) -> Result<usize, EncoderError> {
+    match asked {
+        0 => Ok(of_model),
+        3.. if asked <= of_model => Ok(asked),
+        _ => Err(EncoderError::MaxTokens { asked, max_tokens: of_model }),
+    }
+}
