@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::collection::{Durability, Meaning};
-use crate::domain::{CollectionDefinition, CollectionName, FieldSpec};
+use crate::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec};
 use crate::encoder::EncoderSettings;
 use crate::error::ErrorKind;
 use crate::index::BuildParams;
@@ -102,6 +102,8 @@ pub struct CollectionSettings {
     #[serde(default)]
     pub document_prompt: String,
     #[serde(default)]
+    pub chunks: Chunking,
+    #[serde(default)]
     pub fields: BTreeMap<String, FieldSpec>,
     #[serde(default)]
     pub profiles: Profiles,
@@ -115,6 +117,7 @@ impl CollectionSettings {
             fields: self.fields.clone(),
             query_prompt: self.query_prompt.clone(),
             document_prompt: self.document_prompt.clone(),
+            chunks: self.chunks,
         }
     }
 }

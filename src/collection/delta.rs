@@ -180,9 +180,14 @@ impl Delta {
         &self.blocks[block(row)].documents[place(row)]
     }
 
-    /// `[dims]`, unit length.
-    pub fn embedding(&self, row: u32) -> &[f32] {
-        self.vectors.vector(row)
+    /// `[chunks × dims]`, unit length.
+    pub fn embeddings(&self, row: u32) -> &[f32] {
+        self.vectors.vectors(row)
+    }
+
+    /// Vectors of all rows, those of replaced and deleted documents too.
+    pub fn n_vectors(&self) -> u64 {
+        self.vectors.n_vectors()
     }
 
     /// Whether a document has expired.

@@ -295,6 +295,7 @@ fn write(
     let input = BuildInput {
         dims: contents.description.model.dims,
         vectors: &contents.vectors,
+        n_chunks: &contents.n_chunks,
         attributes: &contents.attributes,
         schema: &meaning.schema,
     };

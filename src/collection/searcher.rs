@@ -215,6 +215,11 @@ impl Searcher {
         self.n_documents
     }
 
+    /// Embeddings of all documents, of replaced and deleted ones too.
+    pub fn n_vectors(&self) -> u64 {
+        self.base.as_ref().map_or(0, |base| u64::from(base.index.n_vectors())) + self.delta.n_vectors()
+    }
+
     /// Changed documents that are not in the generation yet.
     pub fn n_changes(&self) -> usize {
         self.delta.len()
@@ -343,12 +348,21 @@ impl Searcher {
         }
     }
 
-    /// The embedding of a document of this snapshot: `[dims]`, unit length.
-    pub fn embedding(&self, document: &FoundDocument) -> Result<Cow<'_, [f32]>, CollectionError> {
+    /// The embeddings of a document of this snapshot, one for each chunk of its text: `[chunks × dims]`, unit length.
+    pub fn embeddings(&self, document: &FoundDocument) -> Result<Cow<'_, [f32]>, CollectionError> {
         match document {
-            FoundDocument::Base(row) => Ok(self.base().index.vector(*row)?),
-            FoundDocument::Delta(row) => Ok(Cow::Borrowed(self.delta.embedding(*row))),
+            FoundDocument::Base(row) => Ok(self.base().index.vectors(*row)?),
+            FoundDocument::Delta(row) => Ok(Cow::Borrowed(self.delta.embeddings(*row))),
         }
+    }
+
+    /// The direction that stands for a whole document: its embedding, or the sum of its chunks', which is not of unit length. `[dims]`.
+    pub fn direction(&self, document: &FoundDocument) -> Result<Vec<f32>, CollectionError> {
+        let dims = self.description.model.dims;
+        let all = self.embeddings(document)?;
+        let sum: Vec<f32> = (0..dims).map(|i| all.iter().skip(i).step_by(dims).sum()).collect();
+        // Chunks that cancel each other out have no direction together.
+        Ok(if sum.iter().any(|x| x.abs() > 1e-3) { sum } else { all[..dims].to_vec() })
     }
 
     /// Checks every byte of the generation. What has come since then was checked when it was read from the log.
@@ -394,6 +408,7 @@ impl Searcher {
             attributes: Vec::with_capacity(n),
             text_hashes: Vec::with_capacity(n),
             vectors: Vec::with_capacity(n * dims),
+            n_chunks: Vec::with_capacity(n),
             positions: self.positions().iter().map(|(source, next)| (source.clone(), *next)).collect(),
         };
         for document in self.kept().iter().map(FoundDocument::Base).chain(self.delta.rows().map(FoundDocument::Delta)) {
@@ -402,7 +417,9 @@ impl Searcher {
             contents.fields.push(self.fields(&document)?.to_owned());
             contents.attributes.push(self.attributes(&document)?.into_owned());
             contents.text_hashes.push(self.text_hash(&document)?);
-            contents.vectors.extend_from_slice(&self.embedding(&document)?);
+            let embeddings = self.embeddings(&document)?;
+            contents.vectors.extend_from_slice(&embeddings);
+            contents.n_chunks.push((embeddings.len() / dims) as u32);
         }
         Ok(contents)
     }

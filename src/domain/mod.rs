@@ -6,6 +6,7 @@
 mod attributes;
 mod change;
 mod choice;
+mod chunking;
 mod clock;
 mod document;
 mod embedding;
@@ -21,6 +22,7 @@ mod words;
 pub use attributes::{Attributes, Value};
 pub use change::{FeedPosition, ModelTag, Precondition, Refresh, TextHash};
 pub use choice::{Choice, GOLDEN, mix_bits};
+pub use chunking::{ChunkMode, Chunking};
 pub use clock::Clock;
 pub use document::{Document, DocumentError};
 pub use embedding::{Embedding, EmbeddingError};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Chunking;
 use crate::error::ErrorKind;
 
 /// Most fields a schema may have.
@@ -30,6 +31,8 @@ pub enum SchemaError {
     TextIndex { field: String },
     #[error("field {field:?} has role {role:?}, which needs type {needs}")]
     RoleType { field: String, role: Role, needs: &'static str },
+    #[error("chunks.{name} is {value}: choose {allowed}")]
+    Chunks { name: &'static str, value: usize, allowed: &'static str },
     #[error("fields {first:?} and {second:?} both have role {role:?}: leave it to one of them")]
     RoleTwice { first: String, second: String, role: Role },
 }
@@ -279,6 +282,9 @@ pub struct CollectionDefinition {
     /// Put before a document's text when it is encoded; empty: what the model's own description says.
     #[serde(default)]
     pub document_prompt: String,
+    /// How texts are embedded that are longer than the model takes.
+    #[serde(default, skip_serializing_if = "Chunking::is_default")]
+    pub chunks: Chunking,
 }
 
 impl CollectionDefinition {
@@ -290,6 +296,7 @@ impl CollectionDefinition {
         if self.query_prompt.len().max(self.document_prompt.len()) > MAX_TEMPLATE_BYTES {
             return Err(SchemaError::TooMuch { what: "the length of a prompt in bytes", limit: MAX_TEMPLATE_BYTES });
         }
+        self.chunks.check()?;
         Ok((Template::parse(&self.template)?, Schema::new(&self.fields)?))
     }
 }

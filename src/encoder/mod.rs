@@ -9,6 +9,7 @@
 //! | `sentence_transformers.rs` | the same from the usual files of sentence-transformers |
 //! | `tokenizer.rs` | text to token ids |
 //! | `tokens.rs` | texts and token ids that must not be cut silently |
+//! | `chunks.rs` | documents: a long text has an embedding for each chunk |
 //! | `cache.rs` | embeddings of queries that were asked before |
 //! | `workers.rs` | the threads that run the model, and callers that do so themselves |
 //! | `queue.rs` | what waits for them, in a lane for queries and one for bulk |
@@ -28,6 +29,7 @@ pub mod assets;
 mod batcher;
 mod cache;
 mod call;
+mod chunks;
 mod error;
 mod import;
 mod loading;

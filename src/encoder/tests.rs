@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use super::*;
+use crate::domain::{ChunkMode, Chunking};
 use crate::error::ErrorKind;
 
 static ASSETS: LazyLock<assets::Assets> =
@@ -238,4 +239,38 @@ fn devices_are_read_and_written() {
         assert!(text.parse::<Device>().is_err(), "{text}");
     }
     assert_eq!(serde_json::from_str::<Device>("\"cuda:0\"").unwrap(), Device::Cuda(0));
+}
+
+/// Short texts are what they are without chunks; each chunk of a long one is what its own words give, the title before them.
+#[test]
+fn documents_have_an_embedding_for_each_chunk() {
+    let chunking = |mode| Chunking { mode, max_tokens: 64, overlap_tokens: 0, ..Chunking::default() };
+    let words = |word: &str| format!("{word} ").repeat(55);
+    let (title, parts) = ("Welder\n", ["steel", "bread", "music"].map(words));
+    let long = format!("{title}{}", parts.concat());
+    let texts = ["a short text".to_owned(), long, "Welder".to_owned()];
+    let expected = |text: String| ENCODER.encode_blocking(vec![text]).unwrap().embeddings.remove(0).into_vec();
+
+    let best = ENCODER.encode_documents("", &texts, &chunking(ChunkMode::Best)).unwrap();
+    assert_eq!(best.iter().map(|e| e.len() / 384).collect::<Vec<_>>(), [1, 3, 1]);
+    assert!(cosine(&best[0], &expected(texts[0].clone())) > 0.9999 && cosine(&best[2], &expected(texts[2].clone())) > 0.9999);
+    for (chunk, part) in best[1].chunks_exact(384).zip(&parts) {
+        assert!(cosine(chunk, &expected(format!("{title}{part}"))) > 0.9999, "{part}");
+    }
+    let mean = ENCODER.encode_documents("", &texts, &chunking(ChunkMode::Mean)).unwrap();
+    assert_eq!(mean[1].len(), 384);
+    assert!((cosine(&mean[1], &mean[1]) - 1.0).abs() < 1e-4);
+    assert!(best[1].chunks_exact(384).all(|chunk| cosine(chunk, &mean[1]) > cosine(chunk, &best[0])));
+    let cut = ENCODER.encode_documents("", &texts, &chunking(ChunkMode::Cut)).unwrap();
+    assert!(cosine(&cut[1], &expected(texts[1].clone())) > 0.9999, "of up to the model's own limit");
+
+    // The prompt stands before each chunk; there are no more of them than allowed.
+    let few = Chunking { max_chunks: 2, ..chunking(ChunkMode::Best) };
+    let steel = |n: usize| format!("{title}{}", "steel ".repeat(n));
+    let prompted = ENCODER.encode_documents("passage: ", &[steel(200)], &few).unwrap();
+    assert_eq!(prompted[0].len(), 2 * 384);
+    for chunk in prompted[0].chunks_exact(384) {
+        let (with, without) = (cosine(chunk, &expected(format!("passage: {}", steel(57)))), cosine(chunk, &expected(steel(57))));
+        assert!(with > 0.999 && with > without, "{with} {without}");
+    }
 }

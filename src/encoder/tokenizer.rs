@@ -67,15 +67,15 @@ impl Tokenizer {
     /// # Errors
     /// [`EncoderError::Tokenize`], also when nothing of a text remains.
     pub fn tokenize(&self, texts: &[String]) -> Result<Vec<Tokens>, EncoderError> {
-        let tokenize = |(position, text): (usize, &String)| match self.tokenize_one(text) {
-            Ok(tokens) if tokens.is_empty() => Err(EncoderError::Tokenize { position, source: "no token remains of it".into() }),
-            Ok(tokens) => Ok(tokens),
-            Err(source) => Err(EncoderError::Tokenize { position, source }),
-        };
-        if texts.len() > 1 && texts.iter().map(String::len).sum::<usize>() > PARALLEL_BYTES {
-            return texts.par_iter().enumerate().map(tokenize).collect();
-        }
-        texts.iter().enumerate().map(tokenize).collect()
+        each(texts, |text| self.tokenize_one(text), Vec::len)
+    }
+
+    /// Tokenises each text, all of it; the position of one that fails is named.
+    ///
+    /// # Errors
+    /// As of [`Tokenizer::tokenize`].
+    pub fn wholes(&self, texts: &[String]) -> Result<Vec<Whole>, EncoderError> {
+        each(texts, |text| self.whole(text), Whole::n_tokens)
     }
 
     /// Tokenises the beginning of a text, and more of it only if that does not fill the model.
@@ -135,6 +135,23 @@ impl Tokenizer {
     pub fn knows(&self, id: u32) -> bool {
         self.inner.id_to_token(id).is_some()
     }
+}
+
+/// What each text is made of: something, at any rate. Long ones are looked at on all cores.
+fn each<T: Send>(
+    texts: &[String],
+    of: impl Fn(&str) -> Result<T, Box<dyn Error + Send + Sync>> + Sync,
+    n_tokens: impl Fn(&T) -> usize + Sync,
+) -> Result<Vec<T>, EncoderError> {
+    let one = |(position, text): (usize, &String)| match of(text) {
+        Ok(tokens) if n_tokens(&tokens) == 0 => Err(EncoderError::Tokenize { position, source: "no token remains of it".into() }),
+        Ok(tokens) => Ok(tokens),
+        Err(source) => Err(EncoderError::Tokenize { position, source }),
+    };
+    if texts.len() > 1 && texts.iter().map(String::len).sum::<usize>() > PARALLEL_BYTES {
+        return texts.par_iter().enumerate().map(one).collect();
+    }
+    texts.iter().enumerate().map(one).collect()
 }
 
 fn spelling(encoding: &Encoding, i: usize, text: &str) -> Token {

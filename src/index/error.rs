@@ -13,8 +13,8 @@ pub enum IndexError {
     Count { what: &'static str, expected: usize, actual: usize },
     #[error("{n_rows} rows are too many for one index: it holds fewer than 2^32")]
     TooManyRows { n_rows: usize },
-    #[error("the vector of row {row} is not finite or not of unit length")]
-    NotUnit { row: usize },
+    #[error("vector {vector} is not finite or not of unit length")]
+    NotUnit { vector: usize },
     #[error("the id {id:?} occurs twice")]
     DuplicateId { id: String },
     #[error("{name} is {value}: choose {min} to {max}")]

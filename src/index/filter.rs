@@ -3,6 +3,7 @@
 //! Beside each bitmap goes the share of rows that one would have guessed: a condition's own share is counted, and shares are put
 //! together as if conditions were independent.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::iter;
 use std::ops::Range;
@@ -11,14 +12,16 @@ use roaring::RoaringBitmap;
 
 use super::IndexError;
 use super::attributes::{AttributeFile, Blocks, Places, Words};
+use super::chunks::ChunkFile;
 use super::columns::{bool_word, set_len};
 use crate::domain::{Condition, FieldId, Filter, GeoPoint};
+use crate::storage::StorageError;
 
 /// The rows that a search may return.
 #[derive(Debug)]
 pub(super) enum Allowed<'a> {
     /// All below the number of rows but these.
-    Except(&'a RoaringBitmap, u32),
+    Except(Cow<'a, RoaringBitmap>, u32),
     Only(Passing),
 }
 
@@ -36,7 +39,7 @@ impl<'a> Allowed<'a> {
     /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
     pub fn new(attributes: &AttributeFile, filter: Option<&Filter>, deleted: &'a RoaringBitmap) -> Result<Self, IndexError> {
         match filter {
-            None => Ok(Self::Except(deleted, attributes.n_rows())),
+            None => Ok(Self::Except(Cow::Borrowed(deleted), attributes.n_rows())),
             Some(filter) => {
                 let mut passing = passing(attributes, filter)?;
                 if !deleted.is_empty() {
@@ -99,9 +102,20 @@ impl<'a> Allowed<'a> {
         }
     }
 
+    /// The vectors of these rows.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] when it is not known which those are.
+    pub fn vectors(&self, chunks: &ChunkFile) -> Result<Allowed<'static>, StorageError> {
+        Ok(match self {
+            Self::Except(deleted, _) => Allowed::Except(Cow::Owned(chunks.vectors_of(deleted)?), chunks.n_vectors()),
+            Self::Only(Passing { rows, estimate }) => Allowed::Only(Passing { rows: chunks.vectors_of(rows)?, estimate: *estimate }),
+        })
+    }
+
     pub fn into_bitmap(self) -> RoaringBitmap {
         match self {
-            Self::Except(deleted, n_rows) => all_rows(n_rows) - deleted,
+            Self::Except(deleted, n_rows) => all_rows(n_rows) - &*deleted,
             Self::Only(passing) => passing.rows,
         }
     }

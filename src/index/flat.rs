@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use super::chunks::Chunks;
 use super::codes::QueryCodes;
 use super::graph_file::GraphFile;
 use super::vectors::VectorFile;
@@ -20,31 +21,70 @@ pub(super) fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
     b.score.total_cmp(&a.score).then(a.row.cmp(&b.row))
 }
 
-/// The `k` best of `rows`, best first, and how many scores were computed. `query` is `[dims]`, `codes` are its codes.
-///
-/// # Errors
-/// [`StorageError::Corrupt`] when the file of a row that it meets is damaged.
-pub(super) fn scan(
-    graph: &GraphFile,
-    vectors: &VectorFile,
-    (query, codes): (&[f32], &QueryCodes),
-    rows: impl Iterator<Item = u32>,
-    k: usize,
-) -> Result<(Vec<Candidate>, u64), StorageError> {
-    let rows: Vec<u32> = rows.collect();
-    if rows.len() <= k {
-        let all: Vec<(f32, u32)> = rows.iter().map(|&row| (0.0, row)).collect();
-        return Ok((rescore(vectors, query, &all, k)?, rows.len() as u64));
-    }
-    let mut shortlist = Shortlist::new(k, codes.max_error);
-    for (i, &row) in rows.iter().enumerate() {
-        if let Some(&ahead) = rows.get(i + AHEAD) {
-            graph.prefetch_codes(ahead);
+/// Rows, and the query that they are compared with. A row with several vectors has the score of the best.
+#[derive(Debug)]
+pub(super) struct Compared<'a> {
+    pub graph: &'a GraphFile,
+    pub vectors: &'a VectorFile,
+    pub chunks: &'a Chunks,
+    /// `[dims]`.
+    pub query: &'a [f32],
+    /// Of the query.
+    pub codes: QueryCodes,
+}
+
+impl Compared<'_> {
+    /// The `k` best of `rows`, best first, and how many scores were computed.
+    ///
+    /// # Errors
+    /// [`StorageError::Corrupt`] when the file of a row that it meets is damaged.
+    pub fn scan(&self, rows: impl Iterator<Item = u32>, k: usize) -> Result<(Vec<Candidate>, u64), StorageError> {
+        let rows: Vec<u32> = rows.collect();
+        if rows.len() <= k {
+            let all: Vec<(f32, u32)> = rows.iter().map(|&row| (0.0, row)).collect();
+            return Ok((self.rescore(&all, k)?, rows.len() as u64));
         }
-        shortlist.offer(codes.score(graph.codes(row)?), row);
+        let mut shortlist = Shortlist::new(k, self.codes.max_error);
+        for (i, &row) in rows.iter().enumerate() {
+            if let Some(&ahead) = rows.get(i + AHEAD) {
+                self.chunks.of(ahead)?.for_each(|vector| self.graph.prefetch_codes(vector));
+            }
+            shortlist.offer(self.best(row, |vector| Ok(self.codes.score(self.graph.codes(vector)?)))?, row);
+        }
+        let (best, n_rescored) = shortlist.best(|rows, k| self.rescore(rows, k))?;
+        Ok((best, rows.len() as u64 + n_rescored))
     }
-    let (best, n_rescored) = shortlist.best(|rows, k| rescore(vectors, query, rows, k))?;
-    Ok((best, rows.len() as u64 + n_rescored))
+
+    /// The `k` best of some rows by their vectors, best first.
+    ///
+    /// # Errors
+    /// As of [`Compared::scan`].
+    pub fn rescore(&self, rows: &[(f32, u32)], k: usize) -> Result<Vec<Candidate>, StorageError> {
+        let prefetch = |row: u32| -> Result<(), StorageError> {
+            self.chunks.of(row)?.for_each(|vector| self.vectors.prefetch(vector));
+            Ok(())
+        };
+        rows.iter().take(AHEAD).try_for_each(|&(_, row)| prefetch(row))?;
+        let mut candidates = Vec::with_capacity(rows.len());
+        for (i, &(_, row)) in rows.iter().enumerate() {
+            if let Some(&(_, ahead)) = rows.get(i + AHEAD) {
+                prefetch(ahead)?;
+            }
+            candidates.push(Candidate { row, score: self.best(row, |vector| self.vectors.score(vector, self.query))? });
+        }
+        if k < candidates.len() {
+            candidates.select_nth_unstable_by(k, best_first);
+            candidates.truncate(k);
+        }
+        candidates.sort_unstable_by(best_first);
+        Ok(candidates)
+    }
+
+    /// The best score of a row's vectors.
+    #[inline]
+    fn best(&self, row: u32, score: impl Fn(u32) -> Result<f32, StorageError>) -> Result<f32, StorageError> {
+        self.chunks.of(row)?.try_fold(f32::NEG_INFINITY, |best, vector| Ok(best.max(score(vector)?)))
+    }
 }
 
 /// Of rows with scores by codes, those that can be among the `k` best by vectors.
@@ -103,22 +143,4 @@ impl Shortlist {
         candidates.truncate(k);
         Ok((candidates, (k + possible.len()) as u64))
     }
-}
-
-/// The `k` best of some rows by their vectors, best first.
-pub(super) fn rescore(vectors: &VectorFile, query: &[f32], rows: &[(f32, u32)], k: usize) -> Result<Vec<Candidate>, StorageError> {
-    rows.iter().take(AHEAD).for_each(|&(_, row)| vectors.prefetch(row));
-    let mut candidates = Vec::with_capacity(rows.len());
-    for (i, &(_, row)) in rows.iter().enumerate() {
-        if let Some(&(_, ahead)) = rows.get(i + AHEAD) {
-            vectors.prefetch(ahead);
-        }
-        candidates.push(Candidate { row, score: vectors.score(row, query)? });
-    }
-    if k < candidates.len() {
-        candidates.select_nth_unstable_by(k, best_first);
-        candidates.truncate(k);
-    }
-    candidates.sort_unstable_by(best_first);
-    Ok(candidates)
 }

@@ -9,6 +9,7 @@
 //! | `codes.rs` | vectors to codes: rotation, int8, tables for 1-bit codes |
 //! | `kernels/` | scores by the machine's widest instructions |
 //! | `vectors.rs` | the vectors at their stored precision, read in place |
+//! | `chunks.rs` | which vectors are a row's, where rows have several |
 //! | `beam.rs` | walks the graph |
 //! | `filtered.rs` | walks it over allowed rows only |
 //! | `row_set.rs` | rows as plain bits, for that walk |
@@ -31,6 +32,7 @@
 //! | | about 30 | upper levels (`graph_file.rs`) | descents |
 //! | `vectors.bin` | 768 | the vector; 1,536 as f32, 388 as int8 (`vectors.rs`) | candidates only |
 //! | `attributes.bin` | by field | sorted columns and bitmaps (`attributes.rs`) | filters |
+//! | `chunks.bin` | 8, and 4 a chunk; only where rows have several vectors (`chunks.rs`) | hits |
 //! | `ids.bin` | 12 + the id | both ways (`ids.rs`) | hits, writes |
 //!
 //! All are containers (`storage/sections.rs`): opening reads their headers alone, and what is used is checked on first use.
@@ -45,8 +47,8 @@
 mod appended;
 mod attributes;
 mod beam;
-
 mod build;
+mod chunks;
 mod codes;
 mod columns;
 mod error;
@@ -76,7 +78,9 @@ pub use kernels::dot;
 pub use vectors::Quantization;
 
 use self::attributes::AttributeFile;
+use self::chunks::Chunks;
 use self::filter::Allowed;
+use self::flat::Compared;
 use self::graph_file::GraphFile;
 use self::planner::Search;
 use self::vectors::VectorFile;
@@ -110,6 +114,7 @@ pub struct Index {
     n_rows: u32,
     graph: GraphFile,
     vectors: VectorFile,
+    chunks: Chunks,
     attributes: AttributeFile,
 }
 
@@ -121,11 +126,14 @@ impl Index {
     /// fields than the index was built with.
     pub fn open(dir: &Path, dims: usize, n_rows: usize, schema: &Schema) -> Result<Self, IndexError> {
         let n = check_row_count(n_rows)?;
+        let chunks = Chunks::open(dir, n)?;
+        let n_vectors = chunks.n_vectors() as usize;
         Ok(Self {
             dims,
             n_rows: n,
-            graph: GraphFile::open(dir, dims, n_rows)?,
-            vectors: VectorFile::open(dir, dims, n_rows)?,
+            graph: GraphFile::open(dir, dims, n_vectors)?,
+            vectors: VectorFile::open(dir, dims, n_vectors)?,
+            chunks,
             attributes: AttributeFile::open(dir, n, schema)?,
         })
     }
@@ -139,11 +147,9 @@ impl Index {
         if query.len() != self.dims {
             return Err(IndexError::Dims { expected: self.dims, actual: query.len() });
         }
+        let codes = self.graph.quantizer().query(query);
         let search = Search {
-            graph: &self.graph,
-            vectors: &self.vectors,
-            query,
-            codes: self.graph.quantizer().query(query),
+            rows: Compared { graph: &self.graph, vectors: &self.vectors, chunks: &self.chunks, query, codes },
             allowed: Allowed::new(&self.attributes, request.filter, request.deleted)?,
             k: request.k,
             ef: request.ef_search.max(request.k),
@@ -160,12 +166,20 @@ impl Index {
         Ok(Allowed::new(&self.attributes, filter, deleted)?.into_bitmap())
     }
 
-    /// The vector of a row, `[dims]`, unit length up to the precision that it is stored with.
+    /// The vectors of a row, `[chunks × dims]`, unit length up to the precision that they are stored with.
     ///
     /// # Errors
     /// [`IndexError::Storage`] when there is no such row, or what is stored for it is damaged.
-    pub fn vector(&self, row: u32) -> Result<Cow<'_, [f32]>, IndexError> {
-        Ok(self.vectors.vector(row)?)
+    pub fn vectors(&self, row: u32) -> Result<Cow<'_, [f32]>, IndexError> {
+        let range = self.chunks.of(row)?;
+        if range.len() == 1 {
+            return Ok(self.vectors.vector(range.start)?);
+        }
+        let mut all = Vec::with_capacity(range.len() * self.dims);
+        for vector in range {
+            all.extend_from_slice(&self.vectors.vector(vector)?);
+        }
+        Ok(Cow::Owned(all))
     }
 
     /// How exactly vectors are stored.
@@ -180,12 +194,18 @@ impl Index {
     pub fn verify(&self) -> Result<(), IndexError> {
         self.graph.verify()?;
         self.vectors.verify()?;
+        self.chunks.verify()?;
         Ok(self.attributes.verify()?)
     }
 
     /// Number of rows, deleted or not.
     pub fn n_rows(&self) -> u32 {
         self.n_rows
+    }
+
+    /// Number of vectors of all rows.
+    pub fn n_vectors(&self) -> u32 {
+        self.chunks.n_vectors()
     }
 
     /// Numbers per vector.
@@ -195,7 +215,7 @@ impl Index {
 
     /// Length of all files in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.graph.size_bytes() + self.vectors.size_bytes() + self.attributes.size_bytes()
+        self.graph.size_bytes() + self.vectors.size_bytes() + self.chunks.size_bytes() + self.attributes.size_bytes()
     }
 
     fn n_documents(&self, deleted: &RoaringBitmap) -> u64 {

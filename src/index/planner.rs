@@ -1,11 +1,10 @@
 //! Chooses between the graph and a scan, and makes sure that as many rows come back as there are.
 
 use super::beam::{self, Limits, Walk};
-use super::codes::QueryCodes;
+use super::chunks::Chunks;
 use super::filter::Allowed;
-use super::graph_file::GraphFile;
-use super::vectors::VectorFile;
-use super::{filtered, flat};
+use super::filtered;
+use super::flat::Compared;
 use crate::domain::{Candidate, Plan, Strategy, StrategyChoice};
 use crate::storage::StorageError;
 
@@ -17,14 +16,14 @@ const VISIT_COST: f64 = 20.0;
 /// How many scanned rows cost as much as one step of a walk over allowed rows only, which compares some thirty rows and reads
 /// as many lists of links.
 const STEP_COST: f64 = 60.0;
+/// How much wider a beam becomes that has found too few.
+const MIN_WIDENING: f64 = 1.5;
+const MAX_WIDENING: f64 = 4.0;
+
 /// A search with everything resolved.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
-    pub graph: &'a GraphFile,
-    pub vectors: &'a VectorFile,
-    /// `[dims]`.
-    pub query: &'a [f32],
-    pub codes: QueryCodes,
+    pub rows: Compared<'a>,
     pub allowed: Allowed<'a>,
     pub k: usize,
     /// At least `k`.
@@ -51,10 +50,18 @@ impl Search<'_> {
         if n_wanted == 0 {
             return Ok((Vec::new(), plan));
         }
-        let costs = Costs::new(u64::from(self.graph.header().n_rows), n_matching, self.ef as u64);
+        // What is walked over is vectors: where rows have several, there are more of them to visit.
+        let chunks = self.rows.chunks;
+        let (n_vectors, per_row) = (u64::from(chunks.n_vectors()), chunks.per_row());
+        let costs = Costs::new(n_vectors, (n_matching as f64 * per_row) as u64, (self.ef as f64 * per_row) as u64);
         let mut way = costs.choose(choice);
+        let of_vectors = match chunks {
+            Chunks::Several(file) if way != Way::Scan => Some(self.allowed.vectors(file)?),
+            Chunks::Several(_) | Chunks::One(_) => None,
+        };
+        let allowed = of_vectors.as_ref().unwrap_or(&self.allowed);
         if way == Way::Walk {
-            let walk = self.walk(choice, &costs, n_wanted, &mut plan)?;
+            let walk = self.walk(allowed, choice, &costs, n_wanted, &mut plan)?;
             if walk.found.len() >= n_wanted {
                 plan.strategy = Strategy::Graph;
                 return Ok((self.rescore(walk, n_wanted, &mut plan)?, plan));
@@ -63,8 +70,10 @@ impl Search<'_> {
             way = costs.choose_after_walk(choice);
         }
         if way == Way::WalkAllowed {
-            let walk = filtered::search(self.graph, &self.codes, &self.allowed, self.ef)?;
-            note(&mut plan, self.ef, &walk);
+            let ef = (self.ef as f64 * per_row) as usize;
+            let mut walk = filtered::search(self.rows.graph, &self.rows.codes, allowed, ef)?;
+            note(&mut plan, ef, &walk);
+            walk.found = chunks.best_of_rows(walk.found)?;
             if walk.found.len() >= n_wanted {
                 plan.strategy = Strategy::FilteredGraph;
                 return Ok((self.rescore(walk, n_wanted, &mut plan)?, plan));
@@ -73,39 +82,51 @@ impl Search<'_> {
         if plan.n_visited > 0 {
             plan.strategy = Strategy::GraphThenExact;
         }
-        let query = (self.query, &self.codes);
-        let (candidates, n_distances) = flat::scan(self.graph, self.vectors, query, self.allowed.iter(), n_wanted)?;
+        let (candidates, n_distances) = self.rows.scan(self.allowed.iter(), n_wanted)?;
         plan.n_distances += n_distances;
         Ok((candidates, plan))
     }
 
     /// Walks over all rows with a beam that is wide enough: should it find too few, it is widened, unless a walk over allowed rows
     /// only will find them sooner.
-    fn walk(&self, choice: StrategyChoice, costs: &Costs, n_wanted: usize, plan: &mut Plan) -> Result<Walk, StorageError> {
-        let n_rows = self.graph.header().n_rows as usize;
+    fn walk(
+        &self,
+        allowed: &Allowed<'_>,
+        choice: StrategyChoice,
+        costs: &Costs,
+        n_wanted: usize,
+        plan: &mut Plan,
+    ) -> Result<Walk, StorageError> {
+        let Compared { graph, chunks, codes, .. } = &self.rows;
+        let n_vectors = chunks.n_vectors() as usize;
         // Some rows of the pool are the same, so it does not always visit `ef` of them: with a fifth to spare, every third search of 200
         // candidates had to walk again, with half of them every tenth.
         let spare = n_wanted / 2;
-        let mut limits = Limits { ef: self.ef.max(n_wanted + spare), selectivity: costs.selectivity };
+        let ef = self.ef.max(n_wanted + spare);
+        // Where rows have several vectors, those of one row tend to be near each other: as many rows should be met as if each had one.
+        let n_enough = if chunks.per_row() > 1.0 { n_wanted.max(ef.min(self.allowed.len() as usize) / 5 * 4) } else { n_wanted };
+        let mut limits = Limits { ef: (ef as f64 * (1.0 + chunks.per_row()) / 2.0) as usize, selectivity: costs.selectivity };
         loop {
-            let walk = beam::search(self.graph, &self.codes, &self.allowed, limits)?;
+            let mut walk = beam::search(graph, codes, allowed, limits)?;
             note(plan, limits.ef, &walk);
-            let is_final = walk.found.len() >= n_wanted || limits.ef >= n_rows || costs.walk_allowed.is_finite();
+            walk.found = chunks.best_of_rows(walk.found)?;
+            let is_final = walk.found.len() >= n_enough || limits.ef >= n_vectors || costs.walk_allowed.is_finite();
             // Whoever asks for the graph gets it.
             if is_final || choice == StrategyChoice::Auto && VISIT_COST * plan.n_visited as f64 > costs.scan {
                 return Ok(walk);
             }
-            limits.ef = limits.ef.saturating_mul(2);
+            let missing = n_enough as f64 / walk.found.len().max(1) as f64;
+            limits.ef = (limits.ef as f64 * (1.2 * missing).clamp(MIN_WIDENING, MAX_WIDENING)) as usize;
         }
     }
 
     /// Scores by their vectors those rows that may well be among the best.
     fn rescore(&self, mut walk: Walk, n_wanted: usize, plan: &mut Plan) -> Result<Vec<Candidate>, StorageError> {
         let (_, worst, _) = walk.found.select_nth_unstable_by(n_wanted - 1, |a, b| b.0.total_cmp(&a.0));
-        let least = worst.0 - self.codes.likely_error;
+        let least = worst.0 - self.rows.codes.likely_error;
         walk.found.retain(|&(score, _)| score >= least);
         plan.n_distances += walk.found.len() as u64;
-        flat::rescore(self.vectors, self.query, &walk.found, n_wanted)
+        self.rows.rescore(&walk.found, n_wanted)
     }
 }
 

@@ -15,6 +15,9 @@ use crate::encoder::{ModelInfo, QueryOptions};
 pub struct CollectionInfo {
     pub name: String,
     pub n_documents: u64,
+    /// Embeddings of all documents, of replaced and deleted ones too until the next rebuild: more than documents where long texts have
+    /// several.
+    pub n_vectors: u64,
     /// Changed documents that are not in the generation yet; they are searched all the same.
     pub n_changes: u64,
     /// `none` before the first build.
@@ -57,7 +60,7 @@ pub struct StoredDocument {
 #[derive(Debug)]
 pub struct Embeddings {
     pub dims: usize,
-    /// `[documents × dims]`, row-major, unit length.
+    /// `[vectors × dims]`, row-major, unit length; a document has one, or one for each chunk of its text.
     pub vectors: Vec<f32>,
 }
 
@@ -169,6 +172,7 @@ fn describe(collection: &Collection) -> CollectionInfo {
     CollectionInfo {
         name: collection.name().to_string(),
         n_documents: searcher.n_documents(),
+        n_vectors: searcher.n_vectors(),
         n_changes: searcher.n_changes() as u64,
         generation: super::query::label(searcher.generation()),
         generation_created_at: searcher

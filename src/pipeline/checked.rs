@@ -130,7 +130,7 @@ impl Checked {
             }
             if is_same_text
                 && !was_given
-                && let Ok(stored) = searcher.embedding(&found).inspect_err(warn)
+                && let Ok(stored) = searcher.embeddings(&found).inspect_err(warn)
             {
                 metrics::encodes_saved("same_text", 1);
                 embedding = Some(stored.into_owned());
@@ -217,7 +217,7 @@ fn parse(searcher: &Searcher, item: Item, max_text_bytes: usize) -> Result<Resul
                 serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
             let text = json.as_object().map(|fields| searcher.meaning().template.render(fields)).unwrap_or_default();
             if let Some(hash) = searcher.text_hash(&found)?.filter(|hash| *hash != TextHash::of(&text)) {
-                kept = Some((text, searcher.embedding(&found)?.into_owned(), hash));
+                kept = Some((text, searcher.direction(&found)?, hash));
             }
             merge(&mut json, patch.clone());
             (json, Some(searcher.seqno_of(&found)?), Some(patch))

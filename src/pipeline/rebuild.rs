@@ -14,7 +14,7 @@ use crate::domain::{CollectionName, Document, GenerationId, Template, TextHash};
 use crate::telemetry::{Cancel, Progress, memory, priority};
 
 /// Texts that are embedded in one call.
-const CHUNK: usize = 256;
+const ENCODED_AT_ONCE: usize = 256;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// Part of the available memory, in percent, that a build may take where no limit is set: what is left is for the queries.
 const MEMORY_PERCENT: u64 = 80;
@@ -240,12 +240,12 @@ impl RebuildPipeline {
         let text = |fields: &String| {
             let fields: Map<String, Json> =
                 serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: String::new(), reason: e.to_string() })?;
-            Ok(format!("{prompt}{}", template.render(&fields)))
+            Ok(template.render(&fields))
         };
         let texts = fields.iter().map(text).collect::<Result<Vec<String>, PipelineError>>()?;
         let mut embeddings = Vec::with_capacity(texts.len());
-        for chunk in texts.chunks(CHUNK) {
-            embeddings.extend(encoder.encode_blocking(chunk.to_vec())?.embeddings.into_iter().map(|e| e.into_vec()));
+        for part in texts.chunks(ENCODED_AT_ONCE) {
+            embeddings.extend(encoder.encode_documents(prompt, part, &description.definition.chunks)?);
         }
         Ok(embeddings)
     }
@@ -322,13 +322,14 @@ impl RebuildPipeline {
         let pinned = collection.searcher();
         let wanted = self.wanted(collection, &pinned, &request.model)?;
         // Better now than after hours of embedding.
-        params.check_memory(pinned.n_documents(), wanted.model.dims).map_err(CollectionError::from)?;
+        params.check_memory(pinned.n_vectors(), wanted.model.dims).map_err(CollectionError::from)?;
         let mut contents = run(is_background, || pinned.contents())?;
         // Not beneath others: encoders that are loaded for it serve queries afterwards.
         let n_encoded = if contents.description == wanted { 0 } else { self.renew(collection.name(), &mut contents, wanted, show)? };
         let n_documents = contents.ids.len();
         let (generation, recall_at_10) = run(is_background, || {
-            let progress = show(&format!("building {}", collection.name()), n_documents as u64);
+            let n_vectors = contents.n_chunks.iter().map(|&n| u64::from(n)).sum();
+            let progress = show(&format!("building {}", collection.name()), n_vectors);
             let generation = collection.build(&contents, &pinned, params, &progress)?;
             progress.finish();
             drop(contents);
@@ -417,27 +418,26 @@ impl RebuildPipeline {
         wanted: Description,
         show: ShowProgress<'_>,
     ) -> Result<usize, PipelineError> {
-        let old = Meaning::of(name, &contents.description.definition)?.template;
+        let (was, old) = (contents.description.definition.chunks, Meaning::of(name, &contents.description.definition)?.template);
         let new = Meaning::of(name, &wanted.definition)?;
         let same_model = contents.description.model.fingerprint == wanted.model.fingerprint;
-        // Embeddings that were given are of the old model too; of another definition alone, they stay.
-        let encoder = self.encoders.of(&wanted)?;
-        let prompt = encoder.document_prompt(&wanted.definition.document_prompt);
         let (mut stale, mut texts) = (Vec::new(), Vec::new());
         for (row, id) in contents.ids.iter().enumerate() {
             let fields: Map<String, Json> = serde_json::from_str(&contents.fields[row])
                 .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-            let old_text = same_model.then(|| Template::render(&old, &fields));
+            let old_text = Template::render(&old, &fields);
+            // Embeddings that were given are of the old model too; of another definition alone, they stay.
+            let is_given = contents.text_hashes[row].is_some_and(|hash| hash != TextHash::of(&old_text));
             let document = Document::from_fields(id.clone(), fields, &new.schema, &new.template, self.limits.max_text_bytes)
                 .map_err(|source| PipelineError::DoesNotFit { id: id.to_string(), source })?;
-            if old_text.as_ref() != Some(&document.text) {
-                stale.push(row);
-                texts.push(format!("{prompt}{}", document.text));
+            if !same_model || old_text != document.text || (was != wanted.definition.chunks && !is_given) {
                 contents.text_hashes[row] = Some(TextHash::of(&document.text));
+                stale.push(row);
+                texts.push(document.text);
             }
             contents.attributes[row] = document.attributes;
         }
-        self.embed(name, contents, &wanted, &stale, texts, show)?;
+        self.embed(name, contents, &wanted, &stale, &texts, show)?;
         contents.description = wanted;
         Ok(stale.len())
     }
@@ -449,29 +449,25 @@ impl RebuildPipeline {
         contents: &mut Contents,
         wanted: &Description,
         stale: &[usize],
-        texts: Vec<String>,
+        texts: &[String],
         show: ShowProgress<'_>,
     ) -> Result<(), PipelineError> {
         if stale.is_empty() {
             return Ok(());
         }
-        let (dims, encoder) = (wanted.model.dims, self.encoders.of(wanted)?);
-        contents.vectors.resize(contents.ids.len() * dims, 0.0);
+        let encoder = self.encoders.of(wanted)?;
+        let prompt = encoder.document_prompt(&wanted.definition.document_prompt);
         let progress = show(&format!("embedding {name}"), stale.len() as u64);
-        let mut rows = stale.iter();
-        let mut texts = texts.into_iter().peekable();
-        while texts.peek().is_some() {
+        let mut embedded = Vec::with_capacity(stale.len());
+        for part in texts.chunks(ENCODED_AT_ONCE) {
             if progress.is_cancelled() {
                 return Err(PipelineError::Cancelled { kept: "nothing was changed" });
             }
-            let chunk: Vec<String> = texts.by_ref().take(CHUNK).collect();
-            let n = chunk.len() as u64;
-            for (embedding, row) in encoder.encode_blocking(chunk)?.embeddings.iter().zip(rows.by_ref()) {
-                contents.vectors[row * dims..(row + 1) * dims].copy_from_slice(embedding.as_slice());
-            }
-            progress.advance(n);
+            embedded.extend(encoder.encode_documents(prompt, part, &wanted.definition.chunks)?);
+            progress.advance(part.len() as u64);
         }
         progress.finish();
+        contents.replace(stale, &embedded, wanted.model.dims);
         Ok(())
     }
 }

@@ -11,12 +11,12 @@ use serde_json::Value as Json;
 use super::checked::{Accepted, Checked};
 use super::{Encoders, Limits, PipelineError, RebuildPipeline};
 use crate::collection::{Applied, Change, Changes, Collection, CollectionError, Collections, Searcher};
-use crate::domain::{CollectionName, DocumentError, DocumentId, Embedding, FeedPosition, Filter, Precondition, Refresh, SeqNo};
+use crate::domain::{CollectionName, DocumentError, DocumentId, FeedPosition, Filter, Precondition, Refresh, SeqNo};
 use crate::error::ErrorKind;
 use crate::telemetry::{Progress, metrics};
 
 /// Texts that are embedded between two looks at whether the work is still wanted.
-const CHUNK: usize = 256;
+const ENCODED_AT_ONCE: usize = 256;
 /// How often a partial update is tried again when the document changes under it.
 const MAX_ATTEMPTS: usize = 10;
 /// Documents that are deleted together.
@@ -207,30 +207,32 @@ impl WritePipeline {
             return Ok(0);
         }
         let encoder = self.encoders.of(description)?;
-        let prompt = encoder.document_prompt(&description.definition.document_prompt);
+        let prompt = encoder.document_prompt(&description.definition.document_prompt).to_owned();
+        let chunking = description.definition.chunks;
         let (mut texts, mut by_hash) = (Vec::new(), HashMap::new());
         let mut n_missing = 0;
         for item in accepted.iter().filter_map(|item| item.document.as_ref()).filter(|item| item.embedding.is_none()) {
             n_missing += 1;
             by_hash.entry(item.hash).or_insert_with(|| {
-                texts.push(format!("{prompt}{}", item.document.text));
+                texts.push(item.document.text.clone());
                 texts.len() - 1
             });
         }
         let n_texts = texts.len();
-        let mut embeddings: Vec<Embedding> = Vec::with_capacity(n_texts);
+        let mut embeddings: Vec<Vec<f32>> = Vec::with_capacity(n_texts);
         let mut texts = texts.into_iter().peekable();
         while texts.peek().is_some() {
             if progress.is_cancelled() {
                 return Err(PipelineError::Cancelled { kept: "nothing of these was written" });
             }
-            let (encoder, chunk) = (Arc::clone(&encoder), texts.by_ref().take(CHUNK).collect());
-            let encoded = blocking(move || encoder.encode_blocking(chunk)).await??;
-            progress.advance(encoded.embeddings.len() as u64);
-            embeddings.extend(encoded.embeddings);
+            let (encoder, prompt) = (Arc::clone(&encoder), prompt.clone());
+            let part: Vec<String> = texts.by_ref().take(ENCODED_AT_ONCE).collect();
+            let encoded = blocking(move || encoder.encode_documents(&prompt, &part, &chunking)).await??;
+            progress.advance(encoded.len() as u64);
+            embeddings.extend(encoded);
         }
         for item in accepted.iter_mut().filter_map(|item| item.document.as_mut()).filter(|item| item.embedding.is_none()) {
-            item.embedding = Some(embeddings[by_hash[&item.hash]].as_slice().to_vec());
+            item.embedding = Some(embeddings[by_hash[&item.hash]].clone());
         }
         metrics::texts_encoded(n_texts);
         metrics::encodes_saved("twice", n_missing - n_texts);

@@ -18,7 +18,7 @@ use super::serve::runtime;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
-use crate::domain::{CollectionName, StrategyChoice};
+use crate::domain::{ChunkMode, Chunking, CollectionName, StrategyChoice};
 use crate::encoder::Encoder;
 use crate::pipeline::{Hit, Query, QueryOptions, QueryRequest};
 use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Weights};
@@ -54,6 +54,18 @@ pub struct EvaluateArgs {
     /// Put before a document's text
     #[arg(long, default_value = "")]
     document_prompt: String,
+    /// Of texts longer than a chunk: cut (embed the beginning), best (each chunk; the best counts) or mean (of the chunks)
+    #[arg(long, value_name = "MODE", default_value = "cut")]
+    chunks: ChunkMode,
+    /// Most tokens of a chunk; 0: what the model takes
+    #[arg(long, value_name = "N", default_value_t = Chunking::default().max_tokens)]
+    chunk_tokens: usize,
+    /// Tokens that neighbouring chunks share
+    #[arg(long, value_name = "N", default_value_t = Chunking::default().overlap_tokens)]
+    chunk_overlap: usize,
+    /// First lines of a text that stand before each of its chunks
+    #[arg(long, value_name = "N", default_value_t = Chunking::default().header_lines)]
+    chunk_header: usize,
     /// Weight of text_overlap in the re-scoring; 0 leaves the order of retrieval
     #[arg(long, default_value_t = 0.3)]
     text_overlap: f64,
@@ -187,6 +199,13 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
         template: args.template.clone(),
         query_prompt: args.query_prompt.clone(),
         document_prompt: args.document_prompt.clone(),
+        chunks: Chunking {
+            mode: args.chunks,
+            max_tokens: args.chunk_tokens,
+            overlap_tokens: args.chunk_overlap,
+            header_lines: args.chunk_header,
+            ..Chunking::default()
+        },
         fields,
         profiles,
     };

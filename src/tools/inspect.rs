@@ -24,7 +24,7 @@ pub fn run(settings: &Settings, collection: &CollectionName, json: bool) -> Resu
     println!("generation   {}{}", info.generation, info.generation_created_at.map(|at| format!(", built {at}")).unwrap_or_default());
     println!("model        {}, {} dims, fingerprint {}", info.model, info.dims, info.fingerprint);
     if let Some(quantization) = info.quantization {
-        println!("vectors      stored as {quantization:?}");
+        println!("vectors      {}, stored as {quantization:?}", info.n_vectors);
     }
     println!("template     {}", info.definition.template.replace('\n', " ⏎ "));
     for (name, spec) in &info.definition.fields {

@@ -48,7 +48,7 @@ pub struct StoredDocument {
     /// The user's fields without the id, as JSON text.
     pub fields: String,
     pub attributes: Attributes,
-    /// `[dims]`, unit length.
+    /// `[chunks × dims]`, unit length.
     pub embedding: Vec<f32>,
     /// Of what the embedding was made of; `None` if that is not known.
     pub text_hash: Option<TextHash>,
@@ -59,7 +59,7 @@ pub struct StoredDocument {
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct Embeddings {
     pub seqno: SeqNo,
-    /// Id, seqno of the document's last change, `[dims]`.
+    /// Id, seqno of the document's last change, `[chunks × dims]`.
     pub documents: Vec<(DocumentId, SeqNo, Vec<f32>)>,
 }
 

@@ -161,6 +161,16 @@ impl TestApp {
         self.call(Method::POST, path, body.to_string()).await
     }
 
+    /// Waits for the task to end that an answer names. Returns what became of it.
+    pub async fn ended(&self, started: &Value) -> Value {
+        loop {
+            let task = self.get(&format!("/v1/tasks/{}", started["task"].as_str().unwrap())).await.ok();
+            if task["ended_at"].is_string() {
+                return task;
+            }
+        }
+    }
+
     pub async fn search(&self, collection: &str, body: Value) -> Answer {
         self.post(&format!("/v1/collections/{collection}/search"), body).await
     }

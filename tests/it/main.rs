@@ -3,6 +3,7 @@
 mod app;
 mod bad_input;
 mod bulk;
+mod chunks;
 mod cli;
 mod compat;
 mod crash;

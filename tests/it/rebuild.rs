@@ -221,16 +221,6 @@ async fn another_definition_is_refused_until_it_is_rebuilt() {
     assert!(refused.contains("company"), "{refused}");
 }
 
-/// Waits for a task to end.
-async fn ended(app: &TestApp, started: Value) -> Value {
-    loop {
-        let task = app.get(&format!("/v1/tasks/{}", started["task"].as_str().unwrap())).await.ok();
-        if task["ended_at"].is_string() {
-            return task;
-        }
-    }
-}
-
 fn statuses(list: &Value) -> Vec<(&str, &str)> {
     let of = |generation: &'_ Value| (generation["id"].as_str().unwrap().to_owned(), generation["status"].as_str().unwrap().to_owned());
     let all: Vec<(String, String)> = list["generations"].as_array().unwrap().iter().map(of).collect();
@@ -245,20 +235,15 @@ async fn generations_are_built_activated_and_gone_back_to_over_http() {
     let list = async || app.get("/v1/collections/jobs/generations").await.ok();
     let first = rebuild(json!({})).await;
     assert_eq!(first.status, 202);
-    let task = ended(&app, first.body).await;
+    let task = app.ended(&first.body).await;
     assert_eq!((&task["status"], &task["kind"], &task["collection"]), (&json!("done"), &json!("rebuild"), &json!("jobs")), "{task}");
     assert_eq!((&task["result"]["generation"], &task["result"]["activated"]), (&json!("000001"), &json!(true)));
     let events = app.get(&format!("/v1/tasks/{}/events", task["id"].as_str().unwrap())).await.body;
     assert!(events.as_str().unwrap().contains("event: task") && events.as_str().unwrap().contains("\"done\""), "{events}");
     app.put("/v1/collections/jobs/documents", json!([{"id": "vet", "title": "Veterinarian"}])).await.ok();
     app.delete("/v1/collections/jobs/documents/chef").await.ok();
-    let task = ended(
-        &app,
-        rebuild(json!({"activate": "manual", "params": {"quantization": "int8"}, "gates": {"recall@10": 0.9, "min_documents": 5}}))
-            .await
-            .ok(),
-    )
-    .await;
+    let wanted = json!({"activate": "manual", "params": {"quantization": "int8"}, "gates": {"recall@10": 0.9, "min_documents": 5}});
+    let task = app.ended(&rebuild(wanted).await.ok()).await;
     assert_eq!((&task["status"], &task["result"]["recall@10"]), (&json!("done"), &json!(1.0)), "{task}");
     assert_eq!(statuses(&list().await), [("000002", "ready"), ("000001", "current")]);
     app.put("/v1/collections/jobs/documents", json!([{"id": "late", "title": "Latecomer"}])).await.ok();
@@ -275,7 +260,7 @@ async fn generations_are_built_activated_and_gone_back_to_over_http() {
     assert_eq!(app.post("/v1/collections/jobs/rollback", json!({})).await.ok()["generation"], "000001");
     assert_eq!(all().await, (expected.clone(), "000001".to_owned()), "with all changes since");
     // What does not pass its gates is not kept, and changes nothing.
-    let task = ended(&app, rebuild(json!({"gates": {"min_documents": 7}})).await.ok()).await;
+    let task = app.ended(&rebuild(json!({"gates": {"min_documents": 7}})).await.ok()).await;
     assert_eq!(task["status"], "failed", "{task}");
     assert!(task["error"].as_str().unwrap().contains("goes on serving"), "{task}");
     assert_eq!(all().await.1, "000001");
@@ -336,7 +321,7 @@ async fn another_model_takes_over_while_the_old_one_answers() {
     let app = Arc::new(TestApp::start_with(&[&model_dir]).await);
     app.put("/v1/collections/jobs/documents", jobs()).await.ok();
     app.put("/v1/collections/members/documents", crate::app::members()).await.ok();
-    ended(&app, app.post("/v1/collections/jobs/rebuild", json!({})).await.ok()).await;
+    app.ended(&app.post("/v1/collections/jobs/rebuild", json!({})).await.ok()).await;
     let done = Arc::new(AtomicBool::new(false));
     // "zebra" makes all the difference, and only for a model that reads beyond two words.
     app.put(
@@ -371,7 +356,7 @@ async fn another_model_takes_over_while_the_old_one_answers() {
             }
         }
     });
-    let task = ended(&app, app.post("/v1/collections/jobs/rebuild", json!({"model": "short-sighted"})).await.ok()).await;
+    let task = app.ended(&app.post("/v1/collections/jobs/rebuild", json!({"model": "short-sighted"})).await.ok()).await;
     assert_eq!(task["status"], "done", "{task}");
     writing.await.unwrap();
     app.search("jobs", query.clone()).await.ok();

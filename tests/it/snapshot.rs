@@ -154,13 +154,7 @@ async fn a_running_server_makes_snapshots() {
         let n_documents = app.get("/v1/collections/jobs").await.ok()["n_documents"].as_u64().unwrap();
         let started = app.post("/v1/snapshots", json!({"to": place, "collections": ["jobs"]})).await;
         assert_eq!(started.status, 202, "{started:?}");
-        let path = format!("/v1/tasks/{}", started.body["task"].as_str().unwrap());
-        let task = loop {
-            let task = app.get(&path).await.ok();
-            if !["queued", "running"].contains(&task["status"].as_str().unwrap()) {
-                break task;
-            }
-        };
+        let task = app.ended(&started.body).await;
         assert_eq!((&task["status"], &task["kind"]), (&json!("done"), &json!("snapshot")), "{task}");
         expected.push((task["result"]["id"].as_str().unwrap().to_owned(), n_documents));
     }

@@ -325,7 +325,7 @@ async fn given_embeddings_are_known_again_however_they_are_stored() {
     let document = json!([{"id": "a", "title": "Clerk", "embedding": embedding}]);
     app.put("/v1/collections/jobs/documents", document.clone()).await.ok();
     let task = app.post("/v1/collections/jobs/rebuild", json!({"params": {"quantization": "int8"}})).await.ok();
-    while app.get(&format!("/v1/tasks/{}", task["task"].as_str().unwrap())).await.ok()["ended_at"].is_null() {}
+    app.ended(&task).await;
     assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_changes"], 0);
     assert_eq!(results(&app.put("/v1/collections/jobs/documents", document.clone()).await.ok()), ["unchanged"]);
     app.call(Method::PATCH, "/v1/collections/jobs/documents/a", r#"{"company": "x"}"#).await.ok();

@@ -126,7 +126,7 @@ impl Life {
     }
 
     fn search(&mut self) {
-        let query = embed(self.model, &format!("query {}", self.choice.below(1_000)));
+        let query = embed_chunk(self.model, &format!("query {}", self.choice.below(1_000)));
         let k = 1 + self.choice.below(20);
         let kind = self.choice.chance(50).then(|| *self.choice.pick(&KINDS));
         let searcher = self.collection().searcher();
@@ -134,8 +134,8 @@ impl Life {
         let request = RetrieveRequest { k, ef_search: 50, strategy: StrategyChoice::Auto, filter: filter.as_ref(), exclude: None };
         let (found, plan) = searcher.retrieve(&Embedding::new(query.clone(), DIMS).unwrap(), &request).unwrap();
         let matching = || self.present().filter(|(_, entry)| kind.is_none_or(|kind| entry.fields["kind"] == kind));
-        let mut expected: Vec<f32> =
-            matching().map(|(_, entry)| dot(&query, &embed(self.model, entry.fields["title"].as_str().unwrap()))).collect();
+        let score = |title: &str| embed(self.model, title).chunks_exact(DIMS).map(|chunk| dot(&query, chunk)).fold(f32::MIN, f32::max);
+        let mut expected: Vec<f32> = matching().map(|(_, entry)| score(entry.fields["title"].as_str().unwrap())).collect();
         assert_eq!(plan.n_matching, expected.len() as u64);
         expected.sort_by(|a, b| b.total_cmp(a));
         expected.truncate(k);

@@ -24,7 +24,7 @@ use super::codes::{CodeTable, Quantizer};
 use super::graph_file::{self, Header, MAX_LEVELS, Upper};
 use super::kernels::{GROUP, dot};
 use super::node::NO_LINK;
-use super::{IndexError, Quantization, attributes, check_row_count, vectors};
+use super::{IndexError, Quantization, attributes, check_row_count, chunks, vectors};
 use crate::domain::{Attributes, Schema};
 use crate::telemetry::Progress;
 
@@ -108,7 +108,7 @@ impl BuildParams {
 
     /// About how much memory a build takes beside what it is built from: codes, lists with room to spare, and what the builder
     /// itself needs.
-    pub fn memory_bytes(&self, n_rows: u64, dims: usize) -> u64 {
+    pub fn memory_bytes(&self, n_vectors: u64, dims: usize) -> u64 {
         let (m, degree) = (self.max_connections as u64, self.degree() as u64);
         let codes = dims.next_multiple_of(64) as u64;
         // Row and score of each link; then the finished list, level, lengths; the few links above; the map of equal vectors.
@@ -117,25 +117,27 @@ impl BuildParams {
             Builder::Native => 0,
             Builder::HnswRs => 4 * dims as u64 + REFERENCE_BYTES_PER_ROW * m.max(MEASURED_CONNECTIONS) / MEASURED_CONNECTIONS,
         };
-        n_rows.saturating_mul(codes + lists + reference)
+        n_vectors.saturating_mul(codes + lists + reference)
     }
 
     /// Refuses a build that would take more memory than it may.
     ///
     /// # Errors
     /// [`IndexError::Memory`].
-    pub fn check_memory(&self, n_rows: u64, dims: usize) -> Result<(), IndexError> {
-        let (needed, limit) = (self.memory_bytes(n_rows, dims), self.max_bytes);
+    pub fn check_memory(&self, n_vectors: u64, dims: usize) -> Result<(), IndexError> {
+        let (needed, limit) = (self.memory_bytes(n_vectors, dims), self.max_bytes);
         if limit > 0 && needed > limit { Err(IndexError::Memory { needed, limit }) } else { Ok(()) }
     }
 }
 
-/// What to build from: rows 0, 1, … of one segment.
+/// What to build from: rows 0, 1, … of one segment. The graph's own rows are their vectors.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildInput<'a> {
     pub dims: usize,
-    /// `[rows × dims]`, row-major, unit length.
+    /// `[vectors × dims]`, row-major, unit length; those of a row together, in the order of the rows.
     pub vectors: &'a [f32],
+    /// `[rows]`: how many vectors each row has.
+    pub n_chunks: &'a [u32],
     /// `[rows]`.
     pub attributes: &'a [Attributes],
     pub schema: &'a Schema,
@@ -149,14 +151,15 @@ pub struct BuildInput<'a> {
 /// [`IndexError::Storage`].
 pub fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
     params.check()?;
-    let n_rows = check_input(&input)?;
-    params.check_memory(u64::from(n_rows), input.dims)?;
+    let n_vectors = check_input(&input)?;
+    params.check_memory(u64::from(n_vectors), input.dims)?;
     not_cancelled(progress)?;
     attributes::write(dir, input.attributes, input.schema)?;
+    chunks::write(dir, input.n_chunks)?;
     let storage_error = vectors::write(dir, input.dims, input.vectors, params.quantization)?;
     not_cancelled(progress)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(params.threads).thread_name(|i| format!("build-{i}")).build()?;
-    pool.install(|| build_graph(dir, &input, n_rows, storage_error, params, progress))
+    pool.install(|| build_graph(dir, &input, n_vectors, storage_error, params, progress))
 }
 
 /// Inserts rows on the threads of the pool that this runs in; what is left is skipped once it is cancelled.
@@ -177,20 +180,26 @@ fn not_cancelled(progress: &Progress) -> Result<(), IndexError> {
     if progress.is_cancelled() { Err(IndexError::Cancelled) } else { Ok(()) }
 }
 
+/// Returns the number of vectors.
 fn check_input(input: &BuildInput<'_>) -> Result<u32, IndexError> {
-    let n_rows = check_row_count(input.attributes.len())?;
+    let n_rows = input.attributes.len();
+    let n_with_vectors = input.n_chunks.iter().filter(|&&n| n > 0).count();
+    if input.n_chunks.len() != n_rows || n_with_vectors != n_rows {
+        return Err(IndexError::Count { what: "rows with vectors", expected: n_rows, actual: n_with_vectors });
+    }
+    let n_vectors: usize = input.n_chunks.iter().map(|&n| n as usize).sum();
     if input.dims == 0 {
         return Err(IndexError::Dims { expected: 1, actual: 0 });
     }
-    let expected = input.attributes.len().saturating_mul(input.dims);
+    let expected = n_vectors.saturating_mul(input.dims);
     if input.vectors.len() != expected {
         return Err(IndexError::Count { what: "numbers in all vectors", expected, actual: input.vectors.len() });
     }
     // A length that is not finite is in no range.
     let is_unit = |vector: &[f32]| (dot(vector, vector) - 1.0).abs() <= UNIT_TOLERANCE;
     match input.vectors.chunks_exact(input.dims).position(|vector| !is_unit(vector)) {
-        Some(row) => Err(IndexError::NotUnit { row }),
-        None => Ok(n_rows),
+        Some(vector) => Err(IndexError::NotUnit { vector }),
+        None => check_row_count(n_vectors),
     }
 }
 
@@ -198,7 +207,7 @@ fn check_input(input: &BuildInput<'_>) -> Result<u32, IndexError> {
 fn build_graph(
     dir: &Path,
     input: &BuildInput<'_>,
-    n_rows: u32,
+    n_vectors: u32,
     storage_error: f32,
     params: &BuildParams,
     progress: &Progress,
@@ -207,10 +216,10 @@ fn build_graph(
     // What is stored is what scores are compared with in the end.
     quantizer.max_error += storage_error;
     let twins = connect::twins(input.vectors, input.dims);
-    let distinct: Vec<u32> = (0..n_rows).filter(|row| !twins.contains_key(row)).collect();
+    let distinct: Vec<u32> = (0..n_vectors).filter(|vector| !twins.contains_key(vector)).collect();
     progress.advance(twins.len() as u64);
     let draft = match params.builder {
-        Builder::Native => native::build(&table, n_rows, &distinct, params, progress),
+        Builder::Native => native::build(&table, n_vectors, &distinct, params, progress),
         Builder::HnswRs => reference::build(&table, input, &distinct, params, progress),
     };
     not_cancelled(progress)?;
@@ -222,7 +231,7 @@ fn build_graph(
     level0.fill(&draft);
     drop(draft);
     let header = Header {
-        n_rows,
+        n_rows: n_vectors,
         dims: input.dims as u32,
         max_connections: params.max_connections as u32,
         degree: level0.degree as u32,

@@ -41,13 +41,13 @@ pub(super) fn build<'a>(
         let start = row as usize * input.dims;
         hnsw.insert_slice((&input.vectors[start..start + input.dims], row as usize));
     });
-    export(&hnsw, table, input.attributes.len(), params)
+    export(&hnsw, table, input.vectors.len() / input.dims, params)
 }
 
-fn export<'a>(hnsw: &Hnsw<'_, f32, DotDistance>, table: &'a CodeTable, n_rows: usize, params: &BuildParams) -> Draft<'a> {
+fn export<'a>(hnsw: &Hnsw<'_, f32, DotDistance>, table: &'a CodeTable, n_vectors: usize, params: &BuildParams) -> Draft<'a> {
     let points = hnsw.get_point_indexation();
     let max_level = if hnsw.get_nb_point() == 0 { 0 } else { usize::from(hnsw.get_max_level_observed()) };
-    let mut levels = vec![0u8; n_rows];
+    let mut levels = vec![0u8; n_vectors];
     for level in 1..=max_level {
         points.get_layer_iterator(level).for_each(|point| levels[point.get_origin_id()] = level as u8);
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::telemetry::Cancel;
 
 fn build_into(dir: &Path, sample: &Sample, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
-    let input = BuildInput { dims: sample.dims, vectors: &sample.vectors, attributes: &sample.attributes, schema: &sample.schema };
+    let input = sample.input();
     build(dir, input, params, progress)
 }
 

@@ -75,6 +75,7 @@ const LONS: [f64; 5] = [-180.0, -0.1, 13.4, 179.9, 180.0];
 pub(super) struct Sample {
     pub dims: usize,
     pub vectors: Vec<f32>,
+    pub n_chunks: Vec<u32>,
     pub attributes: Vec<Attributes>,
     pub schema: Schema,
 }
@@ -82,7 +83,7 @@ pub(super) struct Sample {
 impl Sample {
     pub fn plain(dims: usize, vectors: Vec<f32>) -> Self {
         let n_rows = vectors.len() / dims;
-        Self { dims, vectors, attributes: vec![Attributes::default(); n_rows], schema: definition().1 }
+        Self { dims, vectors, n_chunks: vec![1; n_rows], attributes: vec![Attributes::default(); n_rows], schema: definition().1 }
     }
 
     pub fn random(seed: u64, n_rows: usize, dims: usize) -> Self {
@@ -92,13 +93,25 @@ impl Sample {
         Self { attributes, ..Self::plain(dims, vectors) }
     }
 
+    /// Rows with up to five vectors.
+    pub fn chunked(seed: u64, n_rows: usize, dims: usize) -> Self {
+        let mut random = Random(seed);
+        let n_chunks: Vec<u32> = (0..n_rows).map(|_| 1 + random.below(5) as u32).collect();
+        let vectors = random.clustered(n_chunks.iter().sum::<u32>() as usize, dims, 12);
+        Self { vectors, n_chunks, ..Self::random(seed, n_rows, dims) }
+    }
+
     pub fn n_rows(&self) -> usize {
         self.attributes.len()
     }
 
     pub fn build(&self, dir: &Path, params: &BuildParams) -> Result<(), IndexError> {
-        let input = BuildInput { dims: self.dims, vectors: &self.vectors, attributes: &self.attributes, schema: &self.schema };
-        build(dir, input, params, &Progress::hidden())
+        build(dir, self.input(), params, &Progress::hidden())
+    }
+
+    pub fn input(&self) -> BuildInput<'_> {
+        let Self { dims, vectors, n_chunks, attributes, schema } = self;
+        BuildInput { dims: *dims, vectors, n_chunks, attributes, schema }
     }
 
     /// Built with little effort, and opened.
@@ -113,15 +126,23 @@ impl Sample {
         (dir, index)
     }
 
+    /// The first vector of a row.
     pub fn row(&self, row: u32) -> &[f32] {
-        &self.vectors[row as usize * self.dims..][..self.dims]
+        &self.chunks(row)[..self.dims]
+    }
+
+    /// All vectors of a row.
+    pub fn chunks(&self, row: u32) -> &[f32] {
+        let (before, own) = (self.n_chunks[..row as usize].iter().sum::<u32>() as usize, self.n_chunks[row as usize] as usize);
+        &self.vectors[before * self.dims..][..own * self.dims]
     }
 
     /// Every row compared, without any code of the index but the dot product.
     pub fn oracle(&self, query: &Embedding, filter: Option<&Filter>, deleted: &RoaringBitmap) -> Vec<Candidate> {
         let matching = (0..self.n_rows() as u32)
             .filter(|&row| !deleted.contains(row) && filter.is_none_or(|f| f.matches(&self.attributes[row as usize])));
-        let mut all: Vec<_> = matching.map(|row| Candidate { row, score: dot(query.as_slice(), self.row(row)) }).collect();
+        let scores = |row| self.chunks(row).chunks_exact(self.dims).map(|vector| dot(query.as_slice(), vector));
+        let mut all: Vec<_> = matching.map(|row| Candidate { row, score: scores(row).fold(f32::MIN, f32::max) }).collect();
         all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.row.cmp(&b.row)));
         all
     }

@@ -126,7 +126,8 @@ impl Stamp {
 
 fn build(dir: &Path, base: &Vectors, mut stamp: Stamp) -> Result<Stamp> {
     let attributes = vec![Attributes::default(); base.n_rows()];
-    let input = BuildInput { dims: base.dims, vectors: &base.numbers, attributes: &attributes, schema: &no_fields() };
+    let n_chunks = vec![1; base.n_rows()];
+    let input = BuildInput { dims: base.dims, vectors: &base.numbers, n_chunks: &n_chunks, attributes: &attributes, schema: &no_fields() };
     let progress = Progress::new("building", base.n_rows() as u64);
     let (started, cpu_before) = (Instant::now(), system::cpu_seconds());
     index::build(dir, input, &stamp.params, &progress)?;

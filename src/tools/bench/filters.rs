@@ -139,7 +139,8 @@ fn build(dir: &Path, settings: &Settings, base: &Vectors, (template, schema): (&
         Ok(Document::parse(fields, schema, template, 16)?.attributes)
     };
     let attributes = (0..n_rows).into_par_iter().map(attributes).collect::<Result<Vec<_>>>()?;
-    let input = BuildInput { dims: base.dims, vectors: &base.numbers, attributes: &attributes, schema };
+    let n_chunks = vec![1; base.n_rows()];
+    let input = BuildInput { dims: base.dims, vectors: &base.numbers, n_chunks: &n_chunks, attributes: &attributes, schema };
     let progress = Progress::new("building", n_rows as u64);
     index::build(dir, input, &settings.index, &progress)?;
     progress.finish();
