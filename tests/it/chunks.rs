@@ -75,8 +75,8 @@ async fn the_best_chunk_of_a_long_document_counts() {
     let like = search(&app, "best", json!({"id": "clerk"})).await;
     assert_eq!(ids(&like).len(), 2);
     // Replaced by a short one, and gone: nothing is left of its chunks.
-    app.put("/v1/collections/best/documents", json!([{"id": "clerk", "title": "Office clerk"}])).await.ok();
-    assert!(score_of(&search(&app, "best", json!({"text": CRANE})).await, "clerk") < best - 0.02);
+    app.put("/v1/collections/best/documents", json!([{"id": "clerk", "title": "Piano lessons for children"}])).await.ok();
+    assert!(score_of(&search(&app, "best", json!({"text": CRANE})).await, "clerk") < best - 0.05);
     app.delete("/v1/collections/best/documents/clerk").await.ok();
     assert_eq!(ids(&search(&app, "best", json!({"text": CRANE})).await).len(), 2);
 }
