@@ -31,6 +31,8 @@ pub(super) struct Compared<'a> {
     pub query: &'a [f32],
     /// Of the query.
     pub codes: QueryCodes,
+    /// Codes are of the first numbers of each vector alone: their scores say which rows may be near, not how near.
+    pub is_cut: bool,
 }
 
 impl Compared<'_> {
@@ -40,7 +42,7 @@ impl Compared<'_> {
     /// [`StorageError::Corrupt`] when the file of a row that it meets is damaged.
     pub fn scan(&self, rows: impl Iterator<Item = u32>, k: usize) -> Result<(Vec<Candidate>, u64), StorageError> {
         let rows: Vec<u32> = rows.collect();
-        if rows.len() <= k {
+        if rows.len() <= k || self.is_cut {
             let all: Vec<(f32, u32)> = rows.iter().map(|&row| (0.0, row)).collect();
             return Ok((self.rescore(&all, k)?, rows.len() as u64));
         }

@@ -4,7 +4,7 @@
 //!
 //! | section | holds |
 //! |---|---|
-//! | 0 | u32 each: rows, dims, `M` (links per row on upper levels), degree of level 0, entry row, seed (low, high), step f32, error f32, number of upper levels, rows on level 1, 2, … 16 |
+//! | 0 | u32 each: rows, dims (of vectors, or of what is left of them where they are cut), `M` (links per row on upper levels), degree of level 0, entry row, seed (low, high), step f32, error f32, number of upper levels, rows on level 1, 2, … 16 |
 //! | 1 | `[rows × node]`: level 0, see `node.rs` for a node's bytes |
 //! | 2 | `[upper rows]` u32: the rows on level 1, those that are on most levels first; its first is where searches begin |
 //! | 3 | `[upper rows × code dims]`: their int8 codes again: few enough to stay in the cache, where all descents pass |
@@ -111,7 +111,7 @@ impl Header {
     }
 
     fn check(&self, dims: usize, n_rows: usize) -> Result<(), String> {
-        if (self.n_rows as usize, self.dims as usize) != (n_rows, dims) {
+        if self.n_rows as usize != n_rows || !(1..=dims).contains(&(self.dims as usize)) {
             return Err(format!("it is for {} rows of {} dimensions instead of {n_rows} of {dims}", self.n_rows, self.dims));
         }
         if n_rows > 0 && self.entry >= self.n_rows {

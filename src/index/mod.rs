@@ -147,9 +147,11 @@ impl Index {
         if query.len() != self.dims {
             return Err(IndexError::Dims { expected: self.dims, actual: query.len() });
         }
-        let codes = self.graph.quantizer().query(query);
+        let is_cut = self.search_dims() < self.dims;
+        let quantizer = self.graph.quantizer();
+        let codes = if is_cut { quantizer.query(&build::cut_one(query, self.search_dims())) } else { quantizer.query(query) };
         let search = Search {
-            rows: Compared { graph: &self.graph, vectors: &self.vectors, chunks: &self.chunks, query, codes },
+            rows: Compared { graph: &self.graph, vectors: &self.vectors, chunks: &self.chunks, query, codes, is_cut },
             allowed: Allowed::new(&self.attributes, request.filter, request.deleted)?,
             k: request.k,
             ef: request.ef_search.max(request.k),
@@ -211,6 +213,11 @@ impl Index {
     /// Numbers per vector.
     pub fn dims(&self) -> usize {
         self.dims
+    }
+
+    /// Numbers per vector that the graph is walked by.
+    pub fn search_dims(&self) -> usize {
+        self.graph.header().dims as usize
     }
 
     /// Length of all files in bytes.

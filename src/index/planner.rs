@@ -122,9 +122,11 @@ impl Search<'_> {
 
     /// Scores by their vectors those rows that may well be among the best.
     fn rescore(&self, mut walk: Walk, n_wanted: usize, plan: &mut Plan) -> Result<Vec<Candidate>, StorageError> {
-        let (_, worst, _) = walk.found.select_nth_unstable_by(n_wanted - 1, |a, b| b.0.total_cmp(&a.0));
-        let least = worst.0 - self.rows.codes.likely_error;
-        walk.found.retain(|&(score, _)| score >= least);
+        if !self.rows.is_cut {
+            let (_, worst, _) = walk.found.select_nth_unstable_by(n_wanted - 1, |a, b| b.0.total_cmp(&a.0));
+            let least = worst.0 - self.rows.codes.likely_error;
+            walk.found.retain(|&(score, _)| score >= least);
+        }
         plan.n_distances += walk.found.len() as u64;
         self.rows.rescore(&walk.found, n_wanted)
     }

@@ -321,6 +321,7 @@ impl RebuildPipeline {
         let started = Instant::now();
         let pinned = collection.searcher();
         let wanted = self.wanted(collection, &pinned, &request.model)?;
+        self.check_search_dims(&wanted, params.search_dims)?;
         // Better now than after hours of embedding.
         params.check_memory(pinned.n_vectors(), wanted.model.dims).map_err(CollectionError::from)?;
         let mut contents = run(is_background, || pinned.contents())?;
@@ -355,6 +356,22 @@ impl RebuildPipeline {
             ModelChoice::Folder(folder) => Some(folder.as_str()),
         };
         Ok(self.collections.describe(collection.name(), &definition, folder)?)
+    }
+
+    /// Most models put what a text means into all numbers; some put most of it into the first, and say into how many.
+    fn check_search_dims(&self, wanted: &Description, search_dims: usize) -> Result<(), PipelineError> {
+        if search_dims == 0 || search_dims == wanted.model.dims {
+            return Ok(());
+        }
+        let allowed = self.encoders.of(wanted)?.info().matryoshka_dims.clone();
+        if allowed.contains(&search_dims) {
+            return Ok(());
+        }
+        let reason = match allowed[..] {
+            [] => format!("the embeddings of {} may not be cut: it names no matryoshka_dims", wanted.model.name),
+            _ => format!("the embeddings of {} may be cut to {allowed:?} numbers, not to {search_dims}", wanted.model.name),
+        };
+        Err(PipelineError::Params { field: "search_dims", reason })
     }
 
     /// Looks at what was built before it serves.

@@ -308,10 +308,33 @@ fn two_models() -> TempDir {
             std::os::unix::fs::symlink(fetched.canonicalize().unwrap(), folder.join(file)).unwrap();
         }
         let max_tokens = if model == "short-sighted" { 4 } else { 256 };
-        let config = format!("name = {model:?}\ndims = 384\nmax_tokens = {max_tokens}\npooling = \"mean\"\nnormalize = true\n");
+        let cuts = if model == "short-sighted" { "[64]" } else { "[]" };
+        let config = format!(
+            "name = {model:?}\ndims = 384\nmax_tokens = {max_tokens}\npooling = \"mean\"\nnormalize = true\nmatryoshka_dims = {cuts}\n"
+        );
         std::fs::write(folder.join("kindred-model.toml"), config).unwrap();
     }
     dir
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graph_of_fewer_numbers_is_for_models_that_allow_it() {
+    let models = two_models();
+    let model_dir = format!("encoder.model_dir={:?}", models.path().join("all-MiniLM-L6-v2").display().to_string());
+    let app = TestApp::start_with(&[&model_dir]).await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let rebuild = async |body: Value| app.ended(&app.post("/v1/collections/jobs/rebuild", body).await.ok()).await;
+    let refused = rebuild(json!({"params": {"search_dims": 64}})).await;
+    assert_eq!(refused["status"], "failed");
+    assert!(refused["error"].as_str().unwrap().contains("all-MiniLM-L6-v2 may not be cut"), "{refused}");
+    let refused = rebuild(json!({"model": "short-sighted", "params": {"search_dims": 63}})).await;
+    assert!(refused["error"].as_str().unwrap().contains("cut to [64] numbers"), "{refused}");
+    let built = rebuild(json!({"model": "short-sighted", "params": {"search_dims": 64}, "gates": {"recall@10": 0.9}})).await;
+    assert_eq!(built["status"], "done", "{built}");
+    // Scores are of all numbers.
+    let answer = app.search("jobs", json!({"query": {"text": "Pastry chef"}, "limit": 1})).await.ok();
+    assert_eq!(ids(&answer), ["chef"]);
+    assert!(answer["hits"][0]["retrieval_score"].as_f64().unwrap() > 0.99, "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ pub use super::tei_error::{Error, ErrorBody};
 use crate::http::Services;
 use crate::http::body::JsonBody;
 use crate::http::error::ApiError;
-use crate::pipeline::{EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, Side, Token};
+use crate::pipeline::{EmbedRequest, Embedded, Input, MAX_INPUTS, ModelInfo, Overlong, Side, Token};
 
 /// What to embed.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -29,7 +29,7 @@ pub struct EmbedBody {
     /// The end that is cut off.
     #[serde(default)]
     truncation_direction: Direction,
-    /// Only null: the model has no prompts with names.
+    /// `query` or `document`: the model's own prompt of that name is put before each text.
     prompt_name: Option<String>,
     /// Only true: there are no embeddings of another length here.
     #[serde(default = "yes")]
@@ -131,10 +131,27 @@ fn overlong(truncate: Option<bool>, direction: Direction) -> Overlong {
     }
 }
 
-fn refuse_prompt(name: Option<String>) -> Result<(), Error> {
-    match name {
-        None => Ok(()),
-        Some(_) => Err(Error::validation("`prompt_name`: the model has no prompts with names: put the prompt before the text yourself")),
+/// The model's own prompt of a name: what is put before each text.
+fn prompt<'a>(name: Option<&str>, model: &'a ModelInfo) -> Result<&'a str, Error> {
+    let prompts =
+        [("query", model.query_prompt.as_str()), ("document", model.document_prompt.as_str())].map(|p| Some(p).filter(|p| !p.1.is_empty()));
+    match (name, prompts.iter().flatten().find(|(known, _)| Some(*known) == name)) {
+        (None, _) => Ok(""),
+        (Some(_), Some((_, prompt))) => Ok(prompt),
+        (Some(name), None) => {
+            let known = prompts.iter().flatten().map(|(known, _)| *known).collect::<Vec<_>>().join(" and ");
+            let known = if known.is_empty() { "none" } else { &known };
+            Err(Error::validation(format!("`prompt_name`: the model has no prompt {name:?}; it has {known}")))
+        }
+    }
+}
+
+/// An input with a prompt before it.
+fn prompted(prompt: &str, input: Input) -> Result<Input, Error> {
+    match input {
+        input if prompt.is_empty() => Ok(input),
+        Input::Text(text) => Ok(Input::Text(format!("{prompt}{text}"))),
+        Input::Tokens(_) => Err(Error::validation("`prompt_name`: no prompt can be put before token ids: send texts")),
     }
 }
 
@@ -143,12 +160,13 @@ fn refuse_prompt(name: Option<String>) -> Result<(), Error> {
     (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn embed(State(services): State<Arc<Services>>, body: Result<JsonBody<EmbedBody>, ApiError>) -> Result<Response, Error> {
     let JsonBody(EmbedBody { inputs, truncate, truncation_direction, prompt_name, normalize, dimensions }) = body?;
-    refuse_prompt(prompt_name)?;
     if !normalize {
         return Err(Error::validation("`normalize`: embeddings are of unit length here, always: leave it out or set it to true"));
     }
     let overlong = overlong(truncate, truncation_direction);
-    let request = EmbedRequest { inputs: inputs.into_list()?, overlong, dims: dimensions };
+    let prompt = prompt(prompt_name.as_deref(), services.embed.model())?;
+    let inputs = inputs.into_list()?.into_iter().map(|input| prompted(prompt, input)).collect::<Result<_, _>>()?;
+    let request = EmbedRequest { inputs, overlong, dims: dimensions };
     let Embedded { embeddings, .. } = services.embed.embed(request).await?;
     let n_numbers = embeddings.iter().map(|e| e.as_slice().len()).sum();
     Ok(json(n_numbers, move || embeddings.into_iter().map(|e| e.into_vec()).collect::<Vec<_>>()).await)
@@ -170,9 +188,9 @@ pub async fn similarity(
 ) -> Result<Json<Vec<f32>>, Error> {
     let JsonBody(SimilarityBody { inputs: Sentences { source_sentence, sentences }, parameters }) = body?;
     let Parameters { truncate, truncation_direction, prompt_name } = parameters.unwrap_or_default();
-    refuse_prompt(prompt_name)?;
     let sentences = sentences.into_texts()?.ok_or_else(|| Error::validation("`sentences` must be a list of texts"))?;
-    let inputs = std::iter::once(source_sentence).chain(sentences).map(Input::Text).collect();
+    let prompt = prompt(prompt_name.as_deref(), services.embed.model())?;
+    let inputs = std::iter::once(source_sentence).chain(sentences).map(|text| Input::Text(format!("{prompt}{text}"))).collect();
     let request = EmbedRequest { inputs, overlong: overlong(truncate, truncation_direction), dims: None };
     let Embedded { embeddings, .. } = services.embed.embed(request).await?;
     let (source, others) = embeddings.split_first().expect("an embedding for each of at least two inputs");
@@ -184,8 +202,9 @@ pub async fn similarity(
     (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn tokenize(State(services): State<Arc<Services>>, body: Result<JsonBody<TokenizeBody>, ApiError>) -> Result<Response, Error> {
     let JsonBody(TokenizeBody { inputs, add_special_tokens, prompt_name }) = body?;
-    refuse_prompt(prompt_name)?;
     let texts = inputs.into_texts()?.ok_or_else(|| Error::validation("`inputs` must be a text or a list of texts"))?;
+    let prompt = prompt(prompt_name.as_deref(), services.embed.model())?;
+    let texts = texts.into_iter().map(|text| format!("{prompt}{text}")).collect();
     let tokens = services.embed.tokenize(texts, add_special_tokens).await?;
     Ok(json(tokens.iter().map(Vec::len).sum(), move || tokens).await)
 }

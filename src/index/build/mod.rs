@@ -13,6 +13,7 @@ mod draft;
 mod native;
 mod reference;
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -56,6 +57,10 @@ pub struct BuildParams {
     pub builder: Builder,
     /// How exactly vectors are stored.
     pub quantization: Quantization,
+    /// So many first numbers of a vector are what the graph is built and walked by; 0: all. Candidates are scored by all in any case. For
+    /// models whose embeddings may be cut (Matryoshka).
+    #[serde(default)]
+    pub search_dims: usize,
     /// Links per row on the upper levels (M); level 0 has twice as many, rounded up to a multiple of 32.
     pub max_connections: usize,
     /// Width of the beam that looks for a new row's neighbours.
@@ -75,6 +80,7 @@ impl Default for BuildParams {
         Self {
             builder: Builder::default(),
             quantization: Quantization::default(),
+            search_dims: 0,
             max_connections: 16,
             ef_construction: 128,
             threads: 0,
@@ -106,11 +112,17 @@ impl BuildParams {
         (2 * self.max_connections).next_multiple_of(GROUP)
     }
 
+    /// Numbers of a vector that the graph knows.
+    fn search_dims_of(&self, dims: usize) -> usize {
+        if self.search_dims == 0 { dims } else { self.search_dims }
+    }
+
     /// About how much memory a build takes beside what it is built from: codes, lists with room to spare, and what the builder
     /// itself needs.
     pub fn memory_bytes(&self, n_vectors: u64, dims: usize) -> u64 {
         let (m, degree) = (self.max_connections as u64, self.degree() as u64);
-        let codes = dims.next_multiple_of(64) as u64;
+        let search_dims = self.search_dims_of(dims);
+        let codes = search_dims.next_multiple_of(64) as u64 + if search_dims < dims { 4 * search_dims as u64 } else { 0 };
         // Row and score of each link; then the finished list, level, lengths; the few links above; the map of equal vectors.
         let lists = 8 * (degree + degree / 2) + 4 * degree + 8 + 8 * m / (m - 1).max(1) + 32;
         let reference = match self.builder {
@@ -152,6 +164,9 @@ pub struct BuildInput<'a> {
 pub fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
     params.check()?;
     let n_vectors = check_input(&input)?;
+    if params.search_dims > input.dims {
+        return Err(IndexError::Parameter { name: "search_dims", value: params.search_dims, min: 0, max: input.dims });
+    }
     params.check_memory(u64::from(n_vectors), input.dims)?;
     not_cancelled(progress)?;
     attributes::write(dir, input.attributes, input.schema)?;
@@ -203,6 +218,21 @@ fn check_input(input: &BuildInput<'_>) -> Result<u32, IndexError> {
     }
 }
 
+/// The first numbers of each vector, of unit length again.
+fn cut(vectors: &[f32], dims: usize, search_dims: usize) -> Cow<'_, [f32]> {
+    if search_dims == dims {
+        return Cow::Borrowed(vectors);
+    }
+    Cow::Owned(vectors.par_chunks_exact(dims).flat_map_iter(|vector| cut_one(vector, search_dims)).collect())
+}
+
+/// The first numbers of a vector, of unit length again; zeros stay.
+pub(super) fn cut_one(vector: &[f32], search_dims: usize) -> Vec<f32> {
+    let kept = &vector[..search_dims];
+    let length = dot(kept, kept).sqrt().max(f32::MIN_POSITIVE);
+    kept.iter().map(|x| x / length).collect()
+}
+
 /// Builds and writes the graph on the threads of the pool that this runs in.
 fn build_graph(
     dir: &Path,
@@ -212,6 +242,9 @@ fn build_graph(
     params: &BuildParams,
     progress: &Progress,
 ) -> Result<(), IndexError> {
+    let search_dims = params.search_dims_of(input.dims);
+    let cut = cut(input.vectors, input.dims, search_dims);
+    let input = &BuildInput { dims: search_dims, vectors: &cut, ..*input };
     let (mut quantizer, table) = Quantizer::fit(input.vectors, input.dims, params.seed)?;
     // What is stored is what scores are compared with in the end.
     quantizer.max_error += storage_error;

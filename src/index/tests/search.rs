@@ -30,7 +30,10 @@ proptest! {
     #[test]
     fn finds_as_many_as_there_are(seed in any::<u64>(), n_rows in 0usize..250, dims in 1usize..20) {
         let sample = if seed % 2 == 0 { Sample::random(seed, n_rows, dims) } else { Sample::chunked(seed, n_rows, dims) };
-        let (_dir, index) = sample.index();
+        // Of all numbers, or of some first ones: that changes what a walk finds, and no promise.
+        let search_dims = if seed % 3 == 0 { dims.div_ceil(2) } else { 0 };
+        let (_dir, index) = sample.index_with(&BuildParams { search_dims, max_connections: 8, ef_construction: 40, threads: 2, ..params() });
+        assert_eq!(index.search_dims(), if search_dims == 0 { dims } else { search_dims });
         let mut random = Random(!seed);
         for _ in 0..15 {
             let query = Embedding::new(random.unit_vector(&vec![0.0; dims], 1.0), dims).unwrap();
@@ -113,6 +116,33 @@ fn the_graph_finds_rows_by_the_best_of_their_chunks() {
     let of_chunks = found_of(Sample { vectors: vectors.clone(), n_chunks, ..Sample::plain(32, subjects.clone()) });
     let of_rows = found_of(Sample::plain(32, vectors.clone()));
     assert!(of_chunks * 100 >= of_rows * 98, "{of_chunks} of {}, and of as many rows {of_rows}", 50 * queries.len());
+}
+
+#[test]
+fn a_graph_of_the_first_numbers_finds_nearly_all_where_they_say_most() {
+    // Numbers get smaller from the first to the last, as in models that are trained so.
+    let (dims, mut random) = (48, Random(31));
+    let shrink = |vectors: Vec<f32>| -> Vec<f32> {
+        let shrunk = vectors.chunks_exact(dims).map(|v| v.iter().enumerate().map(|(i, x)| x * 0.9f32.powi(i as i32)).collect());
+        shrunk.flat_map(|v| Embedding::new(v, dims).unwrap().into_vec()).collect()
+    };
+    let sample = Sample::plain(dims, shrink(random.clustered(2_000, dims, 40)));
+    let (dir, index) = sample.index_with(&BuildParams { search_dims: 16, threads: 1, ef_construction: 60, ..params() });
+    let size = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().len();
+    assert!(size("graph.bin") < 2_000 * 1_200, "{} bytes: the graph knows a third of the numbers", size("graph.bin"));
+    let none = RoaringBitmap::new();
+    let mut n_found = 0;
+    for query in shrink(random.clustered(50, dims, 40)).chunks_exact(dims) {
+        let query = Embedding::new(query.to_vec(), dims).unwrap();
+        let request = SearchRequest { ef_search: 100, strategy: StrategyChoice::Graph, ..request(&none) };
+        check(&sample, &index, &query, &request, "cut");
+        let found = index.search(&query, &request).unwrap();
+        n_found += sample.oracle(&query, None, &none)[..10].iter().filter(|c| found.candidates.contains(c)).count();
+    }
+    assert!(n_found >= 475, "{n_found} of 500");
+    let dir = tempfile::tempdir().unwrap();
+    let refused = sample.build(dir.path(), &BuildParams { search_dims: 49, ..params() }).unwrap_err();
+    assert!(matches!(refused, IndexError::Parameter { name: "search_dims", max: 48, .. }), "{refused}");
 }
 
 #[test]

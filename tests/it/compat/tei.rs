@@ -160,3 +160,37 @@ async fn info_and_health_answer() {
     assert_eq!(app.get("/health").await.ok(), "");
     fails(&app.delete("/health").await, 405, "Validation", "method");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prompt_of_the_models_own_is_put_before_texts() {
+    let models = tempfile::tempdir().unwrap();
+    let fetched = crate::app::models().canonicalize().unwrap();
+    std::os::unix::fs::symlink(fetched.join("onnxruntime"), models.path().join("onnxruntime")).unwrap();
+    let folder = models.path().join("prompted");
+    std::fs::create_dir(&folder).unwrap();
+    for file in ["model.onnx", "tokenizer.json"] {
+        std::os::unix::fs::symlink(fetched.join("all-MiniLM-L6-v2").join(file), folder.join(file)).unwrap();
+    }
+    let config = "name = \"prompted\"\ndims = 384\nmax_tokens = 256\npooling = \"mean\"\nnormalize = true\nquery_prompt = \"query: \"\n";
+    std::fs::write(folder.join("kindred-model.toml"), config).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let settings = crate::app::settings(data.path(), &[&format!("encoder.model_dir={:?}", folder.display().to_string())]);
+    let open = move || kindred::app::App::open(&settings, kindred::collection::Access::Serve).unwrap();
+    let app = TestApp::serve(data, tokio::task::spawn_blocking(open).await.unwrap()).await;
+
+    let with = app.post("/embed", json!({"inputs": "night nurse", "prompt_name": "query"})).await.ok();
+    same(&numbers(&with[0]), &embedded(&["query: night nurse"]).await[0]);
+    let sentences = json!({"source_sentence": "night nurse", "sentences": ["welder"]});
+    let similar = app.post("/similarity", json!({"inputs": sentences, "parameters": {"prompt_name": "query"}})).await.ok();
+    let both = embedded(&["query: night nurse", "query: welder"]).await;
+    let expected: f32 = both[0].iter().zip(&both[1]).map(|(a, b)| a * b).sum();
+    assert!((numbers(&similar)[0] - expected).abs() < 1e-5, "{similar}");
+    let tokens = app.post("/tokenize", json!({"inputs": "nurse", "prompt_name": "query", "add_special_tokens": false})).await.ok();
+    assert_eq!(tokens[0][0]["text"], "query", "{tokens}");
+    for (body, word) in [
+        (json!({"inputs": "nurse", "prompt_name": "document"}), "it has query"),
+        (json!({"inputs": [6821], "prompt_name": "query"}), "token ids"),
+    ] {
+        fails(&app.post("/embed", body).await, 413, "Validation", word);
+    }
+}
