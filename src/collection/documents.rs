@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_chunk_spoils_its_own_rows_alone() {
+    fn a_damaged_block_spoils_its_own_rows_alone() {
         let dir = tempfile::tempdir().unwrap();
         let fields: Vec<String> = (0..3_000).map(|row| format!("{{\"n\":{row},\"text\":\"{}\"}}", "x".repeat(row % 90))).collect();
         let n = fields.len() as u64;

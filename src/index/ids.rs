@@ -67,7 +67,7 @@ impl IdTable {
         Ok(Self { file, n_rows })
     }
 
-    /// The row of an id. It is looked for by halves, so a few dozen chunks of the file are looked at.
+    /// The row of an id. It is looked for by halves, so a few dozen blocks of the file are looked at.
     ///
     /// # Errors
     /// [`IndexError::Storage`] when the way to it is damaged: then nobody knows whether there is such an id.
@@ -187,7 +187,7 @@ mod tests {
         assert!(found.iter().enumerate().all(|(row, found)| found.is_none_or(|found| found == Some(row as u32))));
         assert!(texts.iter().enumerate().all(|(row, text)| table.id(row as u32).map_or(true, |id| id.as_str() == text)));
         let n_errors = found.iter().filter(|found| found.is_none()).count();
-        assert!(n_errors > 0 && n_errors < texts.len(), "{n_errors} errors: one chunk is damaged");
+        assert!(n_errors > 0 && n_errors < texts.len(), "{n_errors} errors: one block is damaged");
         assert!(table.verify().is_err());
     }
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::TempDir;
 
-use super::sections::{CHUNK_BYTES, FIRST_SECTION};
+use super::sections::{BLOCK_BYTES, FIRST_SECTION};
 use super::*;
 
 const KIND: [u8; 4] = *b"TEST";
@@ -40,9 +40,9 @@ fn small() -> Vec<Vec<u8>> {
     vec![b"hello".to_vec(), [1.5f32, -2.0, 3.25].iter().flat_map(|x| x.to_le_bytes()).collect(), Vec::new()]
 }
 
-/// Six chunks, the last a short one; none; one whole; two.
+/// Six blocks, the last a short one; none; one whole; two.
 fn large() -> Vec<Vec<u8>> {
-    [5 * CHUNK_BYTES + 7, 0, CHUNK_BYTES, CHUNK_BYTES + 1].map(noise).into()
+    [5 * BLOCK_BYTES + 7, 0, BLOCK_BYTES, BLOCK_BYTES + 1].map(noise).into()
 }
 
 /// Damages a file in place, as it lies under a new map.
@@ -85,7 +85,7 @@ fn slices_are_cut_out_of_a_section() {
     let sections = large();
     let (_dir, path, _) = written(&sections);
     let len = sections[0].len();
-    let cuts = [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, len - 1, len, len + 1, usize::MAX];
+    let cuts = [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES, len - 1, len, len + 1, usize::MAX];
     for (start, end) in cuts.iter().flat_map(|&start| cuts.map(|end| (start, end))) {
         // Each on a file of which nothing was checked before, and again.
         let file = open(&path, &sections).unwrap();
@@ -103,7 +103,7 @@ fn how_it_is_written_does_not_matter() {
     let mut writer = SectionWriter::create(&path, KIND, VERSION).unwrap();
     for section in &sections {
         writer.begin().unwrap();
-        section.chunks(CHUNK_BYTES / 3).for_each(|part| writer.write(part).unwrap());
+        section.chunks(BLOCK_BYTES / 3).for_each(|part| writer.write(part).unwrap());
     }
     writer.finish().unwrap();
     assert!(std::fs::read(&path).unwrap() == at_once);
@@ -146,17 +146,17 @@ fn every_flipped_cut_or_added_byte_is_detected() {
     open(&path, &sections).unwrap().verify().unwrap();
 }
 
-/// A file with one byte flipped in the fourth chunk of its first section, and the range of that chunk.
+/// A file with one byte flipped in the fourth block of its first section, and the range of that block.
 fn damaged() -> (TempDir, PathBuf, Range<usize>) {
     let (dir, path, mut bytes) = written(&large());
-    let bad = 3 * CHUNK_BYTES..4 * CHUNK_BYTES;
+    let bad = 3 * BLOCK_BYTES..4 * BLOCK_BYTES;
     bytes[FIRST_SECTION + bad.end - 1] ^= 1;
     write_anew(&path, &bytes);
     (dir, path, bad)
 }
 
 #[test]
-fn damage_ends_at_the_chunk_that_has_it() {
+fn damage_ends_at_the_block_that_has_it() {
     let sections = large();
     let (_dir, path, bad) = damaged();
     let file = open(&path, &sections).unwrap();
@@ -178,13 +178,13 @@ fn threads_that_check_at_once_agree() {
     let sections = large();
     let (_dir, path, bad) = damaged();
     let file = open(&path, &sections).unwrap();
-    let chunks: Vec<Range<usize>> = (0..6).map(|chunk| chunk * CHUNK_BYTES..((chunk + 1) * CHUNK_BYTES).min(sections[0].len())).collect();
+    let blocks: Vec<Range<usize>> = (0..6).map(|block| block * BLOCK_BYTES..((block + 1) * BLOCK_BYTES).min(sections[0].len())).collect();
     let look = |thread: usize| {
         for i in 0..60 {
-            let chunk = &chunks[(i * 5 + thread) % 6];
-            let found = file.slice(0, chunk.clone());
-            assert_eq!(found.is_err(), *chunk == bad, "{chunk:?}");
-            assert!(found.is_err() || found.unwrap() == &sections[0][chunk.clone()]);
+            let block = &blocks[(i * 5 + thread) % 6];
+            let found = file.slice(0, block.clone());
+            assert_eq!(found.is_err(), *block == bad, "{block:?}");
+            assert!(found.is_err() || found.unwrap() == &sections[0][block.clone()]);
             assert_eq!(file.bytes(2).unwrap(), sections[2]);
         }
     };
@@ -254,7 +254,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn no_mishap_makes_a_wrong_answer(
-        lens in prop::collection::vec(prop_oneof![4 => 0usize..200, 1 => Just(CHUNK_BYTES + 100)], 0..4),
+        lens in prop::collection::vec(prop_oneof![4 => 0usize..200, 1 => Just(BLOCK_BYTES + 100)], 0..4),
         mishaps in prop::collection::vec(Mishap::any(), 1..4),
         is_mended in any::<bool>(),
     ) {

@@ -9,17 +9,17 @@
 //! | 12 | 4 | format version of that kind |
 //! | 16 | 8 | length of the whole file |
 //! | 24 | 4 | number of sections, at most 16 |
-//! | 28 | 4 | crc32 of all chunk checksums |
+//! | 28 | 4 | crc32 of all block checksums |
 //! | 32 | 16 × 16 | the table: offset (8) and length (8) of each section, zeros behind the last |
 //! | 288 | 4 | crc32 of bytes 0..288 |
 //! | 320 | | the sections, each at a multiple of 64 bytes, zeros between |
-//! | | 4 each | the chunk checksums, from the next multiple of 64 to the end of the file |
+//! | | 4 each | the block checksums, from the next multiple of 64 to the end of the file |
 //!
-//! A chunk is 64 KiB of a section, counted from the section's start, or what is left at its end; the checksums (crc32) are those
-//! of the first section's chunks, then of the second's, and so on.
+//! A block is 64 KiB of a section, counted from the section's start, or what is left at its end; the checksums (crc32) are those
+//! of the first section's blocks, then of the second's, and so on.
 //!
-//! A reader checks header, table and chunk checksums when it opens the file, which costs the same for a large file as for a small
-//! one but for 4 bytes in 65,536. A chunk is checked when it is first used. Nothing is handed out unchecked, so whoever uses a
+//! A reader checks header, table and block checksums when it opens the file, which costs the same for a large file as for a small
+//! one but for 4 bytes in 65,536. A block is checked when it is first used. Nothing is handed out unchecked, so whoever uses a
 //! section may trust its length and contents to be what was written; that they make sense is for the user to check.
 
 use std::fs::File;
@@ -44,7 +44,7 @@ const HEADER_BYTES: usize = TABLE_END + 4;
 pub(super) const ALIGNMENT: usize = 64;
 pub(super) const FIRST_SECTION: usize = HEADER_BYTES.next_multiple_of(ALIGNMENT);
 /// What is checked at once: some ten microseconds' work, and little beside what the disk reads ahead.
-pub(super) const CHUNK_BYTES: usize = 1 << 16;
+pub(super) const BLOCK_BYTES: usize = 1 << 16;
 
 // The numbers in sections are used in place, so they must be in the machine's own order.
 #[cfg(target_endian = "big")]
@@ -56,7 +56,7 @@ pub(super) struct Header {
     pub kind: [u8; 4],
     pub version: u32,
     pub file_len: u64,
-    /// Of all chunk checksums.
+    /// Of all block checksums.
     pub checksums_crc32: u32,
     /// Offset and length of each section.
     pub table: Vec<(u64, u64)>,
@@ -130,23 +130,23 @@ impl Header {
         Ok(())
     }
 
-    /// Finds the sections and the chunk checksums in a whole file, and checks the latter and all that lies between.
+    /// Finds the sections and the block checksums in a whole file, and checks the latter and all that lies between.
     fn locate(&self, file: &[u8]) -> Result<([Section; MAX_SECTIONS], Range<usize>), String> {
         let mut sections = [Section::default(); MAX_SECTIONS];
-        let (mut end_of_last, mut n_chunks) = (HEADER_BYTES, 0);
+        let (mut end_of_last, mut n_blocks) = (HEADER_BYTES, 0);
         for (section, &(offset, len)) in self.table.iter().enumerate() {
             let end = offset.checked_add(len).filter(|&end| end <= file.len() as u64 && offset.is_multiple_of(ALIGNMENT as u64));
             let Some(end) = end else { return Err(format!("section {section} does not lie inside it")) };
             let (start, end) = (offset as usize, end as usize);
             check_zeros(file, end_of_last..start)?;
-            sections[section] = Section { start, len: end - start, first_chunk: n_chunks };
-            n_chunks += sections[section].n_chunks();
+            sections[section] = Section { start, len: end - start, first_block: n_blocks };
+            n_blocks += sections[section].n_blocks();
             end_of_last = end;
         }
         let checksums = end_of_last.next_multiple_of(ALIGNMENT)..file.len();
         check_zeros(file, end_of_last..checksums.start)?;
-        if checksums.len() != n_chunks * 4 || crc32fast::hash(&file[checksums.clone()]) != self.checksums_crc32 {
-            return Err("the checksums of its chunks are not what was written".into());
+        if checksums.len() != n_blocks * 4 || crc32fast::hash(&file[checksums.clone()]) != self.checksums_crc32 {
+            return Err("the checksums of its blocks are not what was written".into());
         }
         Ok((sections, checksums))
     }
@@ -159,17 +159,17 @@ fn check_zeros(file: &[u8], gap: Range<usize>) -> Result<(), String> {
     }
 }
 
-/// Where a section lies, and the number of its first chunk among those of the whole file.
+/// Where a section lies, and the number of its first block among those of the whole file.
 #[derive(Debug, Clone, Copy, Default)]
 struct Section {
     start: usize,
     len: usize,
-    first_chunk: usize,
+    first_block: usize,
 }
 
 impl Section {
-    fn n_chunks(self) -> usize {
-        self.len.div_ceil(CHUNK_BYTES)
+    fn n_blocks(self) -> usize {
+        self.len.div_ceil(BLOCK_BYTES)
     }
 }
 
@@ -180,9 +180,9 @@ pub struct SectionFile {
     map: MappedFile,
     sections: [Section; MAX_SECTIONS],
     checksums: Range<usize>,
-    /// A bit for each chunk that was found to be sound, and one for each section whose chunks all were. The bytes never change,
-    /// so a bit stands for nothing that another thread has written, and two threads that check the same chunk do no harm.
-    sound_chunks: Box<[AtomicU64]>,
+    /// A bit for each block that was found to be sound, and one for each section whose blocks all were. The bytes never change,
+    /// so a bit stands for nothing that another thread has written, and two threads that check the same block do no harm.
+    sound_blocks: Box<[AtomicU64]>,
     sound_sections: AtomicU32,
 }
 
@@ -205,9 +205,9 @@ impl SectionFile {
         header.expect(path, kind, versions)?;
         let (sections, checksums) = header.locate(map.bytes()).map_err(|reason| StorageError::corrupt(path, reason))?;
         let n_words = (checksums.len() / 4).div_ceil(64);
-        let sound_chunks = (0..n_words).map(|_| AtomicU64::new(0)).collect();
+        let sound_blocks = (0..n_words).map(|_| AtomicU64::new(0)).collect();
         let sound_sections = AtomicU32::new(0);
-        Ok((Self { path: path.to_owned(), map, sections, checksums, sound_chunks, sound_sections }, header.version))
+        Ok((Self { path: path.to_owned(), map, sections, checksums, sound_blocks, sound_sections }, header.version))
     }
 
     /// The bytes of a section. All of it is checked on first use.
@@ -238,15 +238,15 @@ impl SectionFile {
         }
     }
 
-    /// Some bytes of a section; the chunks that they lie in are checked on first use. A range that is not inside the section is
+    /// Some bytes of a section; the blocks that they lie in are checked on first use. A range that is not inside the section is
     /// [`StorageError::Corrupt`] as well: files say where in them to look.
-    // The innermost loops come through here: two bits are looked at for what lies in one chunk or two.
+    // The innermost loops come through here: two bits are looked at for what lies in one block or two.
     #[inline]
     pub fn slice(&self, section: usize, range: Range<usize>) -> Result<&[u8], StorageError> {
-        let Section { start, len, first_chunk } = self.sections[section];
-        let first = range.start / CHUNK_BYTES;
-        let last = range.end.saturating_sub(1) / CHUNK_BYTES;
-        let is_sound = self.is_sound(first_chunk + first) && (last == first || last == first + 1 && self.is_sound(first_chunk + last));
+        let Section { start, len, first_block } = self.sections[section];
+        let first = range.start / BLOCK_BYTES;
+        let last = range.end.saturating_sub(1) / BLOCK_BYTES;
+        let is_sound = self.is_sound(first_block + first) && (last == first || last == first + 1 && self.is_sound(first_block + last));
         if !is_sound || range.start > range.end || range.end > len {
             self.check(section, &range)?;
         }
@@ -284,30 +284,30 @@ impl SectionFile {
     }
 
     #[inline]
-    fn is_sound(&self, chunk: usize) -> bool {
-        self.sound_chunks.get(chunk / 64).is_some_and(|word| word.load(Relaxed) >> (chunk % 64) & 1 == 1)
+    fn is_sound(&self, block: usize) -> bool {
+        self.sound_blocks.get(block / 64).is_some_and(|word| word.load(Relaxed) >> (block % 64) & 1 == 1)
     }
 
-    /// Checks the chunks of a range of a section that were not checked yet.
+    /// Checks the blocks of a range of a section that were not checked yet.
     #[cold]
     fn check(&self, section: usize, range: &Range<usize>) -> Result<(), StorageError> {
         let all = self.sections[section];
         if range.start > range.end || range.end > all.len {
             return Err(self.corrupt(format!("bytes {range:?} are wanted of section {section}, which has {}", all.len)));
         }
-        for chunk in range.start / CHUNK_BYTES..range.end.div_ceil(CHUNK_BYTES) {
-            if !self.is_sound(all.first_chunk + chunk) {
-                self.check_chunk(section, chunk)?;
+        for block in range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES) {
+            if !self.is_sound(all.first_block + block) {
+                self.check_block(section, block)?;
             }
         }
         Ok(())
     }
 
-    fn check_chunk(&self, section: usize, chunk: usize) -> Result<(), StorageError> {
-        let Section { start, len, first_chunk } = self.sections[section];
-        let start_of_chunk = start + chunk * CHUNK_BYTES;
-        let place = start_of_chunk..(start + len).min(start_of_chunk + CHUNK_BYTES);
-        let number = first_chunk + chunk;
+    fn check_block(&self, section: usize, block: usize) -> Result<(), StorageError> {
+        let Section { start, len, first_block } = self.sections[section];
+        let start_of_block = start + block * BLOCK_BYTES;
+        let place = start_of_block..(start + len).min(start_of_block + BLOCK_BYTES);
+        let number = first_block + block;
         let written = &self.map.bytes()[self.checksums.clone()][number * 4..][..4];
         if crc32fast::hash(&self.map.bytes()[place.clone()]).to_le_bytes() != written {
             let Range { start, end } = place;
@@ -315,7 +315,7 @@ impl SectionFile {
                 self.corrupt(format!("the checksum of section {section} does not match between bytes {start} and {end} of the file"))
             );
         }
-        self.sound_chunks[number / 64].fetch_or(1 << (number % 64), Relaxed);
+        self.sound_blocks[number / 64].fetch_or(1 << (number % 64), Relaxed);
         Ok(())
     }
 
@@ -330,7 +330,7 @@ impl SectionFile {
     }
 }
 
-/// Length in bytes of a container, and the checksum in its header, which covers those of all chunks.
+/// Length in bytes of a container, and the checksum in its header, which covers those of all blocks.
 ///
 /// # Errors
 /// [`StorageError::Corrupt`] when the file is too short for a header; [`StorageError::Io`].

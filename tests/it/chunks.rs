@@ -88,7 +88,7 @@ async fn a_change_of_chunks_takes_a_rebuild_that_leaves_given_embeddings() {
     let mut given = vec![0.0f32; 384];
     given[7] = 1.0;
     {
-        let app = open(&settings(dir.path(), &[]), Access::Serve).unwrap();
+        let app = open(&settings(dir.path(), &["collections.jobs.chunks.mode=\"cut\""]), Access::Serve).unwrap();
         let mut documents = postings().as_array().unwrap().clone();
         documents.push(json!({"id": "given", "title": "Given", "embedding": given}));
         app.write.write(&name, WriteRequest::put(documents.into_iter().map(Ok)), &Progress::hidden()).await.unwrap();

@@ -295,6 +295,9 @@ async fn what_cannot_be_built_or_activated_is_refused() {
     app.delete("/v1/tasks/7").await.fails(404, "not_found", None, "task");
 }
 
+/// Without it, a model that reads two words at a time would read all of them.
+const CUT: &str = "collections.jobs.chunks.mode=\"cut\"";
+
 /// A folder with the fetched model and, beside it, one that reads no more than two words of a text: other embeddings.
 fn two_models() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -321,7 +324,7 @@ fn two_models() -> TempDir {
 async fn a_graph_of_fewer_numbers_is_for_models_that_allow_it() {
     let models = two_models();
     let model_dir = format!("encoder.model_dir={:?}", models.path().join("all-MiniLM-L6-v2").display().to_string());
-    let app = TestApp::start_with(&[&model_dir]).await;
+    let app = TestApp::start_with(&[&model_dir, CUT]).await;
     app.put("/v1/collections/jobs/documents", jobs()).await.ok();
     let rebuild = async |body: Value| app.ended(&app.post("/v1/collections/jobs/rebuild", body).await.ok()).await;
     let refused = rebuild(json!({"params": {"search_dims": 64}})).await;
@@ -341,7 +344,7 @@ async fn a_graph_of_fewer_numbers_is_for_models_that_allow_it() {
 async fn another_model_takes_over_while_the_old_one_answers() {
     let models = two_models();
     let model_dir = format!("encoder.model_dir={:?}", models.path().join("all-MiniLM-L6-v2").display().to_string());
-    let app = Arc::new(TestApp::start_with(&[&model_dir]).await);
+    let app = Arc::new(TestApp::start_with(&[&model_dir, CUT]).await);
     app.put("/v1/collections/jobs/documents", jobs()).await.ok();
     app.put("/v1/collections/members/documents", crate::app::members()).await.ok();
     app.ended(&app.post("/v1/collections/jobs/rebuild", json!({})).await.ok()).await;
@@ -395,13 +398,13 @@ async fn another_model_takes_over_while_the_old_one_answers() {
     assert_eq!(matched["model"], "short-sighted");
     let Ok(app) = Arc::try_unwrap(app) else { panic!("nobody else has it") };
     // It stays so over a restart, and one goes back to the other, with all that was written since.
-    let app = TestApp::start_in(app.stop().await, &[&model_dir]).await;
+    let app = TestApp::start_in(app.stop().await, &[&model_dir, CUT]).await;
     assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 27);
     assert_eq!(app.search("jobs", query.clone()).await.ok()["model"], "short-sighted");
     app.post("/v1/collections/jobs/rollback", json!({})).await.ok();
     let answer = app.search("jobs", json!({"query": {"text": "Clerk 7"}, "limit": 1})).await.ok();
     assert_eq!((&answer["model"], ids(&answer)), (&json!("all-MiniLM-L6-v2"), vec!["n7"]));
-    let app = TestApp::start_in(app.stop().await, &[&model_dir]).await;
+    let app = TestApp::start_in(app.stop().await, &[&model_dir, CUT]).await;
     let answer = app.search("jobs", json!({"query": {"text": "Clerk 7"}, "limit": 1})).await.ok();
     assert_eq!((&answer["model"], ids(&answer)), (&json!("all-MiniLM-L6-v2"), vec!["n7"]));
 }
