@@ -90,6 +90,14 @@ impl Chunks {
         }
     }
 
+    /// How many so many rows have, if they are like the others: of all rows, all.
+    pub fn expected_vectors(&self, n_rows: u64) -> u64 {
+        match self {
+            Self::One(_) => n_rows,
+            Self::Several(file) => n_rows * u64::from(file.n_vectors) / u64::from(file.n_rows.max(1)),
+        }
+    }
+
     /// The vectors of a row: one at least.
     ///
     /// # Errors
@@ -172,6 +180,7 @@ mod tests {
         write(dir.path(), &[1, 3, 1, 2]).unwrap();
         let chunks = Chunks::open(dir.path(), 4).unwrap();
         assert_eq!(chunks.n_vectors(), 7);
+        assert_eq!([0, 2, 4].map(|n| chunks.expected_vectors(n)), [0, 3, 7]);
         assert_eq!((0..4).map(|row| chunks.of(row).unwrap()).collect::<Vec<_>>(), [0..1, 1..4, 4..5, 5..7]);
         assert!(chunks.of(4).is_err() && chunks.of(u32::MAX).is_err());
         let found = vec![(0.1, 6), (0.5, 2), (0.7, 3), (0.2, 5), (0.9, 0)];

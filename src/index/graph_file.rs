@@ -173,7 +173,7 @@ impl GraphFile {
         if !fits {
             return Err(file.corrupt("its parts do not have the lengths that its header gives").into());
         }
-        let quantizer = Quantizer::new(dims, header.seed, header.step, header.max_error);
+        let quantizer = Quantizer::new(header.dims as usize, header.seed, header.step, header.max_error);
         Ok(Self { file, header, layout, quantizer })
     }
 

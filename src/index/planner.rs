@@ -53,7 +53,8 @@ impl Search<'_> {
         // What is walked over is vectors: where rows have several, there are more of them to visit.
         let chunks = self.rows.chunks;
         let (n_vectors, per_row) = (u64::from(chunks.n_vectors()), chunks.per_row());
-        let costs = Costs::new(n_vectors, (n_matching as f64 * per_row) as u64, (self.ef as f64 * per_row) as u64);
+        let n_allowed = chunks.expected_vectors(n_matching);
+        let costs = Costs::new(n_vectors, n_allowed, (self.ef as f64 * per_row) as u64);
         let mut way = costs.choose(choice);
         let of_vectors = match chunks {
             Chunks::Several(file) if way != Way::Scan => Some(self.allowed.vectors(file)?),
