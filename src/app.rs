@@ -103,6 +103,9 @@ impl App {
             rebuild_settings,
             limits.clone(),
         ));
+        if access != Access::Read {
+            rebuild.check()?;
+        }
         let write = Arc::new(WritePipeline::new(Arc::clone(&encoders), Arc::clone(&collections), Arc::clone(&rebuild), limits.clone()));
         let embed = EmbedPipeline::new(Arc::clone(&encoders), limits.clone(), settings.encoder.max_queue);
         let query = QueryPipeline::new(Arc::clone(&encoders), Arc::clone(&collections), profiles, settings.search.clone(), limits);

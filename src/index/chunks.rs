@@ -105,7 +105,8 @@ impl Chunks {
     #[inline]
     pub fn of(&self, row: u32) -> Result<Range<u32>, StorageError> {
         match self {
-            Self::One(_) => Ok(row..row + 1),
+            // Whether there is such a row, its vector tells.
+            Self::One(_) => Ok(row..row.saturating_add(1)),
             Self::Several(file) => file.of(row),
         }
     }

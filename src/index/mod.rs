@@ -174,7 +174,7 @@ impl Index {
     /// [`IndexError::Storage`] when there is no such row, or what is stored for it is damaged.
     pub fn vectors(&self, row: u32) -> Result<Cow<'_, [f32]>, IndexError> {
         let range = self.chunks.of(row)?;
-        if range.len() == 1 {
+        if range.len() <= 1 {
             return Ok(self.vectors.vector(range.start)?);
         }
         let mut all = Vec::with_capacity(range.len() * self.dims);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Encoders, Limits, PipelineError, Task, Tasks, recall};
+use super::{Encoders, Limits, ModelInfo, PipelineError, Task, Tasks, recall};
 use crate::collection::{
     BuildParams, Collection, CollectionError, Collections, Contents, Description, GenerationStatus, Meaning, Searcher,
 };
@@ -137,6 +137,14 @@ impl RebuildPipeline {
             not_before: Mutex::new(None),
             ending: Cancel::default(),
         }
+    }
+
+    /// Checks the settings against the configured model: what no build could use is better told at start.
+    ///
+    /// # Errors
+    /// [`PipelineError::Params`].
+    pub fn check(&self) -> Result<(), PipelineError> {
+        may_be_cut(self.encoders.configured().info(), self.settings.params.search_dims)
     }
 
     /// Builds a collection anew, waiting for a rebuild under way. It ends when the progress that `show` makes is cancelled.
@@ -321,7 +329,9 @@ impl RebuildPipeline {
         let started = Instant::now();
         let pinned = collection.searcher();
         let wanted = self.wanted(collection, &pinned, &request.model)?;
-        self.check_search_dims(&wanted, params.search_dims)?;
+        if params.search_dims != 0 {
+            may_be_cut(self.encoders.of(&wanted)?.info(), params.search_dims)?;
+        }
         // Better now than after hours of embedding.
         params.check_memory(pinned.n_vectors(), wanted.model.dims).map_err(CollectionError::from)?;
         let mut contents = run(is_background, || pinned.contents())?;
@@ -356,22 +366,6 @@ impl RebuildPipeline {
             ModelChoice::Folder(folder) => Some(folder.as_str()),
         };
         Ok(self.collections.describe(collection.name(), &definition, folder)?)
-    }
-
-    /// Most models put what a text means into all numbers; some put most of it into the first, and say into how many.
-    fn check_search_dims(&self, wanted: &Description, search_dims: usize) -> Result<(), PipelineError> {
-        if search_dims == 0 || search_dims == wanted.model.dims {
-            return Ok(());
-        }
-        let allowed = self.encoders.of(wanted)?.info().matryoshka_dims.clone();
-        if allowed.contains(&search_dims) {
-            return Ok(());
-        }
-        let reason = match allowed[..] {
-            [] => format!("the embeddings of {} may not be cut: it names no matryoshka_dims", wanted.model.name),
-            _ => format!("the embeddings of {} may be cut to {allowed:?} numbers, not to {search_dims}", wanted.model.name),
-        };
-        Err(PipelineError::Params { field: "search_dims", reason })
     }
 
     /// Looks at what was built before it serves.
@@ -487,6 +481,17 @@ impl RebuildPipeline {
         contents.replace(stale, &embedded, wanted.model.dims);
         Ok(())
     }
+}
+
+/// Most models put what a text means into all numbers; some put most of it into the first, and say into how many.
+fn may_be_cut(model: &ModelInfo, search_dims: usize) -> Result<(), PipelineError> {
+    let (name, allowed) = (&model.name, &model.matryoshka_dims);
+    let reason = match allowed[..] {
+        _ if search_dims == 0 || search_dims == model.dims || allowed.contains(&search_dims) => return Ok(()),
+        [] => format!("the embeddings of {name} may not be cut: it names no matryoshka_dims"),
+        _ => format!("the embeddings of {name} may be cut to {allowed:?} numbers, not to {search_dims}"),
+    };
+    Err(PipelineError::Params { field: "search_dims", reason })
 }
 
 /// Does work as it is, or in the background.

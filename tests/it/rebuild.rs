@@ -334,6 +334,10 @@ async fn a_graph_of_fewer_numbers_is_for_models_that_allow_it() {
     assert!(refused["error"].as_str().unwrap().contains("cut to [64] numbers"), "{refused}");
     let built = rebuild(json!({"model": "short-sighted", "params": {"search_dims": 64}, "gates": {"recall@10": 0.9}})).await;
     assert_eq!(built["status"], "done", "{built}");
+    // The configured model's settings are looked at before anything is served.
+    let data = tempfile::tempdir().unwrap();
+    let refused = App::open(&settings(data.path(), &["index.search_dims=128"]), Access::Serve).unwrap_err().to_string();
+    assert!(refused.contains("search_dims") && refused.contains("may not be cut"), "{refused}");
     // Scores are of all numbers.
     let answer = app.search("jobs", json!({"query": {"text": "Pastry chef"}, "limit": 1})).await.ok();
     assert_eq!(ids(&answer), ["chef"]);

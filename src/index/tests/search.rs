@@ -197,7 +197,7 @@ fn a_query_of_another_model_is_refused() {
     let error = index.search(&query, &request(&RoaringBitmap::new())).unwrap_err();
     assert!(matches!(error, IndexError::Dims { expected: 3, actual: 4 }));
     assert_eq!(index.vectors(4).unwrap().len(), 3);
-    assert!(index.vectors(5).is_err());
+    assert!(index.vectors(5).is_err() && index.vectors(u32::MAX).is_err());
     assert_eq!((index.n_rows(), index.dims()), (5, 3));
     assert!(index.size_bytes() > 5 * 3 * 4);
 }
