@@ -78,7 +78,7 @@ enum Command {
     Rebuild(RebuildArgs),
     /// Measure retrieval on judged queries: nDCG@10, MRR, Recall@10, Recall@100
     #[command(
-        after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each"
+        after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each\n  kindred evaluate tasks/* --save before.jsonl     then change something, and:\n  kindred evaluate tasks/* --baseline before.jsonl --no-worse"
     )]
     Evaluate(evaluate::EvaluateArgs),
     /// Tell what a collection holds: documents, model, generation, files; checks every file
@@ -208,7 +208,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Rebuild(args) => return rebuild(&settings, args),
         Command::Evaluate(args) => {
             fetch::ensure(&settings)?;
-            evaluate::run(&settings, &args)?;
+            return Ok(success_if(evaluate::run(&settings, &args)?));
         }
         Command::Inspect { collection, json } => {
             fetch::ensure(&settings)?;

@@ -11,6 +11,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
+use super::compare::{self, Baseline, Comparison, Difference, QueryScores};
 use super::fill::fill;
 use super::judgments::{Task, TaskQuery};
 use super::measures::Scores;
@@ -75,6 +76,18 @@ pub struct EvaluateArgs {
     /// As JSON lines, one a task
     #[arg(long)]
     json: bool,
+    /// Write how each query was answered to this file, for --baseline
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Compare with an evaluation that was saved: the mean difference, and within what it lies with 95 % confidence
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Fail (exit code 1) where the nDCG@10 of a task is lower than in the baseline, beyond chance
+    #[arg(long, requires = "baseline")]
+    no_worse: bool,
+    /// Fail (exit code 1) where the nDCG@10 of a task is lower than this
+    #[arg(long, value_name = "NDCG")]
+    min_ndcg: Option<f64>,
 }
 
 /// One task's result.
@@ -87,14 +100,22 @@ struct TaskResult {
     retrieval: Scores,
     #[serde(flatten)]
     scores: Scores,
+    /// Against the baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Comparison>,
+    #[serde(skip)]
+    queries: Vec<QueryScores>,
 }
 
-/// Evaluates the tasks and prints a table.
+/// Evaluates the tasks and prints a table. Returns whether all are as good as was asked for.
 ///
 /// # Errors
 /// Files that cannot be read or do not fit together.
-pub fn run(settings: &Settings, args: &EvaluateArgs) -> Result<()> {
+pub fn run(settings: &Settings, args: &EvaluateArgs) -> Result<bool> {
     let runtime = runtime()?;
+    // Read first: hours of evaluation should not end with a file that is not there.
+    let baseline = args.baseline.as_deref().map(Baseline::read).transpose()?;
+    let (mut all, mut too_low) = (Vec::new(), Vec::new());
     let encoder = Arc::new(Encoder::load(&settings.encoder)?);
     let files = args.files()?;
     let width = files.iter().map(|(name, _)| name.len()).max().unwrap_or_default().max("task".len());
@@ -104,17 +125,44 @@ pub fn run(settings: &Settings, args: &EvaluateArgs) -> Result<()> {
     for (name, [corpus, queries, qrels]) in files {
         let task = Task::read(&corpus, &queries, &qrels)?;
         warn_of_skipped(&name, &task);
-        let result = runtime.block_on(evaluate(settings, args, Arc::clone(&encoder), name, task))?;
+        let mut result = runtime.block_on(evaluate(settings, args, Arc::clone(&encoder), name, task))?;
+        result.against = baseline.as_ref().map(|baseline| baseline.compare(&result.task, &result.queries)).transpose()?;
         if args.json {
             println!("{}", serde_json::to_string(&result)?);
         } else {
             println!("{}", line(&result, width));
+            result.against.iter().for_each(|against| println!("{}", gains(against)));
+        }
+        if args.is_too_low(&result) {
+            too_low.push(result.task.clone());
+        }
+        all.append(&mut result.queries);
+        if let Some(path) = &args.save {
+            // After each task: what was measured is not lost with those to come.
+            compare::write(path, &all)?;
         }
     }
-    Ok(())
+    if !too_low.is_empty() {
+        eprintln!("nDCG@10 is too low: {}", too_low.join(", "));
+    }
+    Ok(too_low.is_empty())
+}
+
+/// Measures of which a difference is told in the table.
+const TOLD: [&str; 4] = ["nDCG@10", "MRR", "R@10", "R@100"];
+
+fn gains(against: &Comparison) -> String {
+    let told = against.differences.iter().filter(|difference| TOLD.contains(&difference.measure));
+    let one = |d: &Difference| format!("{} {:+.4} [{:+.4}, {:+.4}]", d.measure, d.mean, d.low, d.high);
+    format!("  against the baseline, {} queries: {}", against.n_queries, told.map(one).collect::<Vec<_>>().join("  "))
 }
 
 impl EvaluateArgs {
+    fn is_too_low(&self, result: &TaskResult) -> bool {
+        let is_worse = self.no_worse && result.against.as_ref().is_some_and(|against| against.is_worse("nDCG@10"));
+        is_worse || self.min_ndcg.is_some_and(|least| result.scores.ndcg_at_10 < least)
+    }
+
     /// Name and files (corpus, queries, qrels) of each task.
     fn files(&self) -> Result<Vec<(String, [PathBuf; 3])>> {
         if let (Some(corpus), Some(queries), Some(qrels)) = (&self.corpus, &self.queries, &self.qrels) {
@@ -173,16 +221,17 @@ async fn evaluate(settings: &Settings, args: &EvaluateArgs, encoder: Arc<Encoder
             anyhow::Ok(answers)
         });
     }
-    let (mut scores, mut of_retrieval) = (Vec::with_capacity(judged.len()), Vec::with_capacity(judged.len()));
+    let (mut queries, mut of_retrieval) = (Vec::with_capacity(judged.len()), Vec::with_capacity(judged.len()));
     while let Some(answers) = workers.join_next().await {
         for (Ranked { retrieved, rescored }, query) in answers?? {
             let judged = &task.judgments[&query];
-            scores.push(Scores::of(&rescored, judged));
+            queries.push(QueryScores { task: name.clone(), query, scores: Scores::of(&rescored, judged) });
             of_retrieval.push(Scores::of(&retrieved, judged));
         }
     }
-    let n_queries = scores.len();
-    Ok(TaskResult { task: name, n_documents, n_queries, retrieval: Scores::mean(of_retrieval), scores: Scores::mean(scores) })
+    queries.sort_unstable_by(|a, b| a.query.cmp(&b.query));
+    let (n_queries, scores) = (queries.len(), Scores::mean(queries.iter().map(|query| query.scores)));
+    Ok(TaskResult { task: name, n_documents, n_queries, retrieval: Scores::mean(of_retrieval), scores, against: None, queries })
 }
 
 /// Settings with one collection, in a folder that goes away.

@@ -55,8 +55,18 @@ pub fn hit(ranked: &[impl AsRef<str>], judged: &Judged, k: usize) -> f64 {
     if n_relevant(ranked, judged, k) > 0 { 1.0 } else { 0.0 }
 }
 
+/// Share of the first `k` places that hold an id which was judged, and found not relevant: what people would rather not see. What
+/// nobody judged does not count.
+///
+/// # Panics
+/// When `k` is 0.
+pub fn poor_matches(ranked: &[impl AsRef<str>], judged: &Judged, k: usize) -> f64 {
+    assert!(k > 0, "a share needs at least one place");
+    ranked.iter().take(k).filter(|id| judged.get(id.as_ref()).is_some_and(|rel| *rel <= 0)).count() as f64 / k as f64
+}
+
 /// The measures that `kindred evaluate` prints, of one query or averaged over many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Scores {
     pub ndcg_at_10: f64,
     pub map: f64,
@@ -65,6 +75,8 @@ pub struct Scores {
     pub recall_at_100: f64,
     pub precision_at_10: f64,
     pub hit_at_1: f64,
+    #[serde(default)]
+    pub poor_at_10: f64,
 }
 
 impl Scores {
@@ -78,6 +90,7 @@ impl Scores {
             recall_at_100: recall(ranked, judged, 100),
             precision_at_10: precision(ranked, judged, 10),
             hit_at_1: hit(ranked, judged, 1),
+            poor_at_10: poor_matches(ranked, judged, 10),
         }
     }
 
@@ -94,7 +107,7 @@ impl Scores {
     }
 
     /// Names and values, in the order they are printed in.
-    pub fn named(&self) -> [(&'static str, f64); 7] {
+    pub fn named(&self) -> [(&'static str, f64); 8] {
         [
             ("nDCG@10", self.ndcg_at_10),
             ("MAP", self.map),
@@ -103,6 +116,7 @@ impl Scores {
             ("R@100", self.recall_at_100),
             ("P@10", self.precision_at_10),
             ("hit@1", self.hit_at_1),
+            ("poor@10", self.poor_at_10),
         ]
     }
 
@@ -116,6 +130,7 @@ impl Scores {
             &mut self.recall_at_100,
             &mut self.precision_at_10,
             &mut self.hit_at_1,
+            &mut self.poor_at_10,
         ];
         mine.into_iter().zip(theirs).for_each(|(a, b)| *a = merge(*a, b));
     }
@@ -167,14 +182,24 @@ mod tests {
         close(precision(&ranked, &judged, 10), 0.2);
         close(hit(&ranked, &judged, 1), 0.0);
         close(hit(&ranked, &judged, 2), 1.0);
+        close(poor_matches(&ranked, &judged, 2), 0.5);
+        close(poor_matches(&ranked, &judged, 10), 0.1);
     }
 
     #[test]
     fn a_perfect_ranking_scores_one_and_an_empty_one_zero() {
         let judged = judged(&[("a", 1), ("b", 1)]);
         let perfect = Scores::of(&["a", "b"], &judged);
-        let ones =
-            Scores { ndcg_at_10: 1.0, map: 1.0, mrr: 1.0, recall_at_10: 1.0, recall_at_100: 1.0, precision_at_10: 0.2, hit_at_1: 1.0 };
+        let ones = Scores {
+            ndcg_at_10: 1.0,
+            map: 1.0,
+            mrr: 1.0,
+            recall_at_10: 1.0,
+            recall_at_100: 1.0,
+            precision_at_10: 0.2,
+            hit_at_1: 1.0,
+            poor_at_10: 0.0,
+        };
         assert_eq!(perfect, ones);
         assert_eq!(Scores::of(&[""; 0], &judged), Scores::default());
         assert_eq!(Scores::of(&["a"], &Judged::default()), Scores::default());

@@ -14,11 +14,13 @@
 //! | `model` | a sentence-transformers folder becomes a model folder |
 //! | `inspect` | what a collection holds |
 //! | `evaluate` | how well a search finds what people judged relevant |
+//! | `compare` | is one evaluation better than another, or is it chance |
 //! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
 //! | `measures` | nDCG, MRR, MAP, recall, precision and hits of a ranking |
 
 pub mod bench;
+mod compare;
 pub mod demo;
 pub mod demo_corpus;
 pub mod evaluate;

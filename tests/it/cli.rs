@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::app::{jobs, models};
+use crate::bulk::says;
 
 /// Runs the binary in `dir` with the fetched model.
 fn kindred(dir: &Path, args: &[&str]) -> Output {
@@ -90,6 +91,19 @@ fn evaluate_prints_the_measures() {
     assert_eq!((&result["mrr"], &result["recall_at_10"], &result["n_queries"]), (&json!(0.75), &json!(1.0), &json!(2)));
     let table = ok(&kindred(dir.path(), &files));
     assert!(table.contains("nDCG@10") && table.contains("0.8155"), "{table}");
+    // Saved, compared, and held to what is asked for.
+    ok(&kindred(dir.path(), &[&files[..], &["--save", "before.jsonl"]].concat()));
+    let again = ok(&kindred(dir.path(), &[&files[..], &["--baseline", "before.jsonl", "--no-worse", "--min-ndcg", "0.8"]].concat()));
+    assert!(again.contains("against the baseline, 2 queries: nDCG@10 +0.0000 [+0.0000, +0.0000]"), "{again}");
+    let before = fs::read_to_string(dir.path().join("before.jsonl")).unwrap();
+    assert_eq!(before.lines().count(), 2);
+    write(
+        "before.jsonl",
+        &before.replace("\"ndcg_at_10\":0.63", "\"ndcg_at_10\":0.93").replace("\"ndcg_at_10\":1.0", "\"ndcg_at_10\":1.3"),
+    );
+    says(&kindred(dir.path(), &[&files[..], &["--baseline", "before.jsonl", "--no-worse"]].concat()), 1, &["nDCG@10 is too low"]);
+    says(&kindred(dir.path(), &[&files[..], &["--min-ndcg", "0.9"]].concat()), 1, &["nDCG@10 is too low"]);
+    says(&kindred(dir.path(), &[&files[..], &["--no-worse"]].concat()), 2, &["--baseline"]);
 }
 
 #[test]
