@@ -356,15 +356,6 @@ impl Searcher {
         }
     }
 
-    /// The direction that stands for a whole document: its embedding, or the sum of its chunks', which is not of unit length. `[dims]`.
-    pub fn direction(&self, document: &FoundDocument) -> Result<Vec<f32>, CollectionError> {
-        let dims = self.description.model.dims;
-        let all = self.embeddings(document)?;
-        let sum: Vec<f32> = (0..dims).map(|i| all.iter().skip(i).step_by(dims).sum()).collect();
-        // Chunks that cancel each other out have no direction together.
-        Ok(if sum.iter().any(|x| x.abs() > 1e-3) { sum } else { all[..dims].to_vec() })
-    }
-
     /// Checks every byte of the generation. What has come since then was checked when it was read from the log.
     ///
     /// # Errors

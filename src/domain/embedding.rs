@@ -48,6 +48,17 @@ impl Embedding {
         Ok(Self(numbers))
     }
 
+    /// The direction that stands for some vectors together, `[vectors × dims]`, one at least: that of their sum, or the first where they
+    /// cancel each other out.
+    ///
+    /// # Errors
+    /// As of [`Embedding::new`].
+    pub fn mean(vectors: &[f32], dims: usize) -> Result<Self, EmbeddingError> {
+        let sum: Vec<f32> = (0..dims).map(|i| vectors.iter().skip(i).step_by(dims).sum()).collect();
+        let is_direction = sum.iter().any(|x| x.abs() > 1e-3);
+        Self::new(if is_direction { sum } else { vectors[..dims].to_vec() }, dims)
+    }
+
     /// The numbers, `[dims]`.
     pub fn into_vec(self) -> Vec<f32> {
         self.0
@@ -74,6 +85,15 @@ mod tests {
             let e = Embedding::new(vec![0.6 * scale, 0.8 * scale], 2).unwrap();
             assert!((e.as_slice()[0] - 0.6).abs() < 1e-5 && (e.as_slice()[1] - 0.8).abs() < 1e-5, "{scale} {e:?}");
         }
+    }
+
+    #[test]
+    fn the_mean_is_of_unit_length() {
+        let mean = |vectors: &[f32]| Embedding::mean(vectors, 2).unwrap().into_vec();
+        assert_eq!(mean(&[1.0, 0.0]), [1.0, 0.0]);
+        let both = mean(&[1.0, 0.0, 0.0, 1.0]);
+        assert!((both[0] - both[1]).abs() < 1e-6 && (both[0] - 0.5f32.sqrt()).abs() < 1e-6);
+        assert_eq!(mean(&[0.6, 0.8, -0.6, -0.8]), [0.6, 0.8]);
     }
 
     #[test]

@@ -22,11 +22,15 @@ impl Encoder {
         let chunks = self.tokenizer.wholes(&prompted)?.into_iter().zip(texts).map(of_one).collect::<Result<Vec<_>, _>>()?;
         let n_chunks: Vec<usize> = chunks.iter().map(Vec::len).collect();
         let mut embeddings = self.documents.submit_bulk(chunks.concat())?.finish_blocking()?.embeddings.into_iter();
-        let of_document = |n: usize| -> Vec<f32> {
-            let own: Vec<Embedding> = embeddings.by_ref().take(n).collect();
-            if chunking.mode == ChunkMode::Mean { mean(&own) } else { own.iter().flat_map(Embedding::as_slice).copied().collect() }
+        let of_document = |n: usize| {
+            let own: Vec<f32> = embeddings.by_ref().take(n).flat_map(Embedding::into_vec).collect();
+            if chunking.mode == ChunkMode::Best {
+                return Ok(own);
+            }
+            let mean = Embedding::mean(&own, self.info.dims).map_err(|e| EncoderError::Run { source: e.into() })?;
+            Ok(mean.into_vec())
         };
-        Ok(n_chunks.into_iter().map(of_document).collect())
+        n_chunks.into_iter().map(of_document).collect()
     }
 
     /// The chunks of a text, given all of its tokens, which begin with the prompt's.
@@ -74,13 +78,6 @@ fn windows(n_tokens: usize, room: usize, chunking: &Chunking) -> impl Iterator<I
     })
 }
 
-/// The mean of some embeddings, unit length; the first where they cancel each other out.
-fn mean(embeddings: &[Embedding]) -> Vec<f32> {
-    let dims = embeddings[0].as_slice().len();
-    let sum = (0..dims).map(|i| embeddings.iter().map(|embedding| embedding.as_slice()[i]).sum()).collect();
-    Embedding::new(sum, dims).unwrap_or_else(|_| embeddings[0].clone()).into_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,14 +110,5 @@ mod tests {
         for (text, n, header) in [("a\nb\nc", 0, ""), ("a\nb\nc", 1, "a\n"), ("a\nb\nc", 2, "a\nb\n"), ("a", 3, "a"), ("", 1, "")] {
             assert_eq!(&text[..end_of_lines(text, n)], header, "{text:?} {n}");
         }
-    }
-
-    #[test]
-    fn the_mean_is_of_unit_length() {
-        let embedding = |x: f32, y: f32| Embedding::new(vec![x, y], 2).unwrap();
-        assert_eq!(mean(&[embedding(1.0, 0.0)]), [1.0, 0.0]);
-        let both = mean(&[embedding(1.0, 0.0), embedding(0.0, 1.0)]);
-        assert!((both[0] - both[1]).abs() < 1e-6 && (both[0] - 0.5f32.sqrt()).abs() < 1e-6);
-        assert_eq!(mean(&[embedding(0.6, 0.8), embedding(-0.6, -0.8)]), [0.6, 0.8]);
     }
 }

@@ -212,15 +212,17 @@ impl Session {
         let mut session = Self::check(inner, settings)?;
         if let Provider::Cuda(id) = provider {
             session.shapes = Some(Shapes::of(&settings.cuda));
-            let pinned = |id| MemoryInfo::new(AllocationDevice::CUDA_PINNED, id, AllocatorType::Device, MemoryType::CPUOutput);
-            session.bind(pinned(id as i32)).map_err(|e| EncoderError::Device { device: Device::Cuda(id), source: e.into() })?;
+            let pinned = MemoryInfo::new(AllocationDevice::CUDA_PINNED, id as i32, AllocatorType::Device, MemoryType::CPUOutput);
+            pinned
+                .and_then(|memory| session.bind(memory))
+                .map_err(|e| EncoderError::Device { device: Device::Cuda(id), source: e.into() })?;
         }
         Ok(session)
     }
 
     /// Lets runs leave their output in memory of this kind.
-    fn bind(&mut self, memory: Result<MemoryInfo<'static>, ort::Error>) -> Result<(), ort::Error> {
-        self.binding = Some((self.inner.create_binding()?, memory?));
+    fn bind(&mut self, memory: MemoryInfo<'static>) -> Result<(), ort::Error> {
+        self.binding = Some((self.inner.create_binding()?, memory));
         Ok(())
     }
 
@@ -387,7 +389,7 @@ mod tests {
         let mut plain = Session::open(&settings, Provider::Cpu).unwrap();
         let mut bound = Session::open(&settings, Provider::Cpu).unwrap();
         bound.shapes = Some(Shapes { lengths: vec![8, 16], rows: vec![4] });
-        bound.bind(MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)).unwrap();
+        bound.bind(MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput).unwrap()).unwrap();
         for texts in [&[&[101, 2_000, 102][..]][..], &[&[101, 7, 8, 9, 102], &[101, 3_000, 4_000, 5, 6, 7, 8, 9, 10, 102]], &[&[101, 102]]]
         {
             let (expected, actual) = (plain.encode(texts).unwrap(), bound.encode(texts).unwrap());

@@ -217,7 +217,8 @@ fn parse(searcher: &Searcher, item: Item, max_text_bytes: usize) -> Result<Resul
                 serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
             let text = json.as_object().map(|fields| searcher.meaning().template.render(fields)).unwrap_or_default();
             if let Some(hash) = searcher.text_hash(&found)?.filter(|hash| *hash != TextHash::of(&text)) {
-                kept = Some((text, searcher.direction(&found)?, hash));
+                let given = Embedding::mean(&searcher.embeddings(&found)?, searcher.description().model.dims)?;
+                kept = Some((text, given.into_vec(), hash));
             }
             merge(&mut json, patch.clone());
             (json, Some(searcher.seqno_of(&found)?), Some(patch))

@@ -51,7 +51,7 @@ pub(super) fn choose(
     };
     let mut probes: Vec<Probe> = recent.into_iter().take(n_queries).map(of_query).collect();
     for document in searcher.documents_at(&positions(&mut choice, n_documents, searcher.n_documents())) {
-        let embedding = Arc::new(Embedding::new(searcher.direction(&document)?, searcher.description().model.dims)?);
+        let embedding = Arc::new(Embedding::mean(&searcher.embeddings(&document)?, searcher.description().model.dims)?);
         let probe = |origin, filter: Option<Filter>, exclude| Probe {
             origin,
             embedding: Arc::clone(&embedding),

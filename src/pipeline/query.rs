@@ -259,7 +259,7 @@ impl QueryPipeline {
         let (of, to) = (source.description(), target.description());
         let encoder = self.encoders.of(to)?;
         if of.model.fingerprint == to.model.fingerprint || Arc::ptr_eq(&encoder, &self.encoders.of(of)?) {
-            return Ok(Embedding::new(source.direction(document)?, to.model.dims)?);
+            return Ok(Embedding::mean(&source.embeddings(document)?, to.model.dims)?);
         }
         let fields = serde_json::from_str(source.fields(document)?)
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;

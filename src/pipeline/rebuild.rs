@@ -332,8 +332,8 @@ impl RebuildPipeline {
         if params.search_dims != 0 {
             may_be_cut(self.encoders.of(&wanted)?.info(), params.search_dims)?;
         }
-        // Better now than after hours of embedding.
-        params.check_memory(pinned.n_vectors(), wanted.model.dims).map_err(CollectionError::from)?;
+        // Better now than after hours of embedding. The build looks again, by how many vectors there are then.
+        params.check_memory(pinned.n_documents(), wanted.model.dims).map_err(CollectionError::from)?;
         let mut contents = run(is_background, || pinned.contents())?;
         // Not beneath others: encoders that are loaded for it serve queries afterwards.
         let n_encoded = if contents.description == wanted { 0 } else { self.renew(collection.name(), &mut contents, wanted, show)? };
@@ -429,19 +429,20 @@ impl RebuildPipeline {
         wanted: Description,
         show: ShowProgress<'_>,
     ) -> Result<usize, PipelineError> {
-        let (was, old) = (contents.description.definition.chunks, Meaning::of(name, &contents.description.definition)?.template);
+        let old = Meaning::of(name, &contents.description.definition)?.template;
         let new = Meaning::of(name, &wanted.definition)?;
         let same_model = contents.description.model.fingerprint == wanted.model.fingerprint;
+        let same_chunks = contents.description.definition.chunks == wanted.definition.chunks;
         let (mut stale, mut texts) = (Vec::new(), Vec::new());
         for (row, id) in contents.ids.iter().enumerate() {
             let fields: Map<String, Json> = serde_json::from_str(&contents.fields[row])
                 .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-            let old_text = Template::render(&old, &fields);
-            // Embeddings that were given are of the old model too; of another definition alone, they stay.
-            let is_given = contents.text_hashes[row].is_some_and(|hash| hash != TextHash::of(&old_text));
+            let old_text = same_model.then(|| Template::render(&old, &fields));
             let document = Document::from_fields(id.clone(), fields, &new.schema, &new.template, self.limits.max_text_bytes)
                 .map_err(|source| PipelineError::DoesNotFit { id: id.to_string(), source })?;
-            if !same_model || old_text != document.text || (was != wanted.definition.chunks && !is_given) {
+            // Embeddings that were given are of the old model too; of another definition alone, they stay.
+            let is_given = || contents.text_hashes[row].is_some_and(|hash| hash != TextHash::of(&document.text));
+            if old_text.as_ref() != Some(&document.text) || !(same_chunks || is_given()) {
                 contents.text_hashes[row] = Some(TextHash::of(&document.text));
                 stale.push(row);
                 texts.push(document.text);

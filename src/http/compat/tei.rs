@@ -133,17 +133,15 @@ fn overlong(truncate: Option<bool>, direction: Direction) -> Overlong {
 
 /// The model's own prompt of a name: what is put before each text.
 fn prompt<'a>(name: Option<&str>, model: &'a ModelInfo) -> Result<&'a str, Error> {
-    let prompts =
-        [("query", model.query_prompt.as_str()), ("document", model.document_prompt.as_str())].map(|p| Some(p).filter(|p| !p.1.is_empty()));
-    match (name, prompts.iter().flatten().find(|(known, _)| Some(*known) == name)) {
-        (None, _) => Ok(""),
-        (Some(_), Some((_, prompt))) => Ok(prompt),
-        (Some(name), None) => {
-            let known = prompts.iter().flatten().map(|(known, _)| *known).collect::<Vec<_>>().join(" and ");
-            let known = if known.is_empty() { "none" } else { &known };
-            Err(Error::validation(format!("`prompt_name`: the model has no prompt {name:?}; it has {known}")))
-        }
+    let Some(name) = name else { return Ok("") };
+    let mut prompts = vec![("query", model.query_prompt.as_str()), ("document", model.document_prompt.as_str())];
+    prompts.retain(|(_, prompt)| !prompt.is_empty());
+    if let Some((_, prompt)) = prompts.iter().find(|(known, _)| *known == name) {
+        return Ok(prompt);
     }
+    let known: Vec<&str> = prompts.iter().map(|(known, _)| *known).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(" and ") };
+    Err(Error::validation(format!("`prompt_name`: the model has no prompt {name:?}; it has {known}")))
 }
 
 /// An input with a prompt before it.
