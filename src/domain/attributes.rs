@@ -41,6 +41,11 @@ impl Attributes {
         self.text_words.binary_search(&word_hash).is_ok()
     }
 
+    /// How many different words the document's text has.
+    pub fn n_text_words(&self) -> usize {
+        self.text_words.len()
+    }
+
     /// The values of a field, if the document has any.
     pub fn get(&self, field: FieldId) -> Option<&Value> {
         self.values.binary_search_by_key(&field.0, |(f, _)| *f).ok().map(|i| &self.values[i].1)

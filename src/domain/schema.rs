@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Chunking;
+use super::{Chunking, Lexical};
 use crate::error::ErrorKind;
 
 /// Most fields a schema may have.
@@ -71,12 +71,28 @@ pub enum Role {
     Location,
     PostedAt,
     Remote,
+    Company,
+    /// What a posting pays, or what a member wants.
+    Salary,
+    /// A count: views, applications, …
+    Popularity,
     /// From then on the document is not there any more.
     ExpiresAt,
 }
 
 impl Role {
-    const ALL: [Self; 7] = [Self::Title, Self::Skills, Self::Seniority, Self::Location, Self::PostedAt, Self::Remote, Self::ExpiresAt];
+    const ALL: [Self; 10] = [
+        Self::Title,
+        Self::Skills,
+        Self::Seniority,
+        Self::Location,
+        Self::PostedAt,
+        Self::Remote,
+        Self::Company,
+        Self::Salary,
+        Self::Popularity,
+        Self::ExpiresAt,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -86,24 +102,29 @@ impl Role {
             Self::Location => "location",
             Self::PostedAt => "posted_at",
             Self::Remote => "remote",
+            Self::Company => "company",
+            Self::Salary => "salary",
+            Self::Popularity => "popularity",
             Self::ExpiresAt => "expires_at",
         }
     }
 
     /// The types that can play this part, and how to say so.
     fn fits(self, field_type: FieldType) -> Result<(), &'static str> {
-        use FieldType::{Bool, Geo, Keyword, Text, Time};
+        use FieldType::{Bool, Geo, Keyword, Number, Text, Time};
         match (self, field_type) {
-            (Self::Title | Self::Skills, Text | Keyword)
+            (Self::Title | Self::Skills | Self::Company, Text | Keyword)
             | (Self::Seniority, Keyword)
             | (Self::Location, Geo)
+            | (Self::Salary | Self::Popularity, Number)
             | (Self::PostedAt | Self::ExpiresAt, Time)
             | (Self::Remote, Bool) => Ok(()),
-            (Self::Title | Self::Skills, _) => Err("\"text\" or \"keyword\""),
+            (Self::Title | Self::Skills | Self::Company, _) => Err("\"text\" or \"keyword\""),
             (Self::Seniority, _) => Err("\"keyword\""),
             (Self::Location, _) => Err("\"geo\""),
             (Self::PostedAt | Self::ExpiresAt, _) => Err("\"time\""),
             (Self::Remote, _) => Err("\"bool\""),
+            (Self::Salary | Self::Popularity, _) => Err("\"number\""),
         }
     }
 }
@@ -285,6 +306,9 @@ pub struct CollectionDefinition {
     /// How texts are embedded that are longer than the model takes.
     #[serde(default, skip_serializing_if = "Chunking::is_default")]
     pub chunks: Chunking,
+    /// The language that texts are searched in by their words; `plain` for any other, `off` where that is not wanted.
+    #[serde(default, skip_serializing_if = "Lexical::is_default")]
+    pub lexical: Lexical,
 }
 
 impl CollectionDefinition {

@@ -13,9 +13,9 @@ use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::domain::{DocumentId, StrategyChoice};
+use crate::domain::{DocumentId, Retrieval, StrategyChoice};
 use crate::error::ErrorKind;
-use crate::pipeline::{PipelineError, Query, QueryOptions, QueryRequest, QueryResponse};
+use crate::pipeline::{PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse, Scorer, Weights};
 
 fn default_limit() -> usize {
     10
@@ -48,6 +48,8 @@ pub struct SearchBody {
     /// Hits to return.
     #[serde(default = "default_limit")]
     limit: usize,
+    /// What candidates are found by: `dense` (meaning), `lexical` (words: BM25) or `hybrid` (both).
+    retrieval: Option<Retrieval>,
     /// Candidates to re-score.
     candidates: Option<usize>,
     /// Width of the graph's beam.
@@ -55,8 +57,8 @@ pub struct SearchBody {
     /// Walk the graph, compare with every matching document, or whichever costs less.
     #[serde(default)]
     strategy: StrategyChoice,
-    /// Weights of the re-scoring.
-    profile: Option<String>,
+    /// What gives candidates their scores: the name of a profile, or weights of features.
+    profile: Option<ProfileBody>,
     /// Names of the fields to return; all without it.
     fields: Option<Vec<String>>,
     /// Tell each score's terms.
@@ -67,6 +69,31 @@ pub struct SearchBody {
     cache: bool,
     /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429.
     timeout_ms: Option<u64>,
+}
+
+/// What gives candidates their scores.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "expected the name of a profile, or an object such as {\"weights\": {\"dot\": 1, \"recency\": 0.1}}")]
+pub enum ProfileBody {
+    Name(String),
+    Inline(InlineProfile),
+}
+
+/// Weights of features, by their names.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InlineProfile {
+    #[schema(value_type = Object)]
+    weights: Weights,
+}
+
+impl ProfileBody {
+    fn choice(self) -> ProfileChoice {
+        match self {
+            Self::Name(name) => ProfileChoice::Named(name),
+            Self::Inline(InlineProfile { weights }) => ProfileChoice::Inline(Scorer::Weights(weights)),
+        }
+    }
 }
 
 /// An id as it may be written: a string, or a whole number that stands for its digits.
@@ -107,11 +134,13 @@ pub struct MatchBody {
     filter: Option<Value>,
     #[serde(default = "default_limit")]
     limit: usize,
+    /// As in a search; by meaning where it is left out.
+    retrieval: Option<Retrieval>,
     candidates: Option<usize>,
     ef_search: Option<usize>,
     #[serde(default)]
     strategy: StrategyChoice,
-    profile: Option<String>,
+    profile: Option<ProfileBody>,
     fields: Option<Vec<String>>,
     #[serde(default)]
     explain: bool,
@@ -140,11 +169,24 @@ pub async fn search(
             ));
         }
     };
-    let SearchBody { filter, limit, candidates, ef_search, strategy, profile, fields, explain, cache, timeout_ms, .. } = body;
+    let SearchBody { filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain, cache, timeout_ms, .. } = body;
     // A time beyond all clocks is none.
     let deadline = timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
     let encoding = QueryOptions { deadline, skip_cache: !cache };
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain, encoding };
+    let request = QueryRequest {
+        collection,
+        query,
+        filter,
+        limit,
+        retrieval,
+        candidates,
+        ef_search,
+        strategy,
+        profile: profile.map(ProfileBody::choice),
+        fields,
+        explain,
+        encoding,
+    };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
@@ -168,12 +210,25 @@ pub async fn match_documents(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let MatchBody { from, to, filter, limit, candidates, ef_search, strategy, profile, fields, explain } = body;
+    let MatchBody { from, to, filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain } = body;
     let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
     let collection = existing(&to).map_err(|e| e.about("to"))?;
     let encoding = QueryOptions::default();
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain, encoding };
+    let request = QueryRequest {
+        collection,
+        query,
+        filter,
+        limit,
+        retrieval,
+        candidates,
+        ef_search,
+        strategy,
+        profile: profile.map(ProfileBody::choice),
+        fields,
+        explain,
+        encoding,
+    };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

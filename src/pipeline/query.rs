@@ -14,10 +14,10 @@ use serde_json::value::RawValue;
 use super::pool::Pool;
 use super::recent::{Recent, RecentQuery};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
-use crate::collection::{Collection, Collections, Found, FoundDocument, RetrieveRequest, Searcher};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, StrategyChoice};
+use crate::collection::{Collection, Collections, Found, FoundDocument, LexicalQuery, Question, RetrieveRequest, Retrieved, Searcher};
+use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, Retrieval, Schema, StrategyChoice};
 use crate::encoder::QueryOptions;
-use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
+use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Scorer, Signals, Term, Values, Wanted};
 use crate::telemetry::metrics;
 
 /// Most names of fields to return.
@@ -37,6 +37,15 @@ pub enum Query {
     },
 }
 
+/// What gives the candidates their scores.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ProfileChoice {
+    /// A profile of the collection.
+    Named(String),
+    /// What the request brings itself.
+    Inline(Scorer),
+}
+
 /// A search, as parsed at the edge. `None` stands for the configured default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryRequest {
@@ -45,10 +54,11 @@ pub struct QueryRequest {
     /// Read against the collection's schema here.
     pub filter: Option<Json>,
     pub limit: usize,
+    pub retrieval: Option<Retrieval>,
     pub candidates: Option<usize>,
     pub ef_search: Option<usize>,
     pub strategy: StrategyChoice,
-    pub profile: Option<String>,
+    pub profile: Option<ProfileChoice>,
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
     pub explain: bool,
@@ -75,13 +85,35 @@ pub struct Hit {
     pub id: DocumentId,
     /// After re-scoring; larger is better.
     pub score: f64,
-    /// Full-precision dot product with the query, before re-scoring.
-    pub retrieval_score: f32,
+    /// Full-precision dot product with the query, where it was asked by meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retrieval_score: Option<f32>,
+    /// BM25, where it was asked by words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lexical_score: Option<f32>,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
     /// The terms whose contributions, added in their order, are the score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Vec<Term>>,
+    /// Where it stood at each stage, with the explanation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Ranks>,
+}
+
+/// Where a document stood at each stage, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Ranks {
+    /// By meaning; not there if it was not among those found so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dense: Option<u32>,
+    /// By words, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lexical: Option<u32>,
+    /// Among all candidates, before re-scoring.
+    pub retrieval: u32,
+    /// After it.
+    pub rescore: u32,
 }
 
 /// Where the time went, in microseconds.
@@ -130,16 +162,47 @@ struct Checked {
     collection: Arc<Collection>,
     searcher: Arc<Searcher>,
     filter: Option<Arc<Filter>>,
-    weights: Weights,
+    scorer: Scorer,
     candidates: usize,
     ef_search: usize,
 }
 
 /// What a query asks with.
 struct Asked {
-    embedding: Arc<Embedding>,
+    by: AskedBy,
     wanted: Wanted,
     exclude: Option<DocumentId>,
+}
+
+/// What candidates are found by.
+enum AskedBy {
+    Meaning(Arc<Embedding>),
+    Words(LexicalQuery),
+    Both(Arc<Embedding>, LexicalQuery),
+}
+
+impl AskedBy {
+    fn new(embedding: Arc<Embedding>, words: Option<LexicalQuery>) -> Self {
+        match words {
+            Some(words) => Self::Both(embedding, words),
+            None => Self::Meaning(embedding),
+        }
+    }
+
+    fn embedding(&self) -> Option<&Arc<Embedding>> {
+        match self {
+            Self::Meaning(embedding) | Self::Both(embedding, _) => Some(embedding),
+            Self::Words(_) => None,
+        }
+    }
+
+    fn question(&self) -> Question<'_> {
+        match self {
+            Self::Meaning(embedding) => Question::Meaning(embedding),
+            Self::Words(words) => Question::Words(words),
+            Self::Both(embedding, words) => Question::Both(embedding, words),
+        }
+    }
 }
 
 impl QueryPipeline {
@@ -166,14 +229,16 @@ impl QueryPipeline {
         let mut timings = Timings::default();
         let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
         let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
-        let noted = RecentQuery { embedding: Arc::clone(&asked.embedding), filter, exclude: asked.exclude.clone() };
+        let noted = asked.by.embedding().cloned().map(|embedding| RecentQuery { embedding, filter, exclude: asked.exclude.clone() });
         let waiting = Instant::now();
         // A walk through the graph for some hundred candidates takes less than waking another thread.
         let is_short =
             checked.filter.is_none() && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
         let work = move || answer(&request, &checked, &asked, timings, waiting);
         let mut response = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
-        self.recent.note(&collection, noted);
+        if let Some(noted) = noted {
+            self.recent.note(&collection, noted);
+        }
         response.timings.total_us = micros(started);
         response.timings.record();
         Ok(response)
@@ -195,13 +260,19 @@ impl QueryPipeline {
             Query::Text(_) | Query::Vector(_) => FROM_TEXT,
             Query::Document { collection, .. } => collection.as_str(),
         };
-        let none = Profiles::default();
-        let weights = self
-            .profiles
-            .get(&request.collection)
-            .unwrap_or(&none)
-            .weights(request.profile.as_deref().unwrap_or(DEFAULT_PROFILE), direction)?;
-        Ok(Checked { collection, searcher, filter, weights, candidates: candidates.max(request.limit), ef_search })
+        let named = |name: &str| -> Result<Scorer, PipelineError> {
+            let none = Profiles::default();
+            Ok(Scorer::Weights(self.profiles.get(&request.collection).unwrap_or(&none).weights(name, direction)?))
+        };
+        let scorer = match &request.profile {
+            Some(ProfileChoice::Inline(scorer)) => {
+                scorer.check()?;
+                scorer.clone()
+            }
+            Some(ProfileChoice::Named(name)) => named(name)?,
+            None => named(DEFAULT_PROFILE)?,
+        };
+        Ok(Checked { collection, searcher, filter, scorer, candidates: candidates.max(request.limit), ef_search })
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -214,17 +285,26 @@ impl QueryPipeline {
                 if text.len() > self.limits.max_query_bytes {
                     return Err(PipelineError::QueryTooLong { actual: text.len(), limit: self.limits.max_query_bytes });
                 }
+                let words = self.words(request, target, text)?;
+                let wanted = Wanted::from_text(text, now_us);
+                if let (Some(Retrieval::Lexical), Some(words)) = (request.retrieval, &words) {
+                    return Ok(Asked { by: AskedBy::Words(words.clone()), wanted, exclude: None });
+                }
                 let encoder = self.encoders.of(target.description())?;
                 let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
                 let encoded = encoder.encode_query(prompt, text, request.encoding).await?;
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
-                Ok(Asked { embedding: encoded.embedding, wanted: Wanted::from_text(text, now_us), exclude: None })
+                let wanted = wanted.unread(encoder.unread_share(text)?);
+                Ok(Asked { by: AskedBy::new(encoded.embedding, words), wanted, exclude: None })
             }
             Query::Vector(numbers) => {
                 let embedding = Arc::new(Embedding::new(numbers.clone(), target.description().model.dims)?);
-                Ok(Asked { embedding, wanted: Wanted::from_text("", now_us), exclude: None })
+                if matches!(request.retrieval, Some(Retrieval::Lexical | Retrieval::Hybrid)) {
+                    return Err(PipelineError::Wordless);
+                }
+                Ok(Asked { by: AskedBy::Meaning(embedding), wanted: Wanted::from_text("", now_us), exclude: None })
             }
             Query::Document { collection, id } => {
                 // The same snapshot when it is the same collection.
@@ -238,15 +318,38 @@ impl QueryPipeline {
                 let document = source
                     .get(id)?
                     .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
-                let embedding = Arc::new(self.as_asked_of(target, source, &document, id).await?);
                 let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
-                Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
+                // A document says what it means in many words: they are looked for where that is wanted only.
+                let words = match request.retrieval {
+                    None | Some(Retrieval::Dense) => None,
+                    Some(Retrieval::Lexical | Retrieval::Hybrid) => self.words(request, target, &wanted.words())?,
+                };
+                let by = match (request.retrieval, words) {
+                    (Some(Retrieval::Lexical), Some(words)) => AskedBy::Words(words),
+                    (_, words) => AskedBy::new(Arc::new(self.as_asked_of(target, source, &document, id).await?), words),
+                };
+                Ok(Asked { by, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
             }
         }
     }
 }
 
 impl QueryPipeline {
+    /// The words to look for, if words are to be looked for.
+    fn words(&self, request: &QueryRequest, target: &Searcher, text: &str) -> Result<Option<LexicalQuery>, PipelineError> {
+        let is_asked = request.retrieval.is_some();
+        match request.retrieval.unwrap_or(self.settings.retrieval) {
+            Retrieval::Dense => Ok(None),
+            Retrieval::Lexical | Retrieval::Hybrid => match target.words(text) {
+                Ok(words) if words.is_empty() && request.retrieval == Some(Retrieval::Lexical) => Err(PipelineError::Wordless),
+                Ok(words) => Ok(Some(words)),
+                // What nobody asked for is not missed.
+                Err(_) if !is_asked => Ok(None),
+                Err(source) => Err(PipelineError::NoWords { collection: request.collection.to_string(), source }),
+            },
+        }
+    }
+
     /// The embedding of a document for a search of another collection: its own if both are of one model, else one that the other
     /// collection's model makes of its text. Embeddings of two models are never compared.
     async fn as_asked_of(
@@ -268,11 +371,13 @@ impl QueryPipeline {
     }
 }
 
-/// A candidate with its terms.
+/// A candidate with its score.
 struct Scored<'a> {
     score: f64,
-    terms: Vec<Term>,
+    values: Values,
     found: &'a Found,
+    /// Its place before re-scoring, from 1.
+    retrieval: u32,
 }
 
 /// Retrieval and re-scoring, on a search thread.
@@ -294,36 +399,63 @@ fn answer(
         filter: checked.filter.as_deref(),
         exclude: asked.exclude.as_ref(),
     };
-    let (found, plan) = searcher.retrieve(&asked.embedding, &retrieve)?;
+    let retrieved = searcher.retrieve(asked.by.question(), &retrieve)?;
     timings.retrieve_us = micros(retrieving);
 
     let rescoring = Instant::now();
-    let mut scored = rescore(&found, checked, asked)?;
-    // The sort is stable: equal scores stay in the order of retrieval.
-    scored.sort_by(|a, b| b.score.total_cmp(&a.score));
+    let attributes = retrieved.found.iter().map(|found| searcher.attributes(&found.document)).collect::<Result<Vec<_>, _>>()?;
+    // Words are weighed among all candidates: not for those who do not ask.
+    let weighed = checked.scorer.uses(Feature::TextOverlap).then(|| asked.wanted.weighed(attributes.iter().map(AsRef::as_ref)));
+    let wanted = weighed.as_ref().unwrap_or(&asked.wanted);
+    let mut scored = rescore(&retrieved, &attributes, wanted, &checked.scorer, &searcher.meaning().schema);
     scored.truncate(request.limit);
     timings.rescore_us = micros(rescoring);
 
-    let hit = |Scored { score, terms, found }: Scored<'_>| -> Result<Hit, PipelineError> {
+    let hit = |(rescore, Scored { score, values, found, retrieval }): (u32, Scored<'_>)| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
         let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        Ok(Hit { id, score, retrieval_score: found.score, fields, explanation: request.explain.then_some(terms) })
+        let [retrieval_score, lexical_score] = [found.dense, found.lexical].map(|signal| signal.map(|signal| signal.score));
+        let [dense, lexical] = [found.dense, found.lexical].map(|signal| signal.and_then(|signal| signal.rank));
+        let (explanation, ranks) = match request.explain {
+            true => (Some(checked.scorer.explain(&values)), Some(Ranks { dense, lexical, retrieval, rescore })),
+            false => (None, None),
+        };
+        Ok(Hit { id, score, retrieval_score, lexical_score, fields, explanation, ranks })
     };
-    let hits = scored.into_iter().map(hit).collect::<Result<_, _>>()?;
+    let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
     let generation = searcher.generation();
+    let plan = retrieved.plan.clone();
     Ok(QueryResponse { hits, timings, plan, generation: label(generation), model: searcher.description().model.name.clone() })
 }
 
-fn rescore<'a>(found: &'a [Found], checked: &Checked, asked: &Asked) -> Result<Vec<Scored<'a>>, PipelineError> {
-    let schema = &checked.searcher.meaning().schema;
-    let attributes = found.iter().map(|found| checked.searcher.attributes(&found.document)).collect::<Result<Vec<_>, _>>()?;
-    let wanted = asked.wanted.weighed(attributes.iter().map(AsRef::as_ref));
-    let one = |(found, attributes): (&'a Found, &Cow<'_, Attributes>)| {
-        let terms = rescore::terms(&checked.weights, &wanted, found.score, attributes, schema);
-        Scored { score: rescore::score(&terms), terms, found }
+/// Gives all candidates their scores and puts the best first.
+fn rescore<'a>(
+    retrieved: &'a Retrieved,
+    attributes: &'a [Cow<'_, Attributes>],
+    wanted: &'a Wanted,
+    scorer: &Scorer,
+    schema: &'a Schema,
+) -> Vec<Scored<'a>> {
+    let best_dot = retrieved.found.iter().filter_map(|found| found.dense).map(|dense| f64::from(dense.score)).fold(f64::MIN, f64::max);
+    let best_lexical = f64::from(retrieved.best_lexical);
+    let one = |(retrieval, (found, attributes)): (u32, (&'a Found, &'a Cow<'_, Attributes>))| {
+        let signals = Signals {
+            dot: found.dense.map(|dense| f64::from(dense.score)),
+            best_dot,
+            bm25: found.lexical.map(|lexical| if best_lexical > 0.0 { f64::from(lexical.score) / best_lexical } else { 0.0 }),
+            dense_rank: found.dense.and_then(|dense| dense.rank),
+            lexical_rank: found.lexical.and_then(|lexical| lexical.rank),
+            reciprocal_rank: found.reciprocal_rank(),
+        };
+        let candidate = rescore::Candidate::new(wanted, signals, attributes, schema);
+        let values = scorer.values(&candidate);
+        Scored { score: scorer.score(&values), values, found, retrieval }
     };
-    Ok(found.iter().zip(&attributes).map(one).collect())
+    let mut scored: Vec<Scored<'_>> = (1..).zip(retrieved.found.iter().zip(attributes)).map(one).collect();
+    // The sort is stable: equal scores stay in the order of retrieval.
+    scored.sort_by(|a, b| b.score.total_cmp(&a.score));
+    scored
 }
 
 /// The stored JSON as it is, or the named fields of it. A dotted name gives the objects around it, with that part alone.

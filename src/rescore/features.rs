@@ -1,171 +1,233 @@
 //! The features: what they are called, what they measure, where they come from.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Attributes, GeoPoint, Role, Schema, dice, word_hash, words};
+use super::wanted::{Wanted, level};
+use crate::domain::{Attributes, FieldId, Role, Schema, dice, dice_of_sorted, trigrams, words};
 
 /// Distances beyond this count as this: two oceans are not worse than one.
 const MAX_DISTANCE_KM: f64 = 1_000.0;
+/// A place loses half of its nearness in this distance.
+const NEARNESS_HALF_KM: f64 = 30.0;
 /// A posting loses half of its recency in this time.
 const RECENCY_HALF_LIFE_US: f64 = 30.0 * 86_400e6;
 
-/// One feature; the order here is the order of the terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Feature {
+/// The one table: what a feature is called, what a value of 1 is, what it measures. Its order is the order of terms.
+macro_rules! features {
+    ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $unit:literal;)+) => {
+        /// One feature; the order here is the order of the terms.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Feature {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Feature {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name in profiles and explanations.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+
+            /// What a value of 1 is.
+            pub fn unit(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $unit,)+
+                }
+            }
+        }
+    };
+}
+
+features! {
     /// Full-precision dot product of query and document, -1 to 1.
-    Dot,
+    Dot "dot" "cosine";
+    /// The same less that of the candidate that has most.
+    DotGap "dot_gap" "cosine";
+    /// BM25 of the query's words, as a share of the best document's.
+    Bm25 "bm25" "share";
+    /// The same times the share of the query that the model cannot read: of that, the embedding says nothing.
+    Bm25Unread "bm25_unread" "share";
+    /// 1 / its rank by meaning, 0 if it was not found so.
+    DenseRank "dense_rank" "1/rank";
+    /// 1 / its rank by words, 0 if it was not found so.
+    LexicalRank "lexical_rank" "1/rank";
+    /// The sum, over the ways by which the candidate was found, of 1 / (60 + its rank there).
+    ReciprocalRank "reciprocal_rank" "1/rank";
     /// Words that the candidate's title shares with the wanted title, or with the query's text (Dice).
-    TitleOverlap,
+    TitleOverlap "title_overlap" "share";
+    /// Share of the wanted words that stand in the candidate's title.
+    TitleFound "title_found" "share";
+    /// Share of the words of the candidate's title that are wanted.
+    TitleWanted "title_wanted" "share";
+    /// Runs of three letters that the candidate's title shares with the wanted title, or with the query's text (Dice): words that are
+    /// written almost the same, or parts of long ones.
+    TitleLetters "title_letters" "share";
+    /// Share of the wanted runs of three letters that stand in the candidate's title.
+    TitleLettersFound "title_letters_found" "share";
     /// Share of the query's words that stand in the candidate's text, all of it, also what the model cut off. A word that
     /// few of the candidates have counts more than one that most have.
-    TextOverlap,
+    TextOverlap "text_overlap" "share";
+    /// Natural logarithm of 1 + the different words of the candidate's text.
+    TextLength "text_length" "ln words";
     /// Share of the wanted skills that the candidate has; of a query's text: share of its words that name a skill of the candidate.
-    SkillOverlap,
+    SkillOverlap "skill_overlap" "share";
+    /// 1 if the query's text has all words of the candidate's company, else 0.
+    CompanyNamed "company_named" "yes";
     /// 1 for a posting of this moment, 1/2 after 30 days, 1/4 after 60.
-    Recency,
+    Recency "recency" "share";
     /// 1 if the candidate's seniority is the wanted one, else 0.
-    SameSeniority,
+    SameSeniority "same_seniority" "yes";
+    /// Steps of a career between the candidate's seniority and the wanted one, or the one that the query's text names.
+    SeniorityGap "seniority_gap" "steps";
     /// Kilometres between the nearest two places, at most 1,000.
-    DistanceKm,
+    DistanceKm "distance_km" "km";
+    /// 1 at the wanted place, 1/2 after 30 km, 1/4 after 60.
+    Nearness "nearness" "share";
     /// 1 if the candidate is remote, else 0.
-    Remote,
+    Remote "remote" "yes";
+    /// Of a query that asks for remote: 1 if the candidate is, else 0.
+    RemoteFit "remote_fit" "yes";
+    /// What the candidate pays as a share of what is wanted, at most 1.
+    SalaryFit "salary_fit" "share";
+    /// Natural logarithm of 1 + the candidate's popularity: views, applications, whatever its field counts.
+    Popularity "popularity" "ln count";
+}
+
+/// The same names as in JSON.
+impl FromStr for Feature {
+    type Err = serde::de::value::Error;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::deserialize(name.into_deserializer())
+    }
+}
+
+/// What retrieval says about a candidate.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Signals {
+    /// `None` where it was not asked by meaning.
+    pub dot: Option<f64>,
+    /// Of the candidate that has most.
+    pub best_dot: f64,
+    /// As a share of the best document's; `None` where it was not asked by words.
+    pub bm25: Option<f64>,
+    /// From 1; `None` if it was not found so.
+    pub dense_rank: Option<u32>,
+    pub lexical_rank: Option<u32>,
+    pub reciprocal_rank: f64,
+}
+
+/// A candidate, and the query that it is to be scored for.
+#[derive(Debug)]
+pub struct Candidate<'a> {
+    pub wanted: &'a Wanted,
+    pub signals: Signals,
+    pub attributes: &'a Attributes,
+    pub schema: &'a Schema,
+    /// Words and runs of letters of its titles, made when they are first asked for.
+    titles: OnceCell<Vec<BTreeSet<String>>>,
+    letters: OnceCell<Vec<Vec<u64>>>,
+}
+
+impl<'a> Candidate<'a> {
+    pub fn new(wanted: &'a Wanted, signals: Signals, attributes: &'a Attributes, schema: &'a Schema) -> Self {
+        Self { wanted, signals, attributes, schema, titles: OnceCell::new(), letters: OnceCell::new() }
+    }
+
+    fn field(&self, role: Role) -> Option<FieldId> {
+        self.schema.role(role)
+    }
+
+    fn words(&self, role: Role) -> &'a [String] {
+        self.attributes.words(self.field(role))
+    }
+
+    /// The best of what its titles give, each with the wanted words.
+    fn by_title(&self, value: impl Fn(&BTreeSet<String>, &BTreeSet<String>) -> f64) -> Option<f64> {
+        let titles = self.titles.get_or_init(|| self.words(Role::Title).iter().map(|title| words(title)).collect());
+        titles.iter().map(|title| value(self.wanted.title_or_text(), title)).reduce(f64::max)
+    }
+
+    fn by_letters(&self, value: impl Fn(&[u64], &[u64]) -> f64) -> Option<f64> {
+        let titles = self.letters.get_or_init(|| self.words(Role::Title).iter().map(|title| trigrams(title)).collect());
+        titles.iter().map(|title| value(&self.wanted.letters, title)).reduce(f64::max)
+    }
 }
 
 impl Feature {
-    /// The name in profiles and explanations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dot => "dot",
-            Self::TitleOverlap => "title_overlap",
-            Self::TextOverlap => "text_overlap",
-            Self::SkillOverlap => "skill_overlap",
-            Self::Recency => "recency",
-            Self::SameSeniority => "same_seniority",
-            Self::DistanceKm => "distance_km",
-            Self::Remote => "remote",
-        }
-    }
-
-    /// What a value of 1 is.
-    pub fn unit(self) -> &'static str {
-        match self {
-            Self::Dot => "cosine",
-            Self::TitleOverlap | Self::TextOverlap | Self::SkillOverlap | Self::Recency => "share",
-            Self::SameSeniority | Self::Remote => "yes",
-            Self::DistanceKm => "km",
-        }
-    }
-
     /// The value for a candidate; `None` where the candidate or the query says nothing about it.
-    pub(super) fn value(self, wanted: &Wanted, retrieval_score: f32, candidate: &Attributes, schema: &Schema) -> Option<f64> {
-        let field = |role| schema.role(role);
+    pub fn value(self, candidate: &Candidate<'_>) -> Option<f64> {
+        let Candidate { wanted, signals, attributes, .. } = candidate;
+        let field = |role| candidate.field(role);
+        let reciprocal = |rank: Option<u32>| rank.map_or(0.0, |rank| 1.0 / f64::from(rank));
         match self {
-            Self::Dot => Some(f64::from(retrieval_score)),
-            Self::TitleOverlap => {
-                let titles = candidate.words(field(Role::Title));
-                let one = |title: &String| dice(wanted.title.as_ref().unwrap_or(&wanted.text), &words(title));
-                titles.iter().map(one).reduce(f64::max)
+            Self::Dot => signals.dot,
+            Self::DotGap => signals.dot.map(|dot| dot - signals.best_dot),
+            Self::Bm25 => signals.bm25,
+            Self::Bm25Unread => signals.bm25.map(|bm25| bm25 * wanted.unread),
+            Self::DenseRank => signals.dot.map(|_| reciprocal(signals.dense_rank)),
+            Self::LexicalRank => signals.bm25.map(|_| reciprocal(signals.lexical_rank)),
+            Self::ReciprocalRank => Some(signals.reciprocal_rank),
+            Self::TitleOverlap => candidate.by_title(dice),
+            Self::TitleFound => candidate.by_title(share_in),
+            Self::TitleWanted => candidate.by_title(|wanted, title| share_in(title, wanted)),
+            Self::TitleLetters => candidate.by_letters(dice_of_sorted),
+            Self::TitleLettersFound => candidate.by_letters(|wanted, title| {
+                // Of Dice: what both have, over what the one has.
+                dice_of_sorted(wanted, title) * (wanted.len() + title.len()) as f64 / (2 * wanted.len()).max(1) as f64
+            }),
+            Self::TextOverlap => wanted.share_found(attributes),
+            Self::TextLength => Some((attributes.n_text_words() as f64).ln_1p()),
+            Self::SkillOverlap => wanted.skill_overlap(candidate.words(Role::Skills)),
+            Self::CompanyNamed => {
+                let companies = candidate.words(Role::Company);
+                wanted.names_any(companies).map(|named| f64::from(u8::from(named)))
             }
-            Self::TextOverlap => {
-                let all: f64 = wanted.text_words.iter().map(|word| word.weight).sum();
-                let found: f64 = wanted.text_words.iter().filter(|word| candidate.text_has(word.hash)).map(|word| word.weight).sum();
-                (all > 0.0).then(|| found / all)
-            }
-            Self::SkillOverlap => wanted.skill_overlap(candidate.words(field(Role::Skills))),
             Self::Recency => {
-                let age_us = (wanted.now_us - candidate.number(field(Role::PostedAt))?).max(0.0);
+                let age_us = (wanted.now_us - attributes.number(field(Role::PostedAt))?).max(0.0);
                 Some((-age_us / RECENCY_HALF_LIFE_US).exp2())
             }
             Self::SameSeniority => {
-                let seniority = candidate.words(field(Role::Seniority)).first()?;
+                let seniority = candidate.words(Role::Seniority).first()?;
                 let same = wanted.seniority.as_ref()?.eq_ignore_ascii_case(seniority);
                 Some(f64::from(u8::from(same)))
             }
-            Self::DistanceKm => {
-                let places = candidate.places(field(Role::Location));
-                let pairs = wanted.places.iter().flat_map(|a| places.iter().map(move |b| a.distance_km(*b)));
-                pairs.reduce(f64::min).map(|km| km.min(MAX_DISTANCE_KM))
+            Self::SeniorityGap => {
+                let has = level(candidate.words(Role::Seniority).first()?)?;
+                Some((wanted.level? - has).abs())
             }
-            Self::Remote => Some(f64::from(u8::from(candidate.bool(field(Role::Remote))?))),
+            Self::DistanceKm => distance_km(candidate).map(|km| km.min(MAX_DISTANCE_KM)),
+            Self::Nearness => distance_km(candidate).map(|km| (-km / NEARNESS_HALF_KM).exp2()),
+            Self::Remote => Some(f64::from(u8::from(attributes.bool(field(Role::Remote))?))),
+            Self::RemoteFit => wanted.is_remote.then_some(f64::from(u8::from(attributes.bool(field(Role::Remote))?))),
+            Self::SalaryFit => {
+                let (pays, wants) = (attributes.number(field(Role::Salary))?, wanted.salary.filter(|salary| *salary > 0.0)?);
+                Some((pays / wants).clamp(0.0, 1.0))
+            }
+            Self::Popularity => Some(attributes.number(field(Role::Popularity))?.max(0.0).ln_1p()),
         }
     }
 }
 
-/// What a query asks for, prepared once for all candidates.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// Words of the query's text; empty if it brought none.
-    text: BTreeSet<String>,
-    /// The same words, weighed.
-    text_words: Vec<TextWord>,
-    /// Words of the asking document's title.
-    title: Option<BTreeSet<String>>,
-    /// Skills of the asking document, in lower case.
-    skills: BTreeSet<String>,
-    seniority: Option<String>,
-    places: Vec<GeoPoint>,
-    /// The time that postings are recent by, in microseconds since 1970.
-    now_us: f64,
+fn distance_km(candidate: &Candidate<'_>) -> Option<f64> {
+    let places = candidate.attributes.places(candidate.field(Role::Location));
+    let pairs = candidate.wanted.places.iter().flat_map(|a| places.iter().map(move |b| a.distance_km(*b)));
+    pairs.reduce(f64::min)
 }
 
-/// A word of the query's text.
-#[derive(Debug, Clone, Copy)]
-struct TextWord {
-    hash: u32,
-    weight: f64,
-}
-
-impl Wanted {
-    /// What a text asks for; an empty one stands for a query that is a vector alone.
-    pub fn from_text(text: &str, now_us: f64) -> Self {
-        let text = words(text);
-        let text_words = text.iter().map(|word| TextWord { hash: word_hash(word), weight: 1.0 }).collect();
-        Self { text, text_words, now_us, ..Self::default() }
-    }
-
-    /// The same, with the query's words weighed by how few of the candidates have them (inverse document frequency).
-    pub fn weighed<'a>(&self, candidates: impl ExactSizeIterator<Item = &'a Attributes> + Clone) -> Self {
-        let n = candidates.len() as f64;
-        let weigh = |word: &TextWord| {
-            let n_with = candidates.clone().filter(|candidate| candidate.text_has(word.hash)).count() as f64;
-            TextWord { hash: word.hash, weight: (1.0 + n / (1.0 + n_with)).ln() }
-        };
-        Self { text_words: self.text_words.iter().map(weigh).collect(), ..self.clone() }
-    }
-
-    /// What a document asks for: someone or something like itself.
-    pub fn from_document(attributes: &Attributes, schema: &Schema, now_us: f64) -> Self {
-        let of = |role| attributes.words(schema.role(role));
-        Self {
-            text: BTreeSet::new(),
-            text_words: Vec::new(),
-            title: of(Role::Title).first().map(|title| words(title)),
-            skills: of(Role::Skills).iter().map(|skill| skill.to_lowercase()).collect(),
-            seniority: of(Role::Seniority).first().cloned(),
-            places: attributes.places(schema.role(Role::Location)).to_vec(),
-            now_us,
-        }
-    }
-
-    fn skill_overlap(&self, skills: &[String]) -> Option<f64> {
-        if skills.is_empty() {
-            return None;
-        }
-        if !self.skills.is_empty() {
-            let has: BTreeSet<String> = skills.iter().map(|skill| skill.to_lowercase()).collect();
-            return Some(self.skills.intersection(&has).count() as f64 / self.skills.len() as f64);
-        }
-        if self.text.is_empty() {
-            return None;
-        }
-        // A skill is named when the text has all of its words.
-        let named: BTreeSet<String> =
-            skills.iter().map(|skill| words(skill)).filter(|skill| skill.is_subset(&self.text)).flatten().collect();
-        Some(named.len() as f64 / self.text.len() as f64)
-    }
+/// The share of some words that others have too.
+fn share_in(some: &BTreeSet<String>, others: &BTreeSet<String>) -> f64 {
+    if some.is_empty() { 0.0 } else { some.intersection(others).count() as f64 / some.len() as f64 }
 }
 
 #[cfg(test)]
@@ -174,7 +236,7 @@ mod tests {
 
     use super::*;
     use crate::domain::{CollectionDefinition, Document};
-    use crate::rescore::{Weights, score, terms};
+    use crate::rescore::{Scorer, Weights};
 
     fn schema() -> Schema {
         let definition: CollectionDefinition = serde_json::from_value(json!({"template": "{title}", "fields": {
@@ -192,7 +254,15 @@ mod tests {
     }
 
     fn value(feature: Feature, wanted: &Wanted, candidate: &Attributes) -> Option<f64> {
-        feature.value(wanted, 0.5, candidate, &schema())
+        let signals = Signals { dot: Some(0.5), ..Signals::default() };
+        feature.value(&Candidate::new(wanted, signals, candidate, &schema()))
+    }
+
+    #[test]
+    fn names_are_those_of_json() {
+        for &feature in Feature::ALL {
+            assert_eq!(serde_json::to_value(feature).unwrap(), feature.name());
+        }
     }
 
     #[test]
@@ -250,10 +320,14 @@ mod tests {
             [(Feature::Dot, 0.9), (Feature::TitleOverlap, 0.1), (Feature::SkillOverlap, 1.0 / 3.0), (Feature::Recency, 0.07)].into();
         let job = attributes(json!({"title": "Night nurse on call", "skills": ["SQL"], "posted_at": "2026-03-01"}));
         let wanted = Wanted::from_text("nurse with SQL and R", crate::domain::parse_time_us("2026-04-07").unwrap());
-        let terms = terms(&weights, &wanted, 0.123_456_7, &job, &schema());
+        let (signals, schema) = (Signals { dot: Some(0.123_456_7), ..Signals::default() }, schema());
+        let candidate = Candidate::new(&wanted, signals, &job, &schema);
+        let scorer = Scorer::Weights(weights);
+        let values = scorer.values(&candidate);
+        let terms = scorer.explain(&values);
         let as_json = serde_json::to_value(&terms).unwrap();
         let sum = as_json.as_array().unwrap().iter().fold(0.0, |sum, term| sum + term["contribution"].as_f64().unwrap());
         assert_eq!(terms.len(), 4);
-        assert_eq!(sum, score(&terms));
+        assert_eq!(sum, scorer.score(&values));
     }
 }

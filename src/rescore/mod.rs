@@ -1,47 +1,73 @@
-//! The second, cheap ordering: a linear sum of typed features over the candidates that retrieval found.
+//! The second, cheap ordering: a score of typed features for each candidate that retrieval found.
 //!
 //! | file | duty |
 //! |---|---|
-//! | `mod.rs` | profiles, and the sum |
+//! | `mod.rs` | profiles, and the score |
 //! | `features.rs` | the one table of features: name, unit, meaning |
+//! | `wanted.rs` | what a query asks for |
+//! | `model.rs` | learned trees over features |
+//! | `train.rs` | learns them |
 //!
 //! A score is the sum of its terms, in the order in which they are explained, in f64: an explanation adds up exactly.
 
 mod features;
+mod model;
+mod train;
+mod wanted;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Attributes, Schema};
 use crate::error::ErrorKind;
-pub use features::{Feature, Wanted};
+pub use features::{Candidate, Feature, Signals};
+pub use model::{Model, ModelError};
+pub use train::{Group, TrainError, Trained, train};
+pub use wanted::Wanted;
 
 /// The direction of queries that bring a text or a vector rather than a document.
 pub const FROM_TEXT: &str = "text";
 /// The profile of requests that name none.
 pub const DEFAULT_PROFILE: &str = "default";
 
+/// Largest weight: no sum of terms leaves the numbers.
+const MAX_WEIGHT: f64 = 1e6;
+
 /// What can go wrong with re-scoring.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum RescoreError {
     #[error("there is no profile {name:?} for this collection: {known}")]
     UnknownProfile { name: String, known: String },
-    #[error("profile {profile:?}, direction {direction:?}: the weight of {feature} must be a finite number")]
-    Weight { profile: String, direction: String, feature: &'static str },
+    #[error("the weight of {feature} is {weight}: it must be a number from -{MAX_WEIGHT} to {MAX_WEIGHT}")]
+    Weight { feature: &'static str, weight: f64 },
+    #[error("profile {profile:?}, direction {direction:?}: {source}")]
+    Profile { profile: String, direction: String, source: Box<RescoreError> },
 }
 
 impl RescoreError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownProfile { .. } | Self::Weight { .. } => ErrorKind::Invalid,
+            Self::UnknownProfile { .. } | Self::Weight { .. } | Self::Profile { .. } => ErrorKind::Invalid,
         }
     }
 }
 
 /// The weights of one direction, by feature.
 pub type Weights = BTreeMap<Feature, f64>;
+
+/// Checks weights.
+///
+/// # Errors
+/// [`RescoreError::Weight`].
+pub fn check(weights: &Weights) -> Result<(), RescoreError> {
+    // Written so that what is no number fails.
+    match weights.iter().find(|(_, weight)| !(weight.abs() <= MAX_WEIGHT)) {
+        Some((feature, &weight)) => Err(RescoreError::Weight { feature: feature.name(), weight }),
+        None => Ok(()),
+    }
+}
 
 /// A collection's profiles as they stand in the configuration: weights by profile and direction.
 ///
@@ -60,13 +86,15 @@ impl Profiles {
     /// Checks all weights.
     ///
     /// # Errors
-    /// [`RescoreError::Weight`].
+    /// [`RescoreError::Profile`].
     pub fn check(&self) -> Result<(), RescoreError> {
         for (profile, directions) in &self.0 {
             for (direction, weights) in directions {
-                if let Some((feature, _)) = weights.iter().find(|(_, weight)| !weight.is_finite()) {
-                    return Err(RescoreError::Weight { profile: profile.clone(), direction: direction.clone(), feature: feature.name() });
-                }
+                check(weights).map_err(|e| RescoreError::Profile {
+                    profile: profile.clone(),
+                    direction: direction.clone(),
+                    source: Box::new(e),
+                })?;
             }
         }
         Ok(())
@@ -96,28 +124,122 @@ impl Profiles {
     }
 }
 
-/// One term of a score: `contribution` = `weight` × `value`.
+/// Values of all features, in the order of [`Feature::ALL`]; NaN where there is none.
+pub type Values = [f64; Feature::ALL.len()];
+
+/// What gives candidates their scores.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Scorer {
+    /// A sum of features, each times its weight.
+    Weights(Weights),
+    /// The same with learned weights and trees.
+    Learned(Arc<Learned>),
+}
+
+/// A weighted sum and trees, as they were learned together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Learned {
+    pub weights: Weights,
+    /// What the trees' sum is multiplied with: a power of two, so that the product is exact.
+    pub trees_weight: f64,
+    pub trees: Model,
+}
+
+impl Learned {
+    /// The score of a candidate.
+    pub fn score(&self, values: &Values) -> f64 {
+        // In the order of the terms.
+        weighted(&self.weights, values).fold(self.trees_weight * self.trees.score(values), |sum, (.., added)| sum + added)
+    }
+}
+
+/// Of each feature with a weight that a candidate has a value of: that, the weight, the product.
+fn weighted<'a>(weights: &'a Weights, values: &'a Values) -> impl Iterator<Item = (Feature, f64, f64, f64)> {
+    let one = |(&feature, &weight): (&Feature, &f64)| (feature, values[feature as usize], weight, weight * values[feature as usize]);
+    weights.iter().map(one).filter(|(_, value, ..)| !value.is_nan())
+}
+
+/// One term of a score.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Term {
-    pub feature: Feature,
+    /// A feature; `base` for what every candidate begins with.
+    pub feature: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     pub unit: &'static str,
-    pub value: f64,
-    pub weight: f64,
+    /// Of the feature; not there for a candidate that it says nothing about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// What the value is multiplied with, where the score is a weighted sum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// What it adds to the score.
     pub contribution: f64,
 }
 
-/// The terms of a candidate's score. A feature that the candidate or the query says nothing about has no term.
-pub fn terms(weights: &Weights, wanted: &Wanted, retrieval_score: f32, attributes: &Attributes, schema: &Schema) -> Vec<Term> {
-    let term = |(&feature, &weight): (&Feature, &f64)| {
-        let value = feature.value(wanted, retrieval_score, attributes, schema)?;
-        Some(Term { feature, unit: feature.unit(), value, weight, contribution: weight * value })
-    };
-    weights.iter().filter_map(term).collect()
-}
+impl Scorer {
+    /// Checks all weights.
+    ///
+    /// # Errors
+    /// [`RescoreError::Weight`].
+    pub fn check(&self) -> Result<(), RescoreError> {
+        match self {
+            Self::Weights(weights) => check(weights),
+            Self::Learned(learned) => check(&learned.weights),
+        }
+    }
 
-/// The score: the sum of the contributions, from the first to the last.
-pub fn score(terms: &[Term]) -> f64 {
-    terms.iter().fold(0.0, |sum, term| sum + term.contribution)
+    /// Whether a feature is asked for.
+    pub fn uses(&self, feature: Feature) -> bool {
+        match self {
+            Self::Weights(weights) => weights.contains_key(&feature),
+            Self::Learned(learned) => learned.weights.contains_key(&feature) || learned.trees.features().contains(&feature),
+        }
+    }
+
+    /// The values of a candidate's features, of those that are asked for.
+    pub fn values(&self, candidate: &Candidate<'_>) -> Values {
+        let mut values = [f64::NAN; Feature::ALL.len()];
+        for &feature in Feature::ALL.iter().filter(|feature| self.uses(**feature)) {
+            values[feature as usize] = feature.value(candidate).unwrap_or(f64::NAN);
+        }
+        values
+    }
+
+    /// The score of a candidate with these values: the sum of the contributions of its terms, from the first to the last.
+    pub fn score(&self, values: &Values) -> f64 {
+        match self {
+            Self::Weights(weights) => weighted(weights, values).fold(0.0, |sum, (.., added)| sum + added),
+            Self::Learned(learned) => learned.score(values),
+        }
+    }
+
+    /// The terms of a candidate's score. A feature that the candidate or the query says nothing about has no term of a weighted sum; what
+    /// trees make of that may add something.
+    pub fn explain(&self, values: &Values) -> Vec<Term> {
+        let of_weight = |(feature, value, weight, contribution): (Feature, f64, f64, f64)| Term {
+            feature: feature.name(),
+            unit: feature.unit(),
+            value: Some(value),
+            weight: Some(weight),
+            contribution,
+        };
+        match self {
+            Self::Weights(weights) => weighted(weights, values).map(of_weight).collect(),
+            Self::Learned(learned) => {
+                let (base, added) = learned.trees.explain(values);
+                let of_trees = |(feature, added): (Feature, f64)| Term {
+                    feature: feature.name(),
+                    unit: feature.unit(),
+                    value: Some(values[feature as usize]).filter(|value| !value.is_nan()),
+                    weight: None,
+                    contribution: learned.trees_weight * added,
+                };
+                let base = Term { feature: "base", unit: "", value: None, weight: None, contribution: learned.trees_weight * base };
+                let trees = std::iter::once(base).chain(added.into_iter().map(of_trees));
+                trees.chain(weighted(&learned.weights, values).map(of_weight)).collect()
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! | `model` | a sentence-transformers folder becomes a model folder |
 //! | `inspect` | what a collection holds |
 //! | `evaluate` | how well a search finds what people judged relevant |
+//! | `examples` | judged queries to learn from |
 //! | `compare` | is one evaluation better than another, or is it chance |
 //! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
@@ -24,6 +25,7 @@ mod compare;
 pub mod demo;
 pub mod demo_corpus;
 pub mod evaluate;
+mod examples;
 pub mod fetch;
 mod fill;
 pub mod ingest;

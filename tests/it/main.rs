@@ -8,6 +8,7 @@ mod cli;
 mod compat;
 mod crash;
 mod files;
+mod hybrid;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod layers;
