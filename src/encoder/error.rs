@@ -23,10 +23,10 @@ pub enum EncoderError {
     #[error("{} cannot be loaded as ONNX Runtime 1.24 or newer", path.display())]
     Library { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error(
-        "encoder.device is {device}, but CUDA cannot be had here: see models/README.md for what it needs, or set it to \"cpu\" or \"auto\""
+        "the device is {device}, but CUDA cannot be had here: see models/README.md for what it needs, or set encoder.device (or cross_encoder.device) to \"cpu\" or \"auto\""
     )]
     Device { device: Device, source: Box<dyn Error + Send + Sync> },
-    #[error("{} cannot be used as an encoder", path.display())]
+    #[error("{} cannot be used as a model", path.display())]
     Model { path: PathBuf, source: Box<dyn Error + Send + Sync> },
     #[error("{folder:?} is not the name of a model's folder: name one that lies beside the configured model, without a path")]
     FolderName { folder: String },

@@ -8,7 +8,7 @@ use super::head::{Head, Pooled};
 use super::model_folder::{self, ModelConfig, ModelFolder, ModelFolderError, Precision};
 use super::session::{Provider, Session, SessionSettings};
 use super::tokenizer::{Sequence, Tokens};
-use super::workers::{BatchSettings, RunBatch};
+use super::workers::{BatchSettings, Models, RunBatch};
 use super::{EncoderError, EncoderSettings, PrecisionChoice, fingerprint_of};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
@@ -34,7 +34,7 @@ pub struct Loading<'a> {
 
 impl Loading<'_> {
     /// Opens the sessions of one precision.
-    pub fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Vec<RunBatch<Tokens>>, Provider), EncoderError> {
+    pub fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Models<Tokens>, Provider), EncoderError> {
         let ModelConfig { dims, pooling, .. } = self.folder.config;
         let model = self.folder.model_path(precision).ok_or(EncoderError::Precision { precision })?;
         let (library, head, cuda) = (self.library.clone(), Pooled { dims, pooling }, self.settings.cuda.clone());
@@ -65,7 +65,7 @@ pub fn open<T: Sequence, H: Head>(
     of: &SessionSettings<H>,
     max_tokens: usize,
     provider: Option<Provider>,
-) -> Result<(Vec<RunBatch<T, H::Output>>, Provider), EncoderError> {
+) -> Result<(Models<T, H::Output>, Provider), EncoderError> {
     let (mut first, provider) = match provider {
         Some(provider) => (Session::open(of, provider)?, provider),
         None => Session::open_on(of, settings.device)?,

@@ -63,10 +63,11 @@ use std::time::Instant;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, Scored};
+pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, Scored, probability};
 pub use error::EncoderError;
 pub use import::{Closeness, ImportError, ImportRequest, Imported, Ranges, import, linear_weight_bytes};
 pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError, Precision};
+pub use pairs::PairFit;
 pub use pooling::Pooling;
 pub use session::find_library;
 pub use settings::{ArenaGrowth, CudaSettings, Device, DeviceError, EncoderSettings, PrecisionChoice};

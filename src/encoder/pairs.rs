@@ -40,7 +40,7 @@ impl Tokenizer {
         // What is refused, or cut at its beginning, has to be known to its end.
         let is_whole = fit.cut != Some(Side::Right);
         let query = self.part(query, is_whole).map_err(|source| EncoderError::TokenizeQuery { source })?;
-        let pairs = each(documents, |document| Ok(self.pair(&query, self.part(document, is_whole)?, fit)?), |pair| pair.n_tokens())?;
+        let pairs = each(documents, |document| self.pair(&query, self.part(document, is_whole)?, fit), |pair| pair.n_tokens())?;
         let of = |(position, pair): (usize, Fitted)| match pair {
             Fitted::Pair(pair) => Ok(pair),
             Fitted::TooLong { actual } => Err(EncoderError::PairTooLong { position, actual, limit: self.max_tokens() }),

@@ -24,6 +24,12 @@ use crate::telemetry::{metrics, priority};
 /// Runs one batch: an output (an embedding, the score of a pair) for each sequence. A session, or a stand-in for it in tests.
 pub type RunBatch<T = Tokens, O = Embedding> = Box<dyn FnMut(&[&T]) -> Result<Vec<O>, EncoderError> + Send>;
 
+/// Copies of a model.
+pub type Models<T = Tokens, O = Embedding> = Vec<RunBatch<T, O>>;
+
+/// A copy of the model, and what it is to run.
+type Work<T, O> = (RunBatch<T, O>, Vec<Waiting<T, O>>);
+
 /// How much each new measurement changes the estimate of the model's pace.
 const PACE_WEIGHT: f64 = 0.1;
 
@@ -75,7 +81,7 @@ struct Shared<T, O> {
 
 struct State<T, O> {
     queue: Queue<Waiting<T, O>>,
-    idle: Vec<RunBatch<T, O>>,
+    idle: Models<T, O>,
     /// Microseconds that one copy of the model takes for a token, lately; 0 before the first batch.
     us_per_token: f64,
     closed: bool,
@@ -86,7 +92,7 @@ impl<T: Sequence, O: Send + 'static> Workers<T, O> {
     ///
     /// # Errors
     /// [`EncoderError::Thread`] when the operating system gives none.
-    pub fn start(name: &str, models: Vec<RunBatch<T, O>>, settings: BatchSettings) -> Result<Self, EncoderError> {
+    pub fn start(name: &str, models: Models<T, O>, settings: BatchSettings) -> Result<Self, EncoderError> {
         let n_models = models.len();
         let state = State { queue: Queue::default(), idle: models, us_per_token: 0.0, closed: false };
         let shared = Shared { state: Mutex::new(state), work: Condvar::new(), space: Condvar::new(), settings, n_models };
@@ -239,7 +245,7 @@ impl<T: Sequence, O> Shared<T, O> {
     }
 
     /// Waits for work and an idle model.
-    fn next(&self) -> Option<(RunBatch<T, O>, Vec<Waiting<T, O>>)> {
+    fn next(&self) -> Option<Work<T, O>> {
         let mut state = self.lock();
         loop {
             if state.closed {

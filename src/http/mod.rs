@@ -10,6 +10,8 @@
 //! | `tasks.rs` | `GET /v1/tasks`, `GET`, `DELETE /v1/tasks/{id}`, `GET …/events` |
 //! | `compat/openai.rs` | `POST /v1/embeddings`, `GET /v1/models`, `GET /v1/models/{id}`, as OpenAI answers |
 //! | `compat/tei.rs` | `POST /embed /similarity /tokenize /`, `GET /info /health`, as text-embeddings-inference answers |
+//! | `compat/tei_rerank.rs` | `POST /rerank`, as text-embeddings-inference answers |
+//! | `compat/cohere.rs` | `POST /v1/rerank`, `POST /v2/rerank`, as Cohere and Jina answer |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `body.rs` | JSON bodies whose errors name the field |
@@ -49,9 +51,9 @@ use utoipa_axum::routes;
 
 use crate::ingest::kafka::FeedStates;
 use crate::pipeline::{
-    Catalog, EmbedPipeline, Expirer, PipelineError, QueryPipeline, RebuildPipeline, SnapshotPipeline, Tasks, WritePipeline,
+    Catalog, EmbedPipeline, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RerankPipeline, SnapshotPipeline, Tasks, WritePipeline,
 };
-use compat::{openai, tei};
+use compat::{cohere, openai, tei, tei_rerank};
 use error::ApiError;
 pub use gate::Gate;
 
@@ -60,6 +62,7 @@ pub use gate::Gate;
 pub struct Services {
     pub query: QueryPipeline,
     pub embed: EmbedPipeline,
+    pub rerank: Arc<RerankPipeline>,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
     pub snapshots: SnapshotPipeline,
@@ -109,6 +112,9 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(openai::model))
         .routes(routes!(tei::embed))
         .routes(routes!(tei::embed_at_root))
+        .routes(routes!(tei_rerank::rerank))
+        .routes(routes!(cohere::rerank_v1))
+        .routes(routes!(cohere::rerank_v2))
         .routes(routes!(tei::similarity))
         .routes(routes!(tei::tokenize))
         .routes(routes!(tei::info))

@@ -6,6 +6,7 @@
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
 //! | `embed.rs` | texts or token ids in, embeddings out |
+//! | `rerank.rs` | a query and texts in, their order by the cross-encoder out; the last stage of a search |
 //! | `snapshots.rs` | collections, kept elsewhere |
 //! | `checked.rs` | the items of a write, held against what is there |
 //! | `tasks.rs` | long work in the background |
@@ -30,6 +31,7 @@ mod query;
 mod rebuild;
 mod recall;
 mod recent;
+mod rerank;
 mod snapshots;
 mod tasks;
 mod write;
@@ -45,6 +47,7 @@ pub use expire::Expirer;
 pub use query::{Hit, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
 pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};
 pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
+pub use rerank::{CrossEncode, Ranked, RerankError, RerankPipeline, RerankRequest, Reranked, check_number as check_documents};
 pub use snapshots::{SnapshotPipeline, source_at_rest};
 pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
 pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};
@@ -52,7 +55,7 @@ pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, 
 use crate::collection::CollectionError;
 use crate::domain::{DocumentError, EmbeddingError, FilterError};
 use crate::encoder::EncoderError;
-pub use crate::encoder::{ModelInfo, QueryOptions, Side, Token};
+pub use crate::encoder::{CrossEncoderInfo, ModelInfo, QueryOptions, Side, Token};
 use crate::error::ErrorKind;
 use crate::rescore::RescoreError;
 use crate::snapshot::SnapshotError;
@@ -104,6 +107,10 @@ pub enum PipelineError {
     Cancelled { kept: &'static str },
     #[error("the build was not activated: {gate} is {actual}, below the {wanted} that was asked for. The old generation goes on serving")]
     Gate { gate: &'static str, wanted: f64, actual: f64 },
+    #[error(
+        "the server has no cross-encoder to order hits with: set cross_encoder.model_dir to the folder of one, or leave cross_encode out"
+    )]
+    NoCrossEncoder,
     #[error("{field}: {reason}")]
     Params { field: &'static str, reason: String },
     #[error("model {folder:?} cannot be used: {source}")]
@@ -143,6 +150,7 @@ impl PipelineError {
             Self::OutOfRange { .. }
             | Self::EmptyQuery
             | Self::DoesNotFit { .. }
+            | Self::NoCrossEncoder
             | Self::Params { .. }
             | Self::Model { .. }
             | Self::ItemsRefused { .. } => ErrorKind::Invalid,
@@ -174,6 +182,7 @@ impl PipelineError {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::OutOfRange { field, .. } => Some(field),
+            Self::NoCrossEncoder => Some("cross_encode"),
             Self::EmptyQuery | Self::QueryTooLong { .. } => Some("query.text"),
             Self::UnknownDocument { .. } => Some("id"),
             Self::Filter(e) => Some(&e.path),

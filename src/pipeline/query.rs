@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::pool::Pool;
 use super::recent::{Recent, RecentQuery};
+use super::rerank::{CrossEncode, RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
 use crate::collection::{Collection, Collections, Found, FoundDocument, RetrieveRequest, Searcher};
 use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, StrategyChoice};
@@ -52,6 +53,8 @@ pub struct QueryRequest {
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
     pub explain: bool,
+    /// Whether, and how, the best hits are ordered by the cross-encoder.
+    pub cross_encode: Option<CrossEncode>,
     /// How the query's text is encoded.
     pub encoding: QueryOptions,
 }
@@ -66,6 +69,9 @@ pub struct QueryResponse {
     /// The build that answered; changes newer than it are searched too.
     pub generation: String,
     pub model: String,
+    /// What was asked for and could not be done in time, with the reason; the rest of the answer stands without it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
 }
 
 /// A document that was found.
@@ -77,6 +83,9 @@ pub struct Hit {
     pub score: f64,
     /// Full-precision dot product with the query, before re-scoring.
     pub retrieval_score: f32,
+    /// The cross-encoder's logit for query and document: hits that have one are ordered by it, before all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_encoder_score: Option<f32>,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
     /// The terms whose contributions, added in their order, are the score.
@@ -93,6 +102,8 @@ pub struct Timings {
     pub encode_us: u64,
     pub retrieve_us: u64,
     pub rescore_us: u64,
+    /// Ordering by the cross-encoder, waiting for it included.
+    pub cross_encode_us: u64,
     pub total_us: u64,
 }
 
@@ -106,7 +117,9 @@ impl Timings {
             ("rescore", self.rescore_us),
             ("total", self.total_us),
         ];
-        stages.iter().for_each(|&(stage, micros)| metrics::search_stage(stage, micros));
+        // Of searches that have the stage only.
+        let last = (self.cross_encode_us > 0).then_some(("cross_encode", self.cross_encode_us));
+        stages.into_iter().chain(last).for_each(|(stage, micros)| metrics::search_stage(stage, micros));
     }
 }
 
@@ -114,6 +127,7 @@ impl Timings {
 #[derive(Debug)]
 pub struct QueryPipeline {
     encoders: Arc<Encoders>,
+    rerank: Arc<RerankPipeline>,
     pub(super) collections: Arc<Collections>,
     profiles: BTreeMap<CollectionName, Profiles>,
     pub(super) settings: SearchSettings,
@@ -133,6 +147,8 @@ struct Checked {
     weights: Weights,
     candidates: usize,
     ef_search: usize,
+    /// Hits that the cross-encoder orders.
+    n_cross_encoded: usize,
 }
 
 /// What a query asks with.
@@ -140,12 +156,15 @@ struct Asked {
     embedding: Arc<Embedding>,
     wanted: Wanted,
     exclude: Option<DocumentId>,
+    /// For the cross-encoder, where that is asked for.
+    text: Option<String>,
 }
 
 impl QueryPipeline {
     /// `profiles` by collection; a collection without any is scored by the dot product.
     pub fn new(
         encoders: Arc<Encoders>,
+        rerank: Arc<RerankPipeline>,
         collections: Arc<Collections>,
         profiles: BTreeMap<CollectionName, Profiles>,
         settings: SearchSettings,
@@ -153,7 +172,7 @@ impl QueryPipeline {
     ) -> Self {
         let pool = Pool::new(settings.threads, settings.max_queue);
         let (recent, measuring) = (Recent::default(), tokio::sync::Mutex::default());
-        Self { encoders, collections, profiles, settings, limits, pool, recent, measuring }
+        Self { encoders, rerank, collections, profiles, settings, limits, pool, recent, measuring }
     }
 
     /// Answers a search.
@@ -164,7 +183,8 @@ impl QueryPipeline {
         let started = Instant::now();
         let checked = self.check(&request)?;
         let mut timings = Timings::default();
-        let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        let mut asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        let (limit, cross_encode, deadline) = (request.limit, request.cross_encode.zip(asked.text.take()), request.encoding.deadline);
         let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
         let noted = RecentQuery { embedding: Arc::clone(&asked.embedding), filter, exclude: asked.exclude.clone() };
         let waiting = Instant::now();
@@ -172,8 +192,12 @@ impl QueryPipeline {
         let is_short =
             checked.filter.is_none() && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
         let work = move || answer(&request, &checked, &asked, timings, waiting);
-        let mut response = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
+        let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
         self.recent.note(&collection, noted);
+        if let Some((cross_encode, query)) = cross_encode {
+            self.rerank.order(&mut response, query, texts, cross_encode, deadline).await;
+        }
+        response.hits.truncate(limit);
         response.timings.total_us = micros(started);
         response.timings.record();
         Ok(response)
@@ -201,7 +225,9 @@ impl QueryPipeline {
             .get(&request.collection)
             .unwrap_or(&none)
             .weights(request.profile.as_deref().unwrap_or(DEFAULT_PROFILE), direction)?;
-        Ok(Checked { collection, searcher, filter, weights, candidates: candidates.max(request.limit), ef_search })
+        let n_cross_encoded = self.rerank.n_hits(request.cross_encode, &request.query)?;
+        let candidates = candidates.max(request.limit).max(n_cross_encoded);
+        Ok(Checked { collection, searcher, filter, weights, candidates, ef_search, n_cross_encoded })
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -220,11 +246,12 @@ impl QueryPipeline {
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
-                Ok(Asked { embedding: encoded.embedding, wanted: Wanted::from_text(text, now_us), exclude: None })
+                let words = request.cross_encode.map(|_| text.clone());
+                Ok(Asked { embedding: encoded.embedding, wanted: Wanted::from_text(text, now_us), exclude: None, text: words })
             }
             Query::Vector(numbers) => {
                 let embedding = Arc::new(Embedding::new(numbers.clone(), target.description().model.dims)?);
-                Ok(Asked { embedding, wanted: Wanted::from_text("", now_us), exclude: None })
+                Ok(Asked { embedding, wanted: Wanted::from_text("", now_us), exclude: None, text: None })
             }
             Query::Document { collection, id } => {
                 // The same snapshot when it is the same collection.
@@ -240,7 +267,8 @@ impl QueryPipeline {
                     .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
                 let embedding = Arc::new(self.as_asked_of(target, source, &document, id).await?);
                 let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
-                Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
+                let text = request.cross_encode.map(|_| text_of(source, &document, id)).transpose()?;
+                Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()), text })
             }
         }
     }
@@ -261,9 +289,7 @@ impl QueryPipeline {
         if of.model.fingerprint == to.model.fingerprint || Arc::ptr_eq(&encoder, &self.encoders.of(of)?) {
             return Ok(Embedding::mean(&source.embeddings(document)?, to.model.dims)?);
         }
-        let fields = serde_json::from_str(source.fields(document)?)
-            .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        let text = format!("{}{}", encoder.document_prompt(&to.definition.document_prompt), source.meaning().template.render(&fields));
+        let text = format!("{}{}", encoder.document_prompt(&to.definition.document_prompt), text_of(source, document, id)?);
         encoder.encode(vec![text]).await?.embeddings.pop().ok_or(PipelineError::WorkerLost)
     }
 }
@@ -275,14 +301,14 @@ struct Scored<'a> {
     found: &'a Found,
 }
 
-/// Retrieval and re-scoring, on a search thread.
+/// Retrieval and re-scoring, on a search thread; and the texts of the hits that the cross-encoder is to order.
 fn answer(
     request: &QueryRequest,
     checked: &Checked,
     asked: &Asked,
     mut timings: Timings,
     waiting: Instant,
-) -> Result<QueryResponse, PipelineError> {
+) -> Result<(QueryResponse, Vec<String>), PipelineError> {
     timings.queue_us += micros(waiting);
     let searcher = &checked.searcher;
 
@@ -301,18 +327,22 @@ fn answer(
     let mut scored = rescore(&found, checked, asked)?;
     // The sort is stable: equal scores stay in the order of retrieval.
     scored.sort_by(|a, b| b.score.total_cmp(&a.score));
-    scored.truncate(request.limit);
+    scored.truncate(request.limit.max(checked.n_cross_encoded));
     timings.rescore_us = micros(rescoring);
 
+    let text = |scored: &Scored<'_>| text_of(searcher, &scored.found.document, &searcher.id(&scored.found.document)?);
+    let texts = scored.iter().take(checked.n_cross_encoded).map(text).collect::<Result<_, _>>()?;
     let hit = |Scored { score, terms, found }: Scored<'_>| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
         let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        Ok(Hit { id, score, retrieval_score: found.score, fields, explanation: request.explain.then_some(terms) })
+        let explanation = request.explain.then_some(terms);
+        Ok(Hit { id, score, retrieval_score: found.score, cross_encoder_score: None, fields, explanation })
     };
     let hits = scored.into_iter().map(hit).collect::<Result<_, _>>()?;
     let generation = searcher.generation();
-    Ok(QueryResponse { hits, timings, plan, generation: label(generation), model: searcher.description().model.name.clone() })
+    let model = searcher.description().model.name.clone();
+    Ok((QueryResponse { hits, timings, plan, generation: label(generation), model, degraded: Vec::new() }, texts))
 }
 
 fn rescore<'a>(found: &'a [Found], checked: &Checked, asked: &Asked) -> Result<Vec<Scored<'a>>, PipelineError> {

@@ -280,6 +280,7 @@ async fn ranked(app: &App, collection: &CollectionName, text: String, strategy: 
         profile: None,
         fields: Some(Vec::new()),
         explain: false,
+        cross_encode: None,
         encoding: QueryOptions::default(),
     };
     let mut hits = app.query.search(request).await?.hits;

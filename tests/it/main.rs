@@ -15,5 +15,6 @@ mod operations;
 mod query;
 mod rebuild;
 mod recall;
+mod rerank;
 mod snapshot;
 mod write;

@@ -46,7 +46,7 @@ fn source(files: &[(&str, &str)]) -> TempDir {
     dir
 }
 
-const TOKENIZER: (&str, &str) = ("tokenizer/tokenizer.json", "tokenizer.json");
+const TOKENIZER: (&str, &str) = ("one/tokenizer.json", "tokenizer.json");
 
 fn safetensors(name: &str) -> TempDir {
     let (config, weights) = (format!("{name}/config.json"), format!("{name}/model.safetensors"));
@@ -126,7 +126,7 @@ async fn scores_agree_with_transformers() {
 #[tokio::test]
 async fn a_graph_of_another_tool_will_do() {
     let one = expected().one;
-    let folder = source(&[("one/config.json", "config.json"), ("exported.onnx", "model.onnx"), TOKENIZER]);
+    let folder = source(&[("one/config.json", "config.json"), ("one/onnx/model.onnx", "model.onnx"), TOKENIZER]);
     holds(&imported(folder.path()), |i| one[i][0]).await;
     holds(&load(&settings(folder.path())).unwrap(), |i| one[i][0]).await;
 }
@@ -134,7 +134,7 @@ async fn a_graph_of_another_tool_will_do() {
 #[test]
 fn pairs_are_tokenised_as_transformers_does() {
     let Expected { pairs, max_tokens, .. } = expected();
-    let tokenizer = Tokenizer::load(&fixtures().join("tokenizer/tokenizer.json"), max_tokens).unwrap();
+    let tokenizer = Tokenizer::load(&fixtures().join("one/tokenizer.json"), max_tokens).unwrap();
     let of = |query: &str, document: &str, fit| tokenizer.pairs(query, &[document.to_owned()], fit).map(|mut pairs| pairs.remove(0));
     for ExpectedPair { query, document, ids, types } in pairs {
         assert_eq!(of(&query, &document, CUT).unwrap(), Pair { ids, types }, "{query} | {document}");
