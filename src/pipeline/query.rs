@@ -1,4 +1,4 @@
-//! QUERY: request → embedding → candidates → re-scored hits.
+//! QUERY: request → embedding → candidates → re-scored hits → the best of them cross-encoded, where that is asked for.
 //!
 //! A request pins one searcher and uses it to the end; nothing here waits for a lock.
 
@@ -189,8 +189,10 @@ impl QueryPipeline {
         let noted = RecentQuery { embedding: Arc::clone(&asked.embedding), filter, exclude: asked.exclude.clone() };
         let waiting = Instant::now();
         // A walk through the graph for some hundred candidates takes less than waking another thread.
-        let is_short =
-            checked.filter.is_none() && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
+        let is_short = checked.filter.is_none()
+            && request.strategy == StrategyChoice::Auto
+            && checked.candidates.max(checked.ef_search) <= MAX_SHORT
+            && checked.n_cross_encoded == 0;
         let work = move || answer(&request, &checked, &asked, timings, waiting);
         let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
         self.recent.note(&collection, noted);

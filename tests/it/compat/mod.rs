@@ -108,7 +108,8 @@ async fn refusals(app: &TestApp, path: &str, body: Value) -> Value {
         match status {
             200 => n_answered += 1,
             _ => {
-                assert_eq!((status, retry_after.unwrap().as_bytes()), (429, &b"1"[..]), "{body}");
+                let seconds: u64 = retry_after.expect("it says when to come again").to_str().unwrap().parse().unwrap();
+                assert!(status == 429 && seconds >= 1, "{status} {seconds} {body}");
                 refused = Some(body);
             }
         }
