@@ -17,8 +17,7 @@ use crate::storage;
 pub fn write_model(request: &ImportRequest<'_>, made: &Path) -> Result<Imported, ImportError> {
     let ImportRequest { source, target, int8, fp16 } = *request;
     if int8.is_some() || fp16 {
-        let found = "one that is to compute in int8 or fp16".to_owned();
-        return Err(ImportError::Unsupported { what: "the model, a cross-encoder,", found, supported: "cross-encoders in fp32" });
+        return Err(ImportError::OnlyFp32);
     }
     let config = describe(target, source)?;
     storage::replace_file(&made.join(TOKENIZER_FILE), &required(&source.join(TOKENIZER_FILE))?)?;

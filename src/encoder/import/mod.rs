@@ -58,6 +58,8 @@ pub enum ImportError {
         "{what} is {found}; the import supports {supported}. Export the model to ONNX with another tool and put model.onnx into the folder"
     )]
     Unsupported { what: &'static str, found: String, supported: &'static str },
+    #[error("a cross-encoder is imported in fp32 only: leave --int8 and --fp16 out")]
+    OnlyFp32,
     #[error("{reason} in model.safetensors: it is damaged, or its config.json belongs to another model")]
     Weights { reason: String },
     #[error("the calibration cannot be used: {reason}")]
@@ -89,7 +91,7 @@ impl ImportError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Layout(e) => e.kind(),
-            Self::Unsupported { .. } | Self::Weights { .. } | Self::Calibration { .. } => ErrorKind::Invalid,
+            Self::Unsupported { .. } | Self::OnlyFp32 | Self::Weights { .. } | Self::Calibration { .. } => ErrorKind::Invalid,
             Self::TooFewTexts { .. } | Self::TooFar { .. } => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Exists { .. } => ErrorKind::Conflict,
