@@ -5,13 +5,13 @@ use std::sync::Arc;
 use crate::collection::{Access, CollectionError, Collections, IdentifyModel, OpenOptions, WalSettings};
 use crate::config::Settings;
 use crate::domain::{Clock, CollectionDefinition};
-use crate::encoder::{Encoder, EncoderError};
+use crate::encoder::{CrossEncoder, Encoder, EncoderError};
 use crate::error::ErrorKind;
 use crate::http::{self, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::{
-    Catalog, EmbedPipeline, Encoders, Expirer, PipelineError, QueryPipeline, RebuildPipeline, RebuildSettings, SnapshotPipeline, Tasks,
-    WritePipeline,
+    Catalog, EmbedPipeline, Encoders, Expirer, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RebuildSettings,
+    RerankPipeline, SnapshotPipeline, Tasks, WritePipeline,
 };
 use crate::telemetry;
 
@@ -48,10 +48,12 @@ impl AppError {
 pub struct App {
     pub query: QueryPipeline,
     pub embed: EmbedPipeline,
+    pub rerank: Arc<RerankPipeline>,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
     pub snapshots: SnapshotPipeline,
     pub catalog: Arc<Catalog>,
+    pub profiles: Arc<ProfileCatalog>,
     pub tasks: Arc<Tasks>,
     /// The time by which documents expire.
     pub clock: Clock,
@@ -72,10 +74,10 @@ impl App {
         Self::with_encoder(settings, access, encoder)
     }
 
-    /// Opens the collections for a model that is loaded already.
+    /// Opens the collections for a model that is loaded already; a cross-encoder is loaded here.
     ///
     /// # Errors
-    /// [`AppError::Collection`].
+    /// [`AppError::Collection`]; [`AppError::Encoder`].
     pub fn with_encoder(settings: &Settings, access: Access, encoder: Arc<Encoder>) -> Result<Self, AppError> {
         telemetry::metrics::install();
         let configured = settings.collections.iter().map(|(name, c)| (name.clone(), c.definition())).collect();
@@ -108,7 +110,13 @@ impl App {
         }
         let write = Arc::new(WritePipeline::new(Arc::clone(&encoders), Arc::clone(&collections), Arc::clone(&rebuild), limits.clone()));
         let embed = EmbedPipeline::new(Arc::clone(&encoders), limits.clone(), settings.encoder.max_queue);
-        let query = QueryPipeline::new(Arc::clone(&encoders), Arc::clone(&collections), profiles, settings.search.clone(), limits);
+        let of_pairs = &settings.cross_encoder;
+        let cross_encoder = of_pairs.is_configured().then(|| CrossEncoder::load(of_pairs, &settings.encoder)).transpose()?;
+        let rerank = Arc::new(RerankPipeline::new(cross_encoder.map(Arc::new), of_pairs.clone(), limits.clone()));
+        let search = settings.search.clone();
+        let profiles = Arc::new(ProfileCatalog::new(Arc::clone(&collections), profiles));
+        let query =
+            QueryPipeline::new(Arc::clone(&encoders), Arc::clone(&rerank), Arc::clone(&collections), Arc::clone(&profiles), search, limits);
         let expirer = match access {
             Access::Serve => Some(Expirer::start(Arc::clone(&collections), Arc::clone(&rebuild))?),
             Access::Read | Access::Rebuild => None,
@@ -121,10 +129,12 @@ impl App {
         Ok(Self {
             query,
             embed,
+            rerank,
             write,
             rebuild,
             snapshots,
             catalog,
+            profiles,
             tasks,
             clock,
             feed: Some(feed),
@@ -145,10 +155,12 @@ impl App {
         http::router(Services {
             query: self.query,
             embed: self.embed,
+            rerank: self.rerank,
             write: self.write,
             rebuild: self.rebuild,
             snapshots: self.snapshots,
             catalog: self.catalog,
+            profiles: self.profiles,
             tasks: self.tasks,
             feeds: self.feed_states,
             max_body_bytes: self.max_body_bytes,

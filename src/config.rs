@@ -11,7 +11,7 @@ use toml::{Table, Value};
 
 use crate::collection::{Durability, Meaning};
 use crate::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec, Lexical};
-use crate::encoder::EncoderSettings;
+use crate::encoder::{CrossEncoderSettings, EncoderSettings};
 use crate::error::ErrorKind;
 use crate::index::BuildParams;
 use crate::ingest::kafka::KafkaSettings;
@@ -53,6 +53,7 @@ pub struct Settings {
     pub limits: Limits,
     pub storage: StorageSettings,
     pub encoder: EncoderSettings,
+    pub cross_encoder: CrossEncoderSettings,
     pub index: BuildParams,
     pub search: SearchSettings,
     pub kafka: KafkaSettings,
@@ -180,12 +181,18 @@ impl Settings {
             ("search.candidates", self.search.candidates),
             ("search.max_queue", self.search.max_queue),
             ("encoder.max_queue", self.encoder.max_queue),
+            ("cross_encoder.max_queue", self.cross_encoder.max_queue),
+            ("cross_encoder.candidates", self.cross_encoder.candidates),
+            ("cross_encoder.max_candidates", self.cross_encoder.max_candidates),
             ("http.max_body_bytes", self.http.max_body_bytes),
             ("storage.rebuild_after_changes", self.storage.rebuild_after_changes),
         ];
         self.kafka.check().map_err(ConfigError::Settings)?;
         if !self.kafka.brokers.is_empty() && self.kafka.max_batch_records > self.limits.max_batch_documents {
             return Err(ConfigError::Settings("kafka.max_batch_records must not be above limits.max_batch_documents".to_owned()));
+        }
+        if self.cross_encoder.candidates > self.cross_encoder.max_candidates {
+            return Err(ConfigError::Settings("cross_encoder.candidates must not be above cross_encoder.max_candidates".to_owned()));
         }
         match at_least_one.iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(ConfigError::Settings(format!("{name} must be at least 1"))),
@@ -259,6 +266,8 @@ mod tests {
             ("http.listen=nowhere", "http.listen"),
             ("http.lissten=1", "lissten"),
             ("search.candidates=0", "search.candidates"),
+            ("cross_encoder.candidates=100000", "cross_encoder.max_candidates"),
+            ("cross_encoder.max_queue=0", "cross_encoder.max_queue"),
             ("search.candidates=many", "search.candidates"),
             ("collections.jobs.template=none", "jobs"),
             ("collections.jobs.profiles.default.text.luck=1", "luck"),

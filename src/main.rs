@@ -13,7 +13,7 @@ use kindred::encoder::assets;
 use kindred::pipeline::{Gates, ModelChoice, RebuildRequest};
 use kindred::telemetry::{self, Progress};
 use kindred::tools::bench::{ann, crash, encoder, filters, freshness, restart};
-use kindred::tools::{demo, evaluate, fetch, ingest, inspect, model, search, serve, signals, snapshot};
+use kindred::tools::{demo, evaluate, fetch, ingest, inspect, model, search, serve, signals, snapshot, train};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
@@ -81,6 +81,12 @@ enum Command {
         after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each\n  kindred evaluate tasks/* --save before.jsonl     then change something, and:\n  kindred evaluate tasks/* --baseline before.jsonl --no-worse"
     )]
     Evaluate(evaluate::EvaluateArgs),
+    /// Learn from judgments what to score candidates by
+    #[command(
+        subcommand,
+        after_help = "Example:\n  kindred train rescore jobs --queries queries.jsonl --judgments qrels.tsv --out profile.json\n  curl -X PUT localhost:7700/v1/collections/jobs/profiles/default --data-binary @profile.json"
+    )]
+    Train(train::TrainCommand),
     /// Tell what a collection holds: documents, model, generation, files; checks every file
     #[command(after_help = "Example:\n  kindred inspect jobs")]
     Inspect {
@@ -209,6 +215,10 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(args) => {
             fetch::ensure(&settings)?;
             return Ok(success_if(evaluate::run(&settings, &args)?));
+        }
+        Command::Train(command) => {
+            fetch::ensure(&settings)?;
+            train::run(&settings, &command)?;
         }
         Command::Inspect { collection, json } => {
             fetch::ensure(&settings)?;

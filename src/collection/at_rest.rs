@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::generation::{self, CURRENT};
 use super::manifest::{DESCRIPTION_FILE, Manifest};
-use super::{CollectionError, Description, WAL};
+use super::{CollectionError, Description, WAL, profiles};
 use crate::domain::{CollectionName, GenerationId, SeqNo};
 use crate::storage::{self, StorageError};
 use crate::wal;
@@ -69,6 +69,7 @@ fn of_collection(name: CollectionName, dir: &Path, mut description: Description)
     if let Some((_, _, len)) = logs.last_mut() {
         *len = len.saturating_sub(replay.torn_bytes);
     }
+    files.extend(profiles::files(dir)?);
     files.extend(logs.into_iter().filter(|(_, _, len)| *len > 0));
     Ok(FilesAtRest { name, description, generation, covered_seqno, last_seqno: SeqNo(replay.next_seqno.0 - 1), files })
 }

@@ -10,6 +10,7 @@
 //! | `writer.rs` | the one writer: log, sync, delta, swap, acknowledge |
 //! | `delta.rs` | the changes since the generation, in memory |
 //! | `changes.rs` | those changes, read back from the log |
+//! | `profiles.rs` | what gives candidates their scores: kept here, understood elsewhere |
 //! | `publish.rs` | builds generations and makes them current |
 //! | `generation.rs` | one immutable build on disk: write, verify, open |
 //! | `documents.rs` | the stored documents of a generation |
@@ -27,6 +28,7 @@ mod delta;
 mod documents;
 mod generation;
 mod manifest;
+mod profiles;
 mod publish;
 mod retrieve;
 mod searcher;
@@ -45,6 +47,7 @@ pub use at_rest::{FilesAtRest, files_at_rest, small_files};
 pub use collections::{Collections, IdentifyModel};
 pub use generation::{GenerationInfo, GenerationStatus};
 pub use manifest::{Description, ModelIdentity};
+pub use profiles::{StoredProfile, StoredProfiles};
 pub use publish::PinnedFiles;
 pub use retrieve::{Found, Question, RetrieveRequest, Retrieved, Signal};
 pub use searcher::{FoundDocument, Searcher};
@@ -122,6 +125,8 @@ pub enum CollectionError {
     Model { name: String, folder: String, source: Box<dyn Error + Send + Sync> },
     #[error("collection {name:?} has been embedded with another model meanwhile: try again")]
     ModelChanged { name: String },
+    #[error("collection {name:?} has {limit} profiles already: delete some")]
+    TooManyProfiles { name: String, limit: usize },
     #[error("{waiting} writes are waiting already: try again in a moment")]
     Busy { waiting: usize },
     #[error("the thread that writes has ended; the log says why. Restart the server (reads go on)")]
@@ -157,7 +162,7 @@ impl CollectionError {
             | Self::NoPrevious { .. }
             | Self::ModelChanged { .. }
             | Self::GenerationDefinition { .. } => ErrorKind::Conflict,
-            Self::Definition { .. } => ErrorKind::Invalid,
+            Self::Definition { .. } | Self::TooManyProfiles { .. } => ErrorKind::Invalid,
             Self::ReadOnly { .. } | Self::WriterLost | Self::Threads { .. } | Self::Model { .. } => ErrorKind::Unavailable,
             Self::LostGeneration { .. } | Self::NoCurrent { .. } | Self::NoEmbedding { .. } => ErrorKind::Corrupt,
             Self::Busy { .. } => ErrorKind::Overloaded,
@@ -207,6 +212,7 @@ pub struct Collection {
     /// The searcher is of the documents as they are: with the definition and the model that the stored embeddings come from.
     state: WhoWrites,
     clock: Clock,
+    profiles: ArcSwap<StoredProfiles>,
     /// Held while a generation is built.
     building: Mutex<()>,
     /// Held while a generation is activated and others are deleted, and while files are pinned.
@@ -293,6 +299,7 @@ impl Collection {
             dir: dir.to_owned(),
             state,
             clock: options.clock.clone(),
+            profiles: ArcSwap::from_pointee(profiles::read_all(dir)?),
             building: Mutex::new(()),
             files: Mutex::new(()),
         })

@@ -8,7 +8,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 
 use super::changes::LoggedChanges;
 use super::generation::{self, Generation, GenerationInfo};
-use super::{BuildParams, Collection, CollectionError, Contents, Description, Searcher, WAL, manifest};
+use super::{BuildParams, Collection, CollectionError, Contents, Description, Searcher, WAL, manifest, profiles};
 use crate::domain::{DocumentId, GenerationId, ModelTag, SeqNo};
 use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
@@ -210,7 +210,8 @@ impl Collection {
         };
         let logs = state.wal.files()?.into_iter().map(|(name, path, len)| (format!("{WAL}/{name}"), path, len));
         let built = pinned.generation.map_or(Ok(Vec::new()), |id| generation::files(&self.dir, id))?;
-        for (n, (name, path, len)) in logs.chain(built).enumerate() {
+        let of_profiles = profiles::files(&self.dir)?;
+        for (n, (name, path, len)) in logs.chain(built).chain(of_profiles).enumerate() {
             let link = pinned.dir.join(n.to_string());
             storage::link(&path, &link)?;
             pinned.files.push((name, link, len));
@@ -228,7 +229,7 @@ impl Collection {
     }
 
     /// The right to delete generations and log files.
-    fn lock_files(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn lock_files(&self) -> MutexGuard<'_, ()> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

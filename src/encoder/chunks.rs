@@ -21,7 +21,7 @@ impl Encoder {
         let of_one = |(whole, text): (Whole, &String)| self.chunks(whole, prompt, text, chunking);
         let chunks = self.tokenizer.wholes(&prompted)?.into_iter().zip(texts).map(of_one).collect::<Result<Vec<_>, _>>()?;
         let n_chunks: Vec<usize> = chunks.iter().map(Vec::len).collect();
-        let mut embeddings = self.documents.submit_bulk(chunks.concat())?.finish_blocking()?.embeddings.into_iter();
+        let mut embeddings = self.documents.submit_bulk(chunks.concat())?.finish_blocking()?.outputs.into_iter();
         let of_document = |n: usize| {
             let own: Vec<f32> = embeddings.by_ref().take(n).flat_map(Embedding::into_vec).collect();
             if chunking.mode == ChunkMode::Best {

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use super::head::{Head, Pooled};
 use super::model_folder::{self, ModelConfig, ModelFolder, ModelFolderError, Precision};
 use super::session::{Provider, Session, SessionSettings};
-use super::workers::{BatchSettings, EncodeBatch};
+use super::tokenizer::{Sequence, Tokens};
+use super::workers::{BatchSettings, Models, RunBatch};
 use super::{EncoderError, EncoderSettings, PrecisionChoice, fingerprint_of};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
@@ -19,6 +21,9 @@ const INT8_BATCH_TOKENS: usize = 64;
 /// The same on a GPU, which needs large batches to be busy.
 const CUDA_BATCH_TOKENS: usize = 16_384;
 
+/// The part of the settings that an encoder is configured by.
+const SECTION: &str = "encoder";
+
 /// What all sessions of an encoder are opened with.
 pub struct Loading<'a> {
     pub settings: &'a EncoderSettings,
@@ -28,33 +33,12 @@ pub struct Loading<'a> {
 }
 
 impl Loading<'_> {
-    /// Opens one session per thread, the first alone, which says on what the model runs if that is not known; each has run once.
-    pub fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Vec<EncodeBatch>, Provider), EncoderError> {
+    /// Opens the sessions of one precision.
+    pub fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Models<Tokens>, Provider), EncoderError> {
         let ModelConfig { dims, pooling, .. } = self.folder.config;
         let model = self.folder.model_path(precision).ok_or(EncoderError::Precision { precision })?;
-        let of = SessionSettings { library: self.library.clone(), model, dims, pooling, precision, cuda: self.settings.cuda.clone() };
-        let (mut first, provider) = match provider {
-            Some(provider) => (Session::open(&of, provider)?, provider),
-            None => Session::open_on(&of, self.settings.device)?,
-        };
-        let n_threads = match (self.settings.threads, provider) {
-            (0, Provider::Cpu) => thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
-            (0, Provider::Cuda(_)) => 1,
-            (n, _) => n,
-        };
-        let max_batch_tokens = self.batches(precision, provider).max_batch_tokens;
-        first.warm_up(max_batch_tokens, self.max_tokens)?;
-        let open = || {
-            let mut session = Session::open(&of, provider)?;
-            session.warm_up(max_batch_tokens, self.max_tokens)?;
-            Ok(session)
-        };
-        let rest: Result<Vec<Session>, EncoderError> = thread::scope(|scope| {
-            let opening: Vec<_> = (1..n_threads).map(|_| scope.spawn(open)).collect();
-            opening.into_iter().map(|thread| thread.join().expect("opening a session does not panic")).collect()
-        });
-        let run = |mut session: Session| -> EncodeBatch { Box::new(move |texts| session.encode(texts)) };
-        Ok(([vec![first], rest?].into_iter().flatten().map(run).collect(), provider))
+        let (library, head, cuda) = (self.library.clone(), Pooled { dims, pooling }, self.settings.cuda.clone());
+        open(self.settings, &SessionSettings { library, model, head, precision, cuda }, self.max_tokens, provider)
     }
 
     /// The sha256 of `model.onnx`, and the fingerprint of embeddings in this precision.
@@ -68,16 +52,55 @@ impl Loading<'_> {
 
     /// How batches form in this precision.
     pub fn batches(&self, precision: Precision, provider: Provider) -> BatchSettings {
-        let EncoderSettings { max_batch_tokens, max_batch_wait_us, max_queue, max_wait_ms, .. } = *self.settings;
-        let max_batch_tokens = match (max_batch_tokens, provider) {
-            (0, Provider::Cpu) if precision == Precision::Int8 => INT8_BATCH_TOKENS,
-            (0, Provider::Cpu) => CPU_BATCH_TOKENS,
-            (0, Provider::Cuda(_)) => CUDA_BATCH_TOKENS,
-            (n, _) => n,
-        };
-        let (batch_wait, max_wait) = (Duration::from_micros(max_batch_wait_us), Duration::from_millis(max_wait_ms));
-        BatchSettings { max_batch_tokens, batch_wait, max_queue, max_wait, gives_way: false }
+        batches(SECTION, self.settings, precision, provider)
     }
+}
+
+/// Opens one session per thread, the first alone, which says on what the model runs if that is not known; each has run once.
+///
+/// # Errors
+/// What is wrong with library, device or model.
+pub fn open<T: Sequence, H: Head>(
+    settings: &EncoderSettings,
+    of: &SessionSettings<H>,
+    max_tokens: usize,
+    provider: Option<Provider>,
+) -> Result<(Models<T, H::Output>, Provider), EncoderError> {
+    let (mut first, provider) = match provider {
+        Some(provider) => (Session::open(of, provider)?, provider),
+        None => Session::open_on(of, settings.device)?,
+    };
+    let n_threads = match (settings.threads, provider) {
+        (0, Provider::Cpu) => thread::available_parallelism().map_or(1, usize::from).min(MAX_DEFAULT_THREADS),
+        (0, Provider::Cuda(_)) => 1,
+        (n, _) => n,
+    };
+    let max_batch_tokens = batches(SECTION, settings, of.precision, provider).max_batch_tokens;
+    first.warm_up(max_batch_tokens, max_tokens)?;
+    let open = || {
+        let mut session = Session::open(of, provider)?;
+        session.warm_up(max_batch_tokens, max_tokens)?;
+        Ok(session)
+    };
+    let rest: Result<Vec<Session<H>>, EncoderError> = thread::scope(|scope| {
+        let opening: Vec<_> = (1..n_threads).map(|_| scope.spawn(open)).collect();
+        opening.into_iter().map(|thread| thread.join().expect("opening a session does not panic")).collect()
+    });
+    let run = |mut session: Session<H>| -> RunBatch<T, H::Output> { Box::new(move |texts| session.run(texts)) };
+    Ok(([vec![first], rest?].into_iter().flatten().map(run).collect(), provider))
+}
+
+/// How batches form, by the settings of this section of the file.
+pub fn batches(section: &'static str, settings: &EncoderSettings, precision: Precision, provider: Provider) -> BatchSettings {
+    let EncoderSettings { max_batch_tokens, max_batch_wait_us, max_queue, max_wait_ms, .. } = *settings;
+    let max_batch_tokens = match (max_batch_tokens, provider) {
+        (0, Provider::Cpu) if precision == Precision::Int8 => INT8_BATCH_TOKENS,
+        (0, Provider::Cpu) => CPU_BATCH_TOKENS,
+        (0, Provider::Cuda(_)) => CUDA_BATCH_TOKENS,
+        (n, _) => n,
+    };
+    let (batch_wait, max_wait) = (Duration::from_micros(max_batch_wait_us), Duration::from_millis(max_wait_ms));
+    BatchSettings { max_batch_tokens, batch_wait, max_queue, max_wait, gives_way: false, section }
 }
 
 impl PrecisionChoice {
@@ -104,14 +127,25 @@ impl PrecisionChoice {
     }
 }
 
+/// Two special tokens surround a text.
+const MIN_TOKENS: usize = 3;
+
 /// The longest text in tokens: what is asked for, if the model takes it; its own limit with 0.
 ///
 /// # Errors
 /// [`EncoderError::MaxTokens`].
 pub fn max_tokens(asked: usize, of_model: usize) -> Result<usize, EncoderError> {
+    within(SECTION, asked, MIN_TOKENS, of_model)
+}
+
+/// The same by the settings of any section, for a model that needs at least so many.
+///
+/// # Errors
+/// [`EncoderError::MaxTokens`].
+pub fn within(section: &'static str, asked: usize, min_tokens: usize, max_tokens: usize) -> Result<usize, EncoderError> {
     match asked {
-        0 => Ok(of_model),
-        3.. if asked <= of_model => Ok(asked),
-        _ => Err(EncoderError::MaxTokens { asked, max_tokens: of_model }),
+        0 => Ok(max_tokens),
+        _ if (min_tokens..=max_tokens).contains(&asked) => Ok(asked),
+        _ => Err(EncoderError::MaxTokens { section, asked, min_tokens, max_tokens }),
     }
 }

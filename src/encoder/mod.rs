@@ -14,9 +14,14 @@
 //! | `workers.rs` | the threads that run the model, and callers that do so themselves |
 //! | `queue.rs` | what waits for them, in a lane for queries and one for bulk |
 //! | `batcher.rs` | which texts run through the model together |
+//! | `parts.rs` | long calls, in parts |
 //! | `call.rs` | a call that waits for its texts |
 //! | `session.rs` | ONNX Runtime: library, providers, one run of the model |
+//! | `head.rs` | a model's numbers to embeddings, or to scores of pairs |
 //! | `pooling.rs` | token vectors to one unit vector |
+//! | `cross_encoder.rs` | the handle of a model that scores pairs of query and document |
+//! | `classifier_folder.rs` | what the folder of such a model holds |
+//! | `pairs.rs` | a query and a document as one sequence of tokens |
 //! | `assets/` | fetches ONNX Runtime and the default model through pip |
 //! | `import/` | sentence-transformers folder to model folder |
 //!
@@ -30,10 +35,15 @@ mod batcher;
 mod cache;
 mod call;
 mod chunks;
+mod classifier_folder;
+mod cross_encoder;
 mod error;
+mod head;
 mod import;
 mod loading;
 mod model_folder;
+mod pairs;
+mod parts;
 mod pooling;
 mod queue;
 mod sentence_transformers;
@@ -53,9 +63,11 @@ use std::time::Instant;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, Scored, probability};
 pub use error::EncoderError;
 pub use import::{Closeness, ImportError, ImportRequest, Imported, Ranges, import, linear_weight_bytes};
 pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError, Precision};
+pub use pairs::PairFit;
 pub use pooling::Pooling;
 pub use session::find_library;
 pub use settings::{ArenaGrowth, CudaSettings, Device, DeviceError, EncoderSettings, PrecisionChoice};
@@ -249,7 +261,7 @@ impl Encoder {
                 && let Some(_here) = Here::try_enter()
                 && let Some(embedding) = self.queries.run_here(&tokens[0])
             {
-                let finished = Finished { embeddings: vec![embedding?], first_started: None };
+                let finished = Finished { outputs: vec![embedding?], first_started: None };
                 return Ok(stages.encoded(finished, &mut timings).remove(0));
             }
             let finished = self.queries.submit_online(tokens, self.queries.latest(options.deadline))?.finish().await?;
@@ -315,12 +327,12 @@ impl Stages {
         Self { timings: EncodeTimings { tokenize_us: micros(started, queued), n_tokens, ..EncodeTimings::default() }, queued }
     }
 
-    fn encoded(mut self, finished: Finished, timings: &mut EncodeTimings) -> Vec<Embedding> {
+    fn encoded<O>(mut self, finished: Finished<O>, timings: &mut EncodeTimings) -> Vec<O> {
         let first_started = finished.first_started.unwrap_or(self.queued);
         self.timings.queue_us = micros(self.queued, first_started);
         self.timings.encode_us = micros(first_started, Instant::now());
         *timings = self.timings;
-        finished.embeddings
+        finished.outputs
     }
 }
 

@@ -38,6 +38,12 @@ pub enum ModelFolderError {
         path.display()
     )]
     Missing { path: PathBuf },
+    #[error(
+        "{} is missing: cross_encoder.model_dir must hold a cross-encoder (model.onnx, tokenizer.json, and kindred-model.toml or config.json). \
+         `kindred model import <folder>` makes such a folder of a BertForSequenceClassification; an empty cross_encoder.model_dir is none",
+        path.display()
+    )]
+    ClassifierMissing { path: PathBuf },
     #[error("{} cannot be read as a model's description", path.display())]
     Config { path: PathBuf, source: toml::de::Error },
     #[error("{field} in {} is {found}, but must be {expected}", path.display())]
@@ -167,10 +173,8 @@ impl ModelFolder {
 
     /// What the files of a sentence-transformers folder come to.
     pub fn describe(named: &Path, layout: &Layout) -> ModelConfig {
-        // The folder may be named ".": its full path has a name.
-        let path = std::path::absolute(named).unwrap_or_else(|_| named.to_owned());
         ModelConfig {
-            name: path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned()),
+            name: Self::name_of(named),
             dims: layout.dims,
             max_tokens: layout.max_tokens,
             pooling: layout.pooling,
@@ -181,6 +185,13 @@ impl ModelFolder {
             int8: None,
             fp16: None,
         }
+    }
+
+    /// What a model is called that lies in this folder.
+    pub fn name_of(dir: &Path) -> String {
+        // The folder may be named ".": its full path has a name.
+        let path = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        path.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
     fn check(self, path: PathBuf) -> Result<Self, ModelFolderError> {

@@ -130,11 +130,16 @@ impl Layout {
     }
 }
 
+/// How many of a model's positions are a text's.
+pub fn positions(model_type: &str, n: usize) -> usize {
+    // These number their positions from the padding's on, so that two of them are no text's.
+    let unused = if ["roberta", "xlm-roberta", "camembert", "mpnet"].contains(&model_type) { 2 } else { 0 };
+    n.saturating_sub(unused)
+}
+
 /// The longest text that the model takes, special tokens included.
 fn max_tokens(config: &TransformerConfig, sentence: &SentenceConfig) -> Result<usize, LayoutError> {
-    // These number their positions from the padding's on, so that two of them are no text's.
-    let unused = if ["roberta", "xlm-roberta", "camembert", "mpnet"].contains(&config.model_type.as_str()) { 2 } else { 0 };
-    let positions = config.max_position_embeddings.map(|n| n.saturating_sub(unused));
+    let positions = config.max_position_embeddings.map(|n| positions(&config.model_type, n));
     sentence.max_seq_length.into_iter().chain(positions).min().ok_or(LayoutError::Unsupported {
         what: "the longest text",
         found: "not stated".to_owned(),
@@ -175,7 +180,11 @@ pub fn required_json<T: DeserializeOwned>(path: &Path) -> Result<T, LayoutError>
     json(path)?.ok_or_else(|| LayoutError::Missing { path: path.to_owned() })
 }
 
-fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
+/// A JSON file, if it is there.
+///
+/// # Errors
+/// [`LayoutError::Config`], [`LayoutError::Storage`].
+pub fn json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LayoutError> {
     let parse = |bytes: Vec<u8>| serde_json::from_slice(&bytes).map_err(|source| LayoutError::Config { path: path.to_owned(), source });
     storage::read_file(path)?.map(parse).transpose()
 }

@@ -15,9 +15,9 @@ use ort::session::builder::SessionBuilder;
 use ort::session::{IoBinding, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, ValueType};
 
-use super::pooling::Pooling;
+use super::head::Head;
+use super::tokenizer::Sequence;
 use super::{CudaSettings, Device, EncoderError, Precision};
-use crate::domain::Embedding;
 
 /// What runs the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,23 +117,22 @@ fn builder(environment: &Environment) -> Result<SessionBuilder, ort::Error> {
 
 /// What a session is made from.
 #[derive(Debug, Clone)]
-pub struct SessionSettings {
+pub struct SessionSettings<H> {
     pub library: PathBuf,
     pub model: PathBuf,
-    pub dims: usize,
-    pub pooling: Pooling,
+    /// What is made of the model's output.
+    pub head: H,
     pub precision: Precision,
     pub cuda: CudaSettings,
 }
 
 /// One copy of the model, for one run at a time.
-pub struct Session {
+pub struct Session<H> {
     inner: ort::session::Session,
     model: PathBuf,
     output: String,
     takes_token_types: bool,
-    dims: usize,
-    pooling: Pooling,
+    head: H,
     /// On a GPU, the lengths and numbers of rows that batches are padded to.
     shapes: Option<Shapes>,
     /// On a GPU, where its output goes: to memory that it can write to by itself.
@@ -163,12 +162,12 @@ impl Shapes {
     }
 }
 
-impl Session {
+impl<H: Head> Session<H> {
     /// Opens the model on the device asked for and says what runs it.
     ///
     /// # Errors
     /// [`EncoderError::Device`] when CUDA was asked for and cannot be had; otherwise as [`Session::open`].
-    pub fn open_on(settings: &SessionSettings, device: Device) -> Result<(Self, Provider), EncoderError> {
+    pub fn open_on(settings: &SessionSettings<H>, device: Device) -> Result<(Self, Provider), EncoderError> {
         let provider = match device {
             Device::Cpu => Provider::Cpu,
             Device::Cuda(id) => Provider::Cuda(id),
@@ -188,7 +187,7 @@ impl Session {
     ///
     /// # Errors
     /// [`EncoderError::Library`], [`EncoderError::Device`] or [`EncoderError::Model`], by what failed.
-    pub fn open(settings: &SessionSettings, provider: Provider) -> Result<Self, EncoderError> {
+    pub fn open(settings: &SessionSettings<H>, provider: Provider) -> Result<Self, EncoderError> {
         let environment = environment(&settings.library)?;
         let unusable = |e: ort::Error| EncoderError::Model { path: settings.model.clone(), source: e.into() };
         let mut builder = builder(&environment).map_err(unusable)?;
@@ -227,7 +226,7 @@ impl Session {
     }
 
     /// Checks that the graph takes and gives what an encoder must.
-    fn check(inner: ort::session::Session, settings: &SessionSettings) -> Result<Self, EncoderError> {
+    fn check(inner: ort::session::Session, settings: &SessionSettings<H>) -> Result<Self, EncoderError> {
         let refuse = |reason: String| Err(EncoderError::Model { path: settings.model.clone(), source: reason.into() });
         let mut takes_token_types = false;
         for input in inner.inputs() {
@@ -247,21 +246,21 @@ impl Session {
                 return refuse(format!("it has no input {name:?}"));
             }
         }
-        let hidden = |shape: &[i64]| shape.len() == 3 && (shape[2] == settings.dims as i64 || shape[2] < 0);
+        let wanted = settings.head.shapes(-1, -1);
+        let fits = |shape: &[i64]| wanted.iter().any(|wanted| may_be(shape, wanted));
         let output = inner.outputs().iter().find(|output| match output.dtype() {
-            ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => hidden(shape),
+            ValueType::Tensor { ty: TensorElementType::Float32, shape, .. } => fits(shape),
             _ => false,
         });
         let Some(output) = output.map(|output| output.name().to_owned()) else {
-            return refuse(format!("it has no output [batch × sequence × {}] of 32-bit floats", settings.dims));
+            return refuse(format!("it has no output {} of 32-bit floats", settings.head.describe()));
         };
         Ok(Self {
             inner,
             model: settings.model.clone(),
             output,
             takes_token_types,
-            dims: settings.dims,
-            pooling: settings.pooling,
+            head: settings.head.clone(),
             shapes: None,
             binding: None,
         })
@@ -270,25 +269,25 @@ impl Session {
     /// Runs every shape that batches will have once: the first run of each is slow, for memory is laid out and kernels are chosen.
     ///
     /// # Errors
-    /// As [`Session::encode`].
+    /// As [`Session::run`].
     pub fn warm_up(&mut self, max_batch_tokens: usize, max_tokens: usize) -> Result<(), EncoderError> {
         let shapes = self.shapes.clone().unwrap_or(Shapes { lengths: vec![8], rows: vec![1] });
         for &length in shapes.lengths.iter().filter(|&&length| length <= max_tokens) {
             for &rows in shapes.rows.iter().filter(|&&rows| rows == 1 || rows * length <= max_batch_tokens) {
                 let text = vec![0; length];
-                self.encode(&vec![text.as_slice(); rows])?;
+                self.run(&vec![text.as_slice(); rows])?;
             }
         }
         Ok(())
     }
 
-    /// Runs a batch, padded to its longest text: one embedding per text.
+    /// Runs a batch, padded to its longest text: one output per text.
     ///
     /// # Errors
-    /// [`EncoderError::Run`] when ONNX Runtime fails or gives numbers that are no direction.
-    pub fn encode(&mut self, texts: &[&[u32]]) -> Result<Vec<Embedding>, EncoderError> {
+    /// [`EncoderError::Run`] when ONNX Runtime fails or gives numbers that mean nothing.
+    pub fn run<T: Sequence + ?Sized>(&mut self, texts: &[&T]) -> Result<Vec<H::Output>, EncoderError> {
         let failed = |e: ort::Error| EncoderError::Run { source: e.into() };
-        let lengths: Vec<usize> = texts.iter().map(|text| text.len()).collect();
+        let lengths: Vec<usize> = texts.iter().map(|text| text.ids().len()).collect();
         let longest = lengths.iter().copied().max().unwrap_or(0);
         if longest == 0 {
             return Ok(Vec::new());
@@ -299,13 +298,17 @@ impl Session {
         };
         let (mut ids, mut mask) = (vec![0i64; rows * sequence], vec![0i64; rows * sequence]);
         for (text, (ids, mask)) in texts.iter().zip(ids.chunks_exact_mut(sequence).zip(mask.chunks_exact_mut(sequence))) {
-            ids.iter_mut().zip(*text).for_each(|(id, &token)| *id = i64::from(token));
-            mask[..text.len()].fill(1);
+            ids.iter_mut().zip(text.ids()).for_each(|(id, &token)| *id = i64::from(token));
+            mask[..text.ids().len()].fill(1);
+        }
+        let mut types = vec![0i64; if self.takes_token_types { rows * sequence } else { 0 }];
+        for (text, types) in texts.iter().zip(types.chunks_exact_mut(sequence)) {
+            types.iter_mut().zip(text.types()).for_each(|(to, &of)| *to = i64::from(of));
         }
         // Rows of padding alone look at one token: attention over none is not a number.
         mask.chunks_exact_mut(sequence).skip(texts.len()).for_each(|mask| mask[0] = 1);
         let tensor = |values: Vec<i64>| Tensor::from_array(([rows, sequence], values)).map_err(failed);
-        let types = self.takes_token_types.then(|| tensor(vec![0; ids.len()])).transpose()?;
+        let types = self.takes_token_types.then(|| tensor(types)).transpose()?;
         let inputs = [("input_ids", tensor(ids)?), ("attention_mask", tensor(mask)?)].into_iter();
         let mut inputs = inputs.chain(types.map(|types| ("token_type_ids", types)));
         let outputs = match &mut self.binding {
@@ -320,15 +323,19 @@ impl Session {
                 self.inner.run_binding(binding).map_err(failed)?
             }
         };
-        let (shape, hidden) = outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(failed)?;
-        let expected = [rows as i64, sequence as i64, self.dims as i64];
-        if shape[..] != expected {
+        let (shape, numbers) = outputs[self.output.as_str()].try_extract_tensor::<f32>().map_err(failed)?;
+        let expected = self.head.shapes(rows as i64, sequence as i64);
+        if !expected.iter().any(|expected| shape[..] == expected[..]) {
             let source = format!("the output has shape {:?}, not {expected:?}", &shape[..]).into();
             return Err(EncoderError::Model { path: self.model.clone(), source });
         }
-        let of_texts = &hidden[..texts.len() * sequence * self.dims];
-        self.pooling.pool(of_texts, &lengths, self.dims).map_err(|e| EncoderError::Run { source: e.into() })
+        self.head.take(numbers, shape, &lengths).map_err(|source| EncoderError::Run { source })
     }
+}
+
+/// Whether a shape that a graph states may be a shape that is wanted; negative lengths are any.
+fn may_be(stated: &[i64], wanted: &[i64]) -> bool {
+    stated.len() == wanted.len() && stated.iter().zip(wanted).all(|(&stated, &wanted)| stated == wanted || stated < 0 || wanted < 0)
 }
 
 /// A model that puts out more than an embedding, for whoever wants to see inside.
@@ -366,6 +373,8 @@ impl Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::head::Pooled;
+    use crate::encoder::pooling::Pooling;
 
     #[test]
     fn a_gpu_is_given_few_shapes() {
@@ -381,8 +390,7 @@ mod tests {
         let settings = SessionSettings {
             library: library_in(&assets.ort_library).unwrap_or(assets.ort_library),
             model: assets.model_dir.join("model.onnx"),
-            dims: 384,
-            pooling: Pooling::Mean,
+            head: Pooled { dims: 384, pooling: Pooling::Mean },
             precision: Precision::Fp32,
             cuda: CudaSettings::default(),
         };
@@ -392,7 +400,7 @@ mod tests {
         bound.bind(MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput).unwrap()).unwrap();
         for texts in [&[&[101, 2_000, 102][..]][..], &[&[101, 7, 8, 9, 102], &[101, 3_000, 4_000, 5, 6, 7, 8, 9, 10, 102]], &[&[101, 102]]]
         {
-            let (expected, actual) = (plain.encode(texts).unwrap(), bound.encode(texts).unwrap());
+            let (expected, actual) = (plain.run(texts).unwrap(), bound.run(texts).unwrap());
             assert_eq!(actual.len(), texts.len());
             assert!(expected.iter().zip(&actual).all(|(a, b)| a.dot(b) > 0.9999));
         }

@@ -5,12 +5,35 @@ use std::path::Path;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use tokenizers::{Encoding, Model, OffsetType, PostProcessor, PreTokenizer, TruncationParams};
+use tokenizers::{Encoding, Model, OffsetType, PostProcessor, PreTokenizer, TruncationDirection, TruncationParams};
 
-use super::EncoderError;
+use super::pairs::Pair;
+use super::{EncoderError, Side};
 
 /// The ids of one text's tokens, special tokens included, at most `max_tokens` of them.
 pub type Tokens = Vec<u32>;
+
+/// What is one row of a batch.
+pub trait Sequence: Send + Sync + 'static {
+    fn ids(&self) -> &[u32];
+
+    /// Of each token of a pair, the text that it is of; empty where there is one text.
+    fn types(&self) -> &[u32] {
+        &[]
+    }
+}
+
+impl Sequence for [u32] {
+    fn ids(&self) -> &[u32] {
+        self
+    }
+}
+
+impl Sequence for Tokens {
+    fn ids(&self) -> &[u32] {
+        self
+    }
+}
 
 /// What vocabularies call the token for what they do not hold.
 const UNKNOWN: [&str; 2] = ["[UNK]", "<unk>"];
@@ -42,6 +65,27 @@ pub struct Whole {
     pub before: Tokens,
     pub own: Tokens,
     pub after: Tokens,
+}
+
+/// The tokens of one text of a pair, without special ones.
+#[derive(Clone)]
+pub struct Part(Encoding);
+
+impl Part {
+    pub fn n_tokens(&self) -> usize {
+        self.0.len()
+    }
+
+    /// At most so many tokens of it, by cutting this end off.
+    pub fn cut(&mut self, n_tokens: usize, side: Side) {
+        let direction = match side {
+            Side::Left => TruncationDirection::Left,
+            Side::Right => TruncationDirection::Right,
+        };
+        self.0.truncate(n_tokens, 0, direction);
+        // What was cut off would be put into pairs of its own.
+        drop(self.0.take_overflowing());
+    }
 }
 
 /// The model's own tokenizer with our truncation; padding is the batch's business.
@@ -84,13 +128,17 @@ impl Tokenizer {
     ///
     /// Tokens never reach over white space, so those of a beginning that ends before white space begin the whole text's.
     fn tokenize_one(&self, text: &str) -> Result<Tokens, Box<dyn Error + Send + Sync>> {
+        Ok(self.encode_beginning(text, true)?.get_ids().to_vec())
+    }
+
+    fn encode_beginning(&self, text: &str, add_special_tokens: bool) -> Result<Encoding, Box<dyn Error + Send + Sync>> {
         let text = &text[..text.floor_char_boundary(self.max_tokens * MAX_BYTES_PER_TOKEN)];
         let mut n_bytes = self.max_tokens * BYTES_PER_TOKEN;
         loop {
             let beginning = beginning(text, n_bytes);
-            let tokens = self.inner.encode_fast(beginning, true)?.get_ids().to_vec();
-            if beginning.len() == text.len() || tokens.len() >= self.max_tokens {
-                return Ok(tokens);
+            let encoding = self.inner.encode_fast(beginning, add_special_tokens)?;
+            if beginning.len() == text.len() || encoding.len() >= self.max_tokens {
+                return Ok(encoding);
             }
             n_bytes *= 4;
         }
@@ -108,6 +156,35 @@ impl Tokenizer {
         let (before, rest) = ids.split_at(n_before);
         let (own, after) = rest.split_at(rest.len() - n_after);
         Ok(Whole { before: before.to_vec(), own: own.to_vec(), after: after.to_vec() })
+    }
+
+    /// The tokens of a text that is one of a pair: as many as the model takes at most, or all of them.
+    ///
+    /// # Errors
+    /// The tokenizer's own.
+    pub fn part(&self, text: &str, is_whole: bool) -> Result<Part, Box<dyn Error + Send + Sync>> {
+        let mut encoding = if is_whole { self.encode_whole(text, OffsetType::None, false)? } else { self.encode_beginning(text, false)? };
+        drop(encoding.take_overflowing());
+        Ok(Part(encoding))
+    }
+
+    /// A pair of texts, which must leave room for the special tokens.
+    ///
+    /// # Errors
+    /// The tokenizer's own.
+    pub fn join(&self, query: Part, document: Part) -> Result<Pair, Box<dyn Error + Send + Sync>> {
+        let encoding = self.inner.post_process(query.0, Some(document.0), true)?;
+        Ok(Pair { ids: encoding.get_ids().to_vec(), types: encoding.get_type_ids().to_vec() })
+    }
+
+    /// Special tokens of a pair.
+    pub fn n_around_pair(&self) -> usize {
+        self.inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true))
+    }
+
+    /// Most tokens of what goes through the model.
+    pub fn max_tokens(&self) -> usize {
+        self.max_tokens
     }
 
     /// The tokens of all of a text, with what they stand for.
@@ -154,7 +231,7 @@ impl Tokenizer {
 }
 
 /// What each text is made of: something, at any rate. Long ones are looked at on all cores.
-fn each<T: Send>(
+pub fn each<T: Send>(
     texts: &[String],
     of: impl Fn(&str) -> Result<T, Box<dyn Error + Send + Sync>> + Sync,
     n_tokens: impl Fn(&T) -> usize + Sync,

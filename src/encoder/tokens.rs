@@ -3,13 +3,8 @@
 //! [`Encoder::encode`] cuts a text at what the model takes. Here a text's length is known first; then the caller cuts, or refuses.
 
 use super::tokenizer::{Token, Tokens, Whole};
-use super::workers::longest_first;
 use super::{Encoder, EncoderError};
 use crate::domain::Embedding;
-
-/// Batches for each thread that a large call has in the queue at a time: enough to keep the threads busy, few enough that a search does
-/// not wait for the rest of the call.
-const BATCHES_AHEAD: usize = 4;
 
 /// The end of a text that is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,33 +74,8 @@ impl Encoder {
     /// # Errors
     /// [`EncoderError::Overloaded`] when too many texts wait; [`EncoderError::Run`] or [`EncoderError::Stopped`].
     pub async fn encode_tokens(&self, texts: Vec<Tokens>) -> Result<Vec<Embedding>, EncoderError> {
-        let mut embeddings: Vec<Option<Embedding>> = vec![None; texts.len()];
-        for part in parts(texts, BATCHES_AHEAD * self.documents.n_threads() * self.info.max_batch_tokens) {
-            let (positions, tokens): (Vec<usize>, Vec<Tokens>) = part.into_iter().unzip();
-            let call = self.documents.submit_online(tokens, None)?;
-            for (position, embedding) in positions.into_iter().zip(call.finish().await?.embeddings) {
-                embeddings[position] = Some(embedding);
-            }
-        }
-        embeddings.into_iter().collect::<Option<_>>().ok_or(EncoderError::Stopped)
+        self.documents.run_in_parts(texts).await
     }
-}
-
-/// Parts of at most so many tokens (but of one text at least), texts of like length together, longest first, with their positions.
-fn parts(texts: Vec<Tokens>, max_tokens: usize) -> Vec<Vec<(usize, Tokens)>> {
-    let mut parts: Vec<Vec<(usize, Tokens)>> = Vec::new();
-    let mut n_tokens = 0;
-    for text in longest_first(texts) {
-        n_tokens += text.1.len();
-        match parts.last_mut() {
-            Some(part) if n_tokens <= max_tokens => part.push(text),
-            _ => {
-                n_tokens = text.1.len();
-                parts.push(vec![text]);
-            }
-        }
-    }
-    parts
 }
 
 #[cfg(test)]
@@ -119,14 +89,5 @@ mod tests {
         assert_eq!(whole.clone().cut(6, Side::Left), [101, 1, 2, 3, 4, 102]);
         assert_eq!(whole.clone().cut(4, Side::Right), [101, 1, 2, 102]);
         assert_eq!(whole.cut(4, Side::Left), [101, 3, 4, 102]);
-    }
-
-    #[test]
-    fn parts_lose_nothing_and_keep_to_their_size() {
-        let texts: Vec<Tokens> = [3, 9, 1, 4, 4, 2].map(|n| vec![n as u32; n]).to_vec();
-        let parts = parts(texts.clone(), 8);
-        let sizes: Vec<Vec<usize>> = parts.iter().map(|part| part.iter().map(|(_, tokens)| tokens.len()).collect()).collect();
-        assert_eq!(sizes, [vec![9], vec![4, 4], vec![3, 2, 1]]);
-        assert!(parts.iter().flatten().all(|(position, tokens)| *tokens == texts[*position]));
     }
 }

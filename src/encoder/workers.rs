@@ -17,12 +17,18 @@ use super::EncoderError;
 use super::batcher::Text;
 use super::call::{Answer, Call};
 use super::queue::Queue;
-use super::tokenizer::Tokens;
+use super::tokenizer::{Sequence, Tokens};
 use crate::domain::Embedding;
 use crate::telemetry::{metrics, priority};
 
-/// Runs one batch of tokens; a session, or a stand-in for it in tests.
-pub type EncodeBatch = Box<dyn FnMut(&[&[u32]]) -> Result<Vec<Embedding>, EncoderError> + Send>;
+/// Runs one batch: an output (an embedding, the score of a pair) for each sequence. A session, or a stand-in for it in tests.
+pub type RunBatch<T = Tokens, O = Embedding> = Box<dyn FnMut(&[&T]) -> Result<Vec<O>, EncoderError> + Send>;
+
+/// Copies of a model.
+pub type Models<T = Tokens, O = Embedding> = Vec<RunBatch<T, O>>;
+
+/// A copy of the model, and what it is to run.
+type Work<T, O> = (RunBatch<T, O>, Vec<Waiting<T, O>>);
 
 /// How much each new measurement changes the estimate of the model's pace.
 const PACE_WEIGHT: f64 = 0.1;
@@ -39,52 +45,54 @@ pub struct BatchSettings {
     pub max_wait: Duration,
     /// Whether these threads give way to others: to those that encode queries.
     pub gives_way: bool,
+    /// The part of the settings that errors and metrics name: `encoder` or `cross_encoder`.
+    pub section: &'static str,
 }
 
 /// A text on its way to the model.
-struct Waiting {
+struct Waiting<T, O> {
     position: usize,
-    tokens: Tokens,
-    answer: UnboundedSender<Answer>,
+    tokens: T,
+    answer: UnboundedSender<Answer<O>>,
     queued: Instant,
     /// Of a query.
     deadline: Option<Instant>,
 }
 
-impl Text for Waiting {
+impl<T: Sequence, O> Text for Waiting<T, O> {
     fn n_tokens(&self) -> usize {
-        self.tokens.len()
+        self.tokens.ids().len()
     }
 }
 
 /// The threads, their models and what waits for them; dropping it ends them.
-pub struct Workers {
-    shared: Arc<Shared>,
+pub struct Workers<T: Sequence = Tokens, O = Embedding> {
+    shared: Arc<Shared<T, O>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
-    state: Mutex<State>,
+struct Shared<T, O> {
+    state: Mutex<State<T, O>>,
     work: Condvar,
     space: Condvar,
     settings: BatchSettings,
     n_models: usize,
 }
 
-struct State {
-    queue: Queue<Waiting>,
-    idle: Vec<EncodeBatch>,
+struct State<T, O> {
+    queue: Queue<Waiting<T, O>>,
+    idle: Models<T, O>,
     /// Microseconds that one copy of the model takes for a token, lately; 0 before the first batch.
     us_per_token: f64,
     closed: bool,
 }
 
-impl Workers {
+impl<T: Sequence, O: Send + 'static> Workers<T, O> {
     /// Starts one thread per model.
     ///
     /// # Errors
     /// [`EncoderError::Thread`] when the operating system gives none.
-    pub fn start(name: &str, models: Vec<EncodeBatch>, settings: BatchSettings) -> Result<Self, EncoderError> {
+    pub fn start(name: &str, models: Models<T, O>, settings: BatchSettings) -> Result<Self, EncoderError> {
         let n_models = models.len();
         let state = State { queue: Queue::default(), idle: models, us_per_token: 0.0, closed: false };
         let shared = Shared { state: Mutex::new(state), work: Condvar::new(), space: Condvar::new(), settings, n_models };
@@ -107,11 +115,16 @@ impl Workers {
         self.shared.n_models
     }
 
+    /// Longest text times texts of one run of the model.
+    pub fn max_batch_tokens(&self) -> usize {
+        self.shared.settings.max_batch_tokens
+    }
+
     /// Encodes one text on the caller's thread, if it is the only one; otherwise does nothing.
     ///
     /// # Errors
     /// The model's own.
-    pub fn run_here(&self, tokens: &[u32]) -> Option<Result<Embedding, EncoderError>> {
+    pub fn run_here(&self, tokens: &T) -> Option<Result<O, EncoderError>> {
         let mut state = self.shared.lock();
         // Where others are at work, more are likely to come: together they are faster, and this thread is needed to let them in.
         if state.closed || state.idle.len() < self.shared.n_models || !state.queue.is_empty() || !self.shared.settings.batch_wait.is_zero()
@@ -121,9 +134,10 @@ impl Workers {
         let mut model = state.idle.pop()?;
         drop(state);
         let started = Instant::now();
-        let embedding = run(&mut model, &[tokens]).map(|mut embeddings| embeddings.remove(0));
-        self.shared.finish(model, 1, tokens.len(), tokens.len(), started);
-        Some(embedding)
+        let output = run(&mut model, &[tokens]).map(|mut outputs| outputs.remove(0));
+        let n_tokens = tokens.ids().len();
+        self.shared.finish(model, 1, n_tokens, n_tokens, started);
+        Some(output)
     }
 
     /// Until when a query may wait that has this deadline of its own.
@@ -137,10 +151,10 @@ impl Workers {
     ///
     /// # Errors
     /// [`EncoderError::Overloaded`], [`EncoderError::TooLate`] or [`EncoderError::Stopped`].
-    pub fn submit_online(&self, texts: Vec<Tokens>, deadline: Option<Instant>) -> Result<Call, EncoderError> {
+    pub fn submit_online(&self, texts: Vec<T>, deadline: Option<Instant>) -> Result<Call<O>, EncoderError> {
         let (answer, call) = Call::new(texts.len());
         let now = Instant::now();
-        let rows: Vec<Waiting> = longest_first(texts)
+        let rows: Vec<Waiting<T, O>> = longest_first(texts)
             .map(|(position, tokens)| Waiting { position, tokens, answer: answer.clone(), queued: now, deadline })
             .collect();
         let mut state = self.shared.lock();
@@ -156,7 +170,7 @@ impl Workers {
     ///
     /// # Errors
     /// [`EncoderError::Stopped`].
-    pub fn submit_bulk(&self, texts: Vec<Tokens>) -> Result<Call, EncoderError> {
+    pub fn submit_bulk(&self, texts: Vec<T>) -> Result<Call<O>, EncoderError> {
         let (answer, call) = Call::new(texts.len());
         let queued = Instant::now();
         let mut state = self.shared.lock();
@@ -176,7 +190,7 @@ impl Workers {
     }
 }
 
-impl Drop for Workers {
+impl<T: Sequence, O> Drop for Workers<T, O> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.closed = true;
@@ -191,22 +205,30 @@ impl Drop for Workers {
     }
 }
 
-impl Shared {
+impl<T, O> Shared<T, O> {
+    fn lock(&self) -> MutexGuard<'_, State<T, O>> {
+        // No step below leaves the state half changed, so a panicked holder is no reason to stop.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Sequence, O> Shared<T, O> {
     /// Refuses what would wait too long: better now than after waiting.
-    fn admit(&self, state: &State, n_texts: usize, patience: Option<Duration>) -> Result<(), EncoderError> {
+    fn admit(&self, state: &State<T, O>, n_texts: usize, patience: Option<Duration>) -> Result<(), EncoderError> {
         if state.closed {
             return Err(EncoderError::Stopped);
         }
-        let (waiting, max_queue) = (state.queue.n_online(), self.settings.max_queue);
+        let BatchSettings { max_queue, section, .. } = self.settings;
+        let waiting = state.queue.n_online();
         let expected = Duration::from_secs_f64(state.queue.online_tokens() as f64 * state.us_per_token / 1e6 / self.n_models as f64);
         // An empty lane takes a call of any size: the limit is on waiting behind others.
         if waiting > 0 && waiting + n_texts > max_queue {
-            metrics::encoder_refused("full");
-            return Err(EncoderError::Overloaded { waiting, max_queue, retry_after: expected });
+            metrics::encoder_refused(section, "full");
+            return Err(EncoderError::Overloaded { section, waiting, max_queue, retry_after: expected });
         }
         if let Some(patience) = patience.filter(|patience| waiting > 0 && expected > *patience) {
-            metrics::encoder_refused("late");
-            return Err(EncoderError::TooLate { retry_after: expected - patience });
+            metrics::encoder_refused(section, "late");
+            return Err(EncoderError::TooLate { section, retry_after: expected - patience });
         }
         Ok(())
     }
@@ -217,13 +239,13 @@ impl Shared {
             let started = Instant::now();
             let (n_texts, n_tokens) = (batch.len(), batch.iter().map(Text::n_tokens).sum());
             let longest = batch.iter().map(Text::n_tokens).max().unwrap_or_default();
-            encode(&mut model, batch, started);
+            answer(&mut model, batch, started);
             self.finish(model, n_texts, n_tokens, n_texts * longest, started);
         }
     }
 
     /// Waits for work and an idle model.
-    fn next(&self) -> Option<(EncodeBatch, Vec<Waiting>)> {
+    fn next(&self) -> Option<Work<T, O>> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -234,8 +256,8 @@ impl Shared {
                 continue;
             }
             let now = Instant::now();
-            let is_wanted = |text: &Waiting| !text.answer.is_closed() && text.deadline.is_none_or(|deadline| deadline > now);
-            state.queue.drop_unwanted(is_wanted).into_iter().for_each(Waiting::refuse);
+            let is_wanted = |text: &Waiting<T, O>| !text.answer.is_closed() && text.deadline.is_none_or(|deadline| deadline > now);
+            state.queue.drop_unwanted(is_wanted).into_iter().for_each(|text| text.refuse(self.settings.section));
             if let Some(rest) = self.patience(&state, now) {
                 state = self.work.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
                 continue;
@@ -249,7 +271,7 @@ impl Shared {
     }
 
     /// How much longer a batch that is not full should wait for more.
-    fn patience(&self, state: &State, now: Instant) -> Option<Duration> {
+    fn patience(&self, state: &State<T, O>, now: Instant) -> Option<Duration> {
         let waited = now.saturating_duration_since(state.queue.oldest_online()?.queued);
         (state.queue.online_tokens() < self.settings.max_batch_tokens)
             .then(|| self.settings.batch_wait.saturating_sub(waited))
@@ -257,9 +279,9 @@ impl Shared {
     }
 
     /// Gives a model back after a batch.
-    fn finish(&self, model: EncodeBatch, n_texts: usize, n_tokens: usize, n_padded: usize, started: Instant) {
+    fn finish(&self, model: RunBatch<T, O>, n_texts: usize, n_tokens: usize, n_padded: usize, started: Instant) {
         let elapsed = started.elapsed();
-        metrics::encoder_batch(n_texts, n_tokens, n_padded, elapsed.as_secs_f64());
+        metrics::encoder_batch(self.settings.section, n_texts, n_tokens, n_padded, elapsed.as_secs_f64());
         let pace = elapsed.as_secs_f64() * 1e6 / n_tokens.max(1) as f64;
         let mut state = self.lock();
         state.us_per_token += if state.us_per_token == 0.0 { pace } else { PACE_WEIGHT * (pace - state.us_per_token) };
@@ -268,49 +290,44 @@ impl Shared {
             self.work.notify_one();
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No step above leaves the state half changed, so a panicked holder is no reason to stop.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Waiting {
+impl<T, O> Waiting<T, O> {
     /// Tells a caller that waits still that it waited too long.
-    fn refuse(self) {
+    fn refuse(self, section: &'static str) {
         if !self.answer.is_closed() {
-            metrics::encoder_refused("late");
-            let result = Err(EncoderError::TooLate { retry_after: Duration::ZERO });
+            metrics::encoder_refused(section, "late");
+            let result = Err(EncoderError::TooLate { section, retry_after: Duration::ZERO });
             let _ = self.answer.send(Answer { position: self.position, started: Instant::now(), result });
         }
     }
 }
 
 /// The longest first: then the last batch to finish is a short one.
-pub fn longest_first(texts: Vec<Tokens>) -> impl Iterator<Item = (usize, Tokens)> {
-    let mut rows: Vec<(usize, Tokens)> = texts.into_iter().enumerate().collect();
-    rows.sort_by_key(|(_, tokens)| std::cmp::Reverse(tokens.len()));
+pub fn longest_first<T: Sequence>(texts: Vec<T>) -> impl Iterator<Item = (usize, T)> {
+    let mut rows: Vec<(usize, T)> = texts.into_iter().enumerate().collect();
+    rows.sort_by_key(|(_, tokens)| std::cmp::Reverse(tokens.ids().len()));
     rows.into_iter()
 }
 
 /// Runs a batch and answers each of its texts.
-fn encode(model: &mut EncodeBatch, batch: Vec<Waiting>, started: Instant) {
-    let texts: Vec<&[u32]> = batch.iter().map(|text| text.tokens.as_slice()).collect();
-    let results: Vec<Result<Embedding, EncoderError>> = match run(model, &texts) {
-        Ok(embeddings) => embeddings.into_iter().map(Ok).collect(),
+fn answer<T: Sequence, O>(model: &mut RunBatch<T, O>, batch: Vec<Waiting<T, O>>, started: Instant) {
+    let texts: Vec<&T> = batch.iter().map(|text| &text.tokens).collect();
+    let results: Vec<Result<O, EncoderError>> = match run(model, &texts) {
+        Ok(outputs) => outputs.into_iter().map(Ok).collect(),
         Err(e) if batch.len() == 1 => vec![Err(e)],
-        Err(_) => texts.iter().map(|text| run(model, &[text]).map(|mut embeddings| embeddings.remove(0))).collect(),
+        Err(_) => texts.iter().map(|text| run(model, &[text]).map(|mut outputs| outputs.remove(0))).collect(),
     };
     for (text, result) in batch.into_iter().zip(results) {
         let _ = text.answer.send(Answer { position: text.position, started, result });
     }
 }
 
-/// Runs the model: one embedding per text, or an error.
-fn run(model: &mut EncodeBatch, texts: &[&[u32]]) -> Result<Vec<Embedding>, EncoderError> {
+/// Runs the model: one output per text, or an error.
+fn run<T, O>(model: &mut RunBatch<T, O>, texts: &[&T]) -> Result<Vec<O>, EncoderError> {
     match catch_unwind(AssertUnwindSafe(|| model(texts))) {
-        Ok(Ok(embeddings)) if embeddings.len() != texts.len() => {
-            Err(EncoderError::Run { source: format!("{} embeddings for {} texts", embeddings.len(), texts.len()).into() })
+        Ok(Ok(outputs)) if outputs.len() != texts.len() => {
+            Err(EncoderError::Run { source: format!("{} outputs for {} texts", outputs.len(), texts.len()).into() })
         }
         Ok(result) => result,
         Err(_) => {

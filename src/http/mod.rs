@@ -10,6 +10,8 @@
 //! | `tasks.rs` | `GET /v1/tasks`, `GET`, `DELETE /v1/tasks/{id}`, `GET …/events` |
 //! | `compat/openai.rs` | `POST /v1/embeddings`, `GET /v1/models`, `GET /v1/models/{id}`, as OpenAI answers |
 //! | `compat/tei.rs` | `POST /embed /similarity /tokenize /`, `GET /info /health`, as text-embeddings-inference answers |
+//! | `compat/tei_rerank.rs` | `POST /rerank`, as text-embeddings-inference answers |
+//! | `compat/cohere.rs` | `POST /v1/rerank`, `POST /v2/rerank`, as Cohere and Jina answer |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `body.rs` | JSON bodies whose errors name the field |
@@ -27,6 +29,7 @@ mod gate;
 mod generations;
 mod operations;
 mod path;
+mod profiles;
 mod recall;
 mod request;
 mod search;
@@ -49,9 +52,10 @@ use utoipa_axum::routes;
 
 use crate::ingest::kafka::FeedStates;
 use crate::pipeline::{
-    Catalog, EmbedPipeline, Expirer, PipelineError, QueryPipeline, RebuildPipeline, SnapshotPipeline, Tasks, WritePipeline,
+    Catalog, EmbedPipeline, Expirer, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RerankPipeline, SnapshotPipeline,
+    Tasks, WritePipeline,
 };
-use compat::{openai, tei};
+use compat::{cohere, openai, tei, tei_rerank};
 use error::ApiError;
 pub use gate::Gate;
 
@@ -60,10 +64,12 @@ pub use gate::Gate;
 pub struct Services {
     pub query: QueryPipeline,
     pub embed: EmbedPipeline,
+    pub rerank: Arc<RerankPipeline>,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
     pub snapshots: SnapshotPipeline,
     pub catalog: Arc<Catalog>,
+    pub profiles: Arc<ProfileCatalog>,
     pub tasks: Arc<Tasks>,
     pub feeds: FeedStates,
     pub max_body_bytes: usize,
@@ -96,6 +102,8 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(documents::put, documents::patch))
         .routes(routes!(documents::delete_some))
         .routes(routes!(documents::get, documents::put_one, documents::patch_one, documents::delete))
+        .routes(routes!(profiles::list))
+        .routes(routes!(profiles::get, profiles::put, profiles::delete))
         .routes(routes!(generations::rebuild))
         .routes(routes!(generations::list))
         .routes(routes!(generations::activate))
@@ -109,6 +117,9 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(openai::model))
         .routes(routes!(tei::embed))
         .routes(routes!(tei::embed_at_root))
+        .routes(routes!(tei_rerank::rerank))
+        .routes(routes!(cohere::rerank_v1))
+        .routes(routes!(cohere::rerank_v2))
         .routes(routes!(tei::similarity))
         .routes(routes!(tei::tokenize))
         .routes(routes!(tei::info))

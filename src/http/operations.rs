@@ -12,7 +12,7 @@ use super::Services;
 use super::error::{ApiError, ErrorBody};
 use crate::error::ErrorKind;
 use crate::ingest::kafka::FeedState;
-use crate::pipeline::{CollectionInfo, ModelInfo};
+use crate::pipeline::{CollectionInfo, CrossEncoderInfo, ModelInfo};
 use crate::telemetry;
 
 /// What this server is.
@@ -21,6 +21,9 @@ pub struct Info {
     version: &'static str,
     /// The loaded model, and the provider it runs on.
     model: ModelInfo,
+    /// The loaded cross-encoder, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cross_encoder: Option<CrossEncoderInfo>,
     collections: Vec<String>,
 }
 
@@ -74,7 +77,8 @@ pub async fn metrics(State(services): State<Arc<Services>>) -> impl IntoResponse
 pub async fn info(State(services): State<Arc<Services>>) -> Json<Info> {
     let model = services.catalog.model().clone();
     let collections = services.catalog.list().into_iter().map(|c| c.name).collect();
-    Json(Info { version: env!("CARGO_PKG_VERSION"), model, collections })
+    let cross_encoder = services.rerank.model().cloned();
+    Json(Info { version: env!("CARGO_PKG_VERSION"), model, cross_encoder, collections })
 }
 
 /// The description of this API, OpenAPI 3.1.

@@ -15,7 +15,7 @@ use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
 use crate::domain::{DocumentId, Retrieval, StrategyChoice};
 use crate::error::ErrorKind;
-use crate::pipeline::{PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse, Scorer, Weights};
+use crate::pipeline::{CrossEncode, PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse, Scorer, Weights};
 
 fn default_limit() -> usize {
     10
@@ -35,6 +35,35 @@ pub struct QueryBody {
     vector: Option<Vec<f32>>,
     /// A document of the same collection.
     id: Option<Id>,
+}
+
+/// Whether the cross-encoder orders the best hits, and how.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "expected true, false, or an object such as {\"candidates\": 50, \"timeout_ms\": 200}")]
+pub enum CrossEncodeBody {
+    /// By the configured defaults, or not at all.
+    Switch(bool),
+    Stage(CrossEncodeStage),
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CrossEncodeStage {
+    /// So many of the best hits are ordered.
+    candidates: Option<usize>,
+    /// If it takes longer than this the hits stay as they are, and `degraded` says so.
+    timeout_ms: Option<u64>,
+}
+
+impl CrossEncodeBody {
+    fn read(self) -> Option<CrossEncode> {
+        match self {
+            Self::Switch(wanted) => wanted.then(CrossEncode::default),
+            Self::Stage(CrossEncodeStage { candidates, timeout_ms }) => {
+                Some(CrossEncode { candidates, timeout: timeout_ms.map(Duration::from_millis) })
+            }
+        }
+    }
 }
 
 /// A search in one collection.
@@ -64,6 +93,8 @@ pub struct SearchBody {
     /// Tell each score's terms.
     #[serde(default)]
     explain: bool,
+    /// Order the best hits by the cross-encoder: `true`, or `{"candidates": 50, "timeout_ms": 200}`.
+    cross_encode: Option<CrossEncodeBody>,
     /// Whether the text's embedding may be one that was made for an earlier query.
     #[serde(default = "yes")]
     cache: bool,
@@ -144,6 +175,7 @@ pub struct MatchBody {
     fields: Option<Vec<String>>,
     #[serde(default)]
     explain: bool,
+    cross_encode: Option<CrossEncodeBody>,
 }
 
 /// Find documents by meaning.
@@ -169,7 +201,22 @@ pub async fn search(
             ));
         }
     };
-    let SearchBody { filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain, cache, timeout_ms, .. } = body;
+    let SearchBody {
+        filter,
+        limit,
+        retrieval,
+        candidates,
+        ef_search,
+        strategy,
+        profile,
+        fields,
+        explain,
+        cache,
+        timeout_ms,
+        cross_encode,
+        ..
+    } = body;
+    let cross_encode = cross_encode.and_then(CrossEncodeBody::read);
     // A time beyond all clocks is none.
     let deadline = timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
     let encoding = QueryOptions { deadline, skip_cache: !cache };
@@ -185,6 +232,7 @@ pub async fn search(
         profile: profile.map(ProfileBody::choice),
         fields,
         explain,
+        cross_encode,
         encoding,
     };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
@@ -210,7 +258,8 @@ pub async fn match_documents(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let MatchBody { from, to, filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain } = body;
+    let MatchBody { from, to, filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain, cross_encode } = body;
+    let cross_encode = cross_encode.and_then(CrossEncodeBody::read);
     let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
@@ -228,6 +277,7 @@ pub async fn match_documents(
         profile: profile.map(ProfileBody::choice),
         fields,
         explain,
+        cross_encode,
         encoding,
     };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{Encoders, PipelineError};
-use crate::collection::{Collection, Collections, ModelIdentity, Quantization};
+use crate::collection::{Collection, Collections, ModelIdentity, Quantization, Searcher};
 use crate::domain::{CollectionDefinition, CollectionName, DocumentId};
 use crate::encoder::{ModelInfo, QueryOptions};
 
@@ -74,6 +74,14 @@ pub struct Catalog {
 impl Catalog {
     pub fn new(encoders: Arc<Encoders>, collections: Arc<Collections>) -> Self {
         Self { encoders, collections }
+    }
+
+    /// A collection as it is now, for those who look at it closely.
+    ///
+    /// # Errors
+    /// An unknown collection.
+    pub fn searcher(&self, name: &CollectionName) -> Result<Arc<Searcher>, PipelineError> {
+        Ok(self.collections.get(name)?.searcher())
     }
 
     /// All collections by name.

@@ -6,6 +6,7 @@
 //! | `write.rs` | documents in, durable and searchable |
 //! | `rebuild.rs` | a new generation, while the old one serves |
 //! | `embed.rs` | texts or token ids in, embeddings out |
+//! | `rerank.rs` | a query and texts in, their order by the cross-encoder out; the last stage of a search |
 //! | `snapshots.rs` | collections, kept elsewhere |
 //! | `checked.rs` | the items of a write, held against what is there |
 //! | `tasks.rs` | long work in the background |
@@ -26,10 +27,12 @@ mod encoders;
 mod expire;
 mod pool;
 mod probes;
+mod profiles;
 mod query;
 mod rebuild;
 mod recall;
 mod recent;
+mod rerank;
 mod snapshots;
 mod tasks;
 mod write;
@@ -42,9 +45,11 @@ pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument}
 pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
 pub use encoders::Encoders;
 pub use expire::Expirer;
+pub use profiles::{ProfileCatalog, ProfileContents, ProfileInfo};
 pub use query::{Hit, ProfileChoice, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
 pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};
 pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
+pub use rerank::{CrossEncode, Ranked, RerankError, RerankPipeline, RerankRequest, Reranked, check_number as check_documents};
 pub use snapshots::{SnapshotPipeline, source_at_rest};
 pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
 pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};
@@ -52,7 +57,7 @@ pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, 
 use crate::collection::{CollectionError, NoWords};
 use crate::domain::{DocumentError, EmbeddingError, FilterError, Retrieval};
 use crate::encoder::EncoderError;
-pub use crate::encoder::{ModelInfo, QueryOptions, Side, Token};
+pub use crate::encoder::{CrossEncoderInfo, ModelInfo, QueryOptions, Side, Token};
 use crate::error::ErrorKind;
 use crate::rescore::RescoreError;
 pub use crate::rescore::{Scorer, Weights};
@@ -110,10 +115,16 @@ pub enum PipelineError {
     Cancelled { kept: &'static str },
     #[error("the build was not activated: {gate} is {actual}, below the {wanted} that was asked for. The old generation goes on serving")]
     Gate { gate: &'static str, wanted: f64, actual: f64 },
+    #[error(
+        "the server has no cross-encoder to order hits with: set cross_encoder.model_dir to the folder of one, or leave cross_encode out"
+    )]
+    NoCrossEncoder,
     #[error("{field}: {reason}")]
     Params { field: &'static str, reason: String },
     #[error("model {folder:?} cannot be used: {source}")]
     Model { folder: String, source: Box<EncoderError> },
+    #[error("collection {collection:?} has no stored profile {name:?}: GET /v1/collections/{collection}/profiles lists those there are")]
+    NoProfile { collection: String, name: String },
     #[error("there is no task {id:?}: GET /v1/tasks lists those there are")]
     UnknownTask { id: String },
     #[error(
@@ -151,11 +162,12 @@ impl PipelineError {
             | Self::NoWords { .. }
             | Self::Wordless
             | Self::DoesNotFit { .. }
+            | Self::NoCrossEncoder
             | Self::Params { .. }
             | Self::Model { .. }
             | Self::ItemsRefused { .. } => ErrorKind::Invalid,
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
-            Self::UnknownDocument { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
+            Self::UnknownDocument { .. } | Self::NoProfile { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
             Self::Gate { .. } | Self::ReadOnly => ErrorKind::Conflict,
             Self::Overloaded { .. } | Self::Measuring => ErrorKind::Overloaded,
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
@@ -182,6 +194,7 @@ impl PipelineError {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::OutOfRange { field, .. } => Some(field),
+            Self::NoCrossEncoder => Some("cross_encode"),
             Self::EmptyQuery | Self::QueryTooLong { .. } => Some("query.text"),
             Self::UnknownDocument { .. } => Some("id"),
             Self::Filter(e) => Some(&e.path),

@@ -1,9 +1,8 @@
-//! QUERY: request → embedding → candidates → re-scored hits.
+//! QUERY: request → embedding → candidates → re-scored hits → the best of them cross-encoded, where that is asked for.
 //!
 //! A request pins one searcher and uses it to the end; nothing here waits for a lock.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,12 +11,14 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::pool::Pool;
+use super::profiles::ProfileCatalog;
 use super::recent::{Recent, RecentQuery};
+use super::rerank::{CrossEncode, RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
 use crate::collection::{Collection, Collections, Found, FoundDocument, LexicalQuery, Question, RetrieveRequest, Retrieved, Searcher};
 use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, Retrieval, Schema, StrategyChoice};
 use crate::encoder::QueryOptions;
-use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Scorer, Signals, Term, Values, Wanted};
+use crate::rescore::{self, FROM_TEXT, Feature, Scorer, Signals, Term, Values, Wanted};
 use crate::telemetry::metrics;
 
 /// Most names of fields to return.
@@ -62,6 +63,8 @@ pub struct QueryRequest {
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
     pub explain: bool,
+    /// Whether, and how, the best hits are ordered by the cross-encoder.
+    pub cross_encode: Option<CrossEncode>,
     /// How the query's text is encoded.
     pub encoding: QueryOptions,
 }
@@ -76,6 +79,9 @@ pub struct QueryResponse {
     /// The build that answered; changes newer than it are searched too.
     pub generation: String,
     pub model: String,
+    /// What was asked for and could not be done in time, with the reason; the rest of the answer stands without it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub degraded: Vec<String>,
 }
 
 /// A document that was found.
@@ -91,6 +97,9 @@ pub struct Hit {
     /// BM25, where it was asked by words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lexical_score: Option<f32>,
+    /// The cross-encoder's logit for query and document: hits that have one are ordered by it, before all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_encoder_score: Option<f32>,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
     /// The terms whose contributions, added in their order, are the score.
@@ -125,6 +134,8 @@ pub struct Timings {
     pub encode_us: u64,
     pub retrieve_us: u64,
     pub rescore_us: u64,
+    /// Ordering by the cross-encoder, waiting for it included.
+    pub cross_encode_us: u64,
     pub total_us: u64,
 }
 
@@ -138,7 +149,9 @@ impl Timings {
             ("rescore", self.rescore_us),
             ("total", self.total_us),
         ];
-        stages.iter().for_each(|&(stage, micros)| metrics::search_stage(stage, micros));
+        // Of searches that have the stage only.
+        let last = (self.cross_encode_us > 0).then_some(("cross_encode", self.cross_encode_us));
+        stages.into_iter().chain(last).for_each(|(stage, micros)| metrics::search_stage(stage, micros));
     }
 }
 
@@ -146,8 +159,9 @@ impl Timings {
 #[derive(Debug)]
 pub struct QueryPipeline {
     encoders: Arc<Encoders>,
+    rerank: Arc<RerankPipeline>,
     pub(super) collections: Arc<Collections>,
-    profiles: BTreeMap<CollectionName, Profiles>,
+    profiles: Arc<ProfileCatalog>,
     pub(super) settings: SearchSettings,
     pub(super) limits: Limits,
     pub(super) pool: Pool,
@@ -165,6 +179,8 @@ struct Checked {
     scorer: Scorer,
     candidates: usize,
     ef_search: usize,
+    /// Hits that the cross-encoder orders.
+    n_cross_encoded: usize,
 }
 
 /// What a query asks with.
@@ -172,6 +188,8 @@ struct Asked {
     by: AskedBy,
     wanted: Wanted,
     exclude: Option<DocumentId>,
+    /// For the cross-encoder, where that is asked for.
+    text: Option<String>,
 }
 
 /// What candidates are found by.
@@ -206,17 +224,17 @@ impl AskedBy {
 }
 
 impl QueryPipeline {
-    /// `profiles` by collection; a collection without any is scored by the dot product.
     pub fn new(
         encoders: Arc<Encoders>,
+        rerank: Arc<RerankPipeline>,
         collections: Arc<Collections>,
-        profiles: BTreeMap<CollectionName, Profiles>,
+        profiles: Arc<ProfileCatalog>,
         settings: SearchSettings,
         limits: Limits,
     ) -> Self {
         let pool = Pool::new(settings.threads, settings.max_queue);
         let (recent, measuring) = (Recent::default(), tokio::sync::Mutex::default());
-        Self { encoders, collections, profiles, settings, limits, pool, recent, measuring }
+        Self { encoders, rerank, collections, profiles, settings, limits, pool, recent, measuring }
     }
 
     /// Answers a search.
@@ -227,18 +245,25 @@ impl QueryPipeline {
         let started = Instant::now();
         let checked = self.check(&request)?;
         let mut timings = Timings::default();
-        let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        let mut asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        let (limit, cross_encode, deadline) = (request.limit, request.cross_encode.zip(asked.text.take()), request.encoding.deadline);
         let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
         let noted = asked.by.embedding().cloned().map(|embedding| RecentQuery { embedding, filter, exclude: asked.exclude.clone() });
         let waiting = Instant::now();
         // A walk through the graph for some hundred candidates takes less than waking another thread.
-        let is_short =
-            checked.filter.is_none() && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
+        let is_short = checked.filter.is_none()
+            && request.strategy == StrategyChoice::Auto
+            && checked.candidates.max(checked.ef_search) <= MAX_SHORT
+            && checked.n_cross_encoded == 0;
         let work = move || answer(&request, &checked, &asked, timings, waiting);
-        let mut response = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
+        let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
         if let Some(noted) = noted {
             self.recent.note(&collection, noted);
         }
+        if let Some((cross_encode, query)) = cross_encode {
+            self.rerank.order(&mut response, query, texts, cross_encode, deadline).await;
+        }
+        response.hits.truncate(limit);
         response.timings.total_us = micros(started);
         response.timings.record();
         Ok(response)
@@ -260,19 +285,17 @@ impl QueryPipeline {
             Query::Text(_) | Query::Vector(_) => FROM_TEXT,
             Query::Document { collection, .. } => collection.as_str(),
         };
-        let named = |name: &str| -> Result<Scorer, PipelineError> {
-            let none = Profiles::default();
-            Ok(Scorer::Weights(self.profiles.get(&request.collection).unwrap_or(&none).weights(name, direction)?))
-        };
         let scorer = match &request.profile {
             Some(ProfileChoice::Inline(scorer)) => {
                 scorer.check()?;
                 scorer.clone()
             }
-            Some(ProfileChoice::Named(name)) => named(name)?,
-            None => named(DEFAULT_PROFILE)?,
+            Some(ProfileChoice::Named(name)) => self.profiles.scorer(&collection, Some(name), direction)?,
+            None => self.profiles.scorer(&collection, None, direction)?,
         };
-        Ok(Checked { collection, searcher, filter, scorer, candidates: candidates.max(request.limit), ef_search })
+        let n_cross_encoded = self.rerank.n_hits(request.cross_encode, &request.query)?;
+        let candidates = candidates.max(request.limit).max(n_cross_encoded);
+        Ok(Checked { collection, searcher, filter, scorer, candidates, ef_search, n_cross_encoded })
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -287,9 +310,13 @@ impl QueryPipeline {
                 }
                 let words = self.words(request, target, text)?;
                 let wanted = Wanted::from_text(text, now_us);
-                if let (Some(Retrieval::Lexical), Some(words)) = (request.retrieval, &words) {
-                    return Ok(Asked { by: AskedBy::Words(words.clone()), wanted, exclude: None });
-                }
+                let asked_text = request.cross_encode.map(|_| text.clone());
+                let words = match words {
+                    Some(words) if self.retrieval(request) == Retrieval::Lexical => {
+                        return Ok(Asked { by: AskedBy::Words(words), wanted, exclude: None, text: asked_text });
+                    }
+                    words => words,
+                };
                 let encoder = self.encoders.of(target.description())?;
                 let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
                 let encoded = encoder.encode_query(prompt, text, request.encoding).await?;
@@ -297,14 +324,14 @@ impl QueryPipeline {
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
                 let wanted = wanted.unread(encoder.unread_share(text)?);
-                Ok(Asked { by: AskedBy::new(encoded.embedding, words), wanted, exclude: None })
+                Ok(Asked { by: AskedBy::new(encoded.embedding, words), wanted, exclude: None, text: asked_text })
             }
             Query::Vector(numbers) => {
                 let embedding = Arc::new(Embedding::new(numbers.clone(), target.description().model.dims)?);
                 if matches!(request.retrieval, Some(Retrieval::Lexical | Retrieval::Hybrid)) {
                     return Err(PipelineError::Wordless);
                 }
-                Ok(Asked { by: AskedBy::Meaning(embedding), wanted: Wanted::from_text("", now_us), exclude: None })
+                Ok(Asked { by: AskedBy::Meaning(embedding), wanted: Wanted::from_text("", now_us), exclude: None, text: None })
             }
             Query::Document { collection, id } => {
                 // The same snapshot when it is the same collection.
@@ -328,20 +355,26 @@ impl QueryPipeline {
                     (Some(Retrieval::Lexical), Some(words)) => AskedBy::Words(words),
                     (_, words) => AskedBy::new(Arc::new(self.as_asked_of(target, source, &document, id).await?), words),
                 };
-                Ok(Asked { by, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
+                let text = request.cross_encode.map(|_| text_of(source, &document, id)).transpose()?;
+                Ok(Asked { by, wanted, exclude: (*collection == request.collection).then(|| id.clone()), text })
             }
         }
     }
 }
 
 impl QueryPipeline {
+    /// What candidates of a text are to be found by.
+    fn retrieval(&self, request: &QueryRequest) -> Retrieval {
+        request.retrieval.unwrap_or(self.settings.retrieval)
+    }
+
     /// The words to look for, if words are to be looked for.
     fn words(&self, request: &QueryRequest, target: &Searcher, text: &str) -> Result<Option<LexicalQuery>, PipelineError> {
         let is_asked = request.retrieval.is_some();
-        match request.retrieval.unwrap_or(self.settings.retrieval) {
+        match self.retrieval(request) {
             Retrieval::Dense => Ok(None),
             Retrieval::Lexical | Retrieval::Hybrid => match target.words(text) {
-                Ok(words) if words.is_empty() && request.retrieval == Some(Retrieval::Lexical) => Err(PipelineError::Wordless),
+                Ok(words) if words.is_empty() && self.retrieval(request) == Retrieval::Lexical => Err(PipelineError::Wordless),
                 Ok(words) => Ok(Some(words)),
                 // What nobody asked for is not missed.
                 Err(_) if !is_asked => Ok(None),
@@ -364,9 +397,7 @@ impl QueryPipeline {
         if of.model.fingerprint == to.model.fingerprint || Arc::ptr_eq(&encoder, &self.encoders.of(of)?) {
             return Ok(Embedding::mean(&source.embeddings(document)?, to.model.dims)?);
         }
-        let fields = serde_json::from_str(source.fields(document)?)
-            .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        let text = format!("{}{}", encoder.document_prompt(&to.definition.document_prompt), source.meaning().template.render(&fields));
+        let text = format!("{}{}", encoder.document_prompt(&to.definition.document_prompt), text_of(source, document, id)?);
         encoder.encode(vec![text]).await?.embeddings.pop().ok_or(PipelineError::WorkerLost)
     }
 }
@@ -380,14 +411,14 @@ struct Scored<'a> {
     retrieval: u32,
 }
 
-/// Retrieval and re-scoring, on a search thread.
+/// Retrieval and re-scoring, on a search thread; and the texts of the hits that the cross-encoder is to order.
 fn answer(
     request: &QueryRequest,
     checked: &Checked,
     asked: &Asked,
     mut timings: Timings,
     waiting: Instant,
-) -> Result<QueryResponse, PipelineError> {
+) -> Result<(QueryResponse, Vec<String>), PipelineError> {
     timings.queue_us += micros(waiting);
     let searcher = &checked.searcher;
 
@@ -408,9 +439,11 @@ fn answer(
     let weighed = checked.scorer.uses(Feature::TextOverlap).then(|| asked.wanted.weighed(attributes.iter().map(AsRef::as_ref)));
     let wanted = weighed.as_ref().unwrap_or(&asked.wanted);
     let mut scored = rescore(&retrieved, &attributes, wanted, &checked.scorer, &searcher.meaning().schema);
-    scored.truncate(request.limit);
+    scored.truncate(request.limit.max(checked.n_cross_encoded));
     timings.rescore_us = micros(rescoring);
 
+    let text = |scored: &Scored<'_>| text_of(searcher, &scored.found.document, &searcher.id(&scored.found.document)?);
+    let texts = scored.iter().take(checked.n_cross_encoded).map(text).collect::<Result<_, _>>()?;
     let hit = |(rescore, Scored { score, values, found, retrieval }): (u32, Scored<'_>)| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
         let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
@@ -421,12 +454,13 @@ fn answer(
             true => (Some(checked.scorer.explain(&values)), Some(Ranks { dense, lexical, retrieval, rescore })),
             false => (None, None),
         };
-        Ok(Hit { id, score, retrieval_score, lexical_score, fields, explanation, ranks })
+        Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score: None, fields, explanation, ranks })
     };
     let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
     let generation = searcher.generation();
     let plan = retrieved.plan.clone();
-    Ok(QueryResponse { hits, timings, plan, generation: label(generation), model: searcher.description().model.name.clone() })
+    let model = searcher.description().model.name.clone();
+    Ok((QueryResponse { hits, timings, plan, generation: label(generation), model, degraded: Vec::new() }, texts))
 }
 
 /// Gives all candidates their scores and puts the best first.

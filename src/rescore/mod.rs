@@ -2,7 +2,8 @@
 //!
 //! | file | duty |
 //! |---|---|
-//! | `mod.rs` | profiles, and the score |
+//! | `mod.rs` | the profiles of the settings, and the score |
+//! | `profile.rs` | a profile as it is stored |
 //! | `features.rs` | the one table of features: name, unit, meaning |
 //! | `wanted.rs` | what a query asks for |
 //! | `model.rs` | learned trees over features |
@@ -12,6 +13,7 @@
 
 mod features;
 mod model;
+mod profile;
 mod train;
 mod wanted;
 
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ErrorKind;
 pub use features::{Candidate, Feature, Signals};
 pub use model::{Model, ModelError};
+pub use profile::Profile;
 pub use train::{Group, TrainError, Trained, train};
 pub use wanted::Wanted;
 
@@ -41,6 +44,14 @@ pub enum RescoreError {
     UnknownProfile { name: String, known: String },
     #[error("the weight of {feature} is {weight}: it must be a number from -{MAX_WEIGHT} to {MAX_WEIGHT}")]
     Weight { feature: &'static str, weight: f64 },
+    #[error("it is not a profile: {reason}")]
+    Json { reason: String },
+    #[error("direction {direction:?}: {source}")]
+    Direction { direction: String, source: Box<RescoreError> },
+    #[error("trees: {0}")]
+    Model(#[from] ModelError),
+    #[error("trees_weight is {actual}: it must be a power of two, from 1/1024 to 1024")]
+    TreesWeight { actual: f64 },
     #[error("profile {profile:?}, direction {direction:?}: {source}")]
     Profile { profile: String, direction: String, source: Box<RescoreError> },
 }
@@ -49,7 +60,13 @@ impl RescoreError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::UnknownProfile { .. } | Self::Weight { .. } | Self::Profile { .. } => ErrorKind::Invalid,
+            Self::UnknownProfile { .. }
+            | Self::Weight { .. }
+            | Self::Profile { .. }
+            | Self::Json { .. }
+            | Self::Direction { .. }
+            | Self::Model(_)
+            | Self::TreesWeight { .. } => ErrorKind::Invalid,
         }
     }
 }
@@ -100,27 +117,14 @@ impl Profiles {
         Ok(())
     }
 
-    /// The weights of a profile for a direction.
-    ///
-    /// # Errors
-    /// [`RescoreError::UnknownProfile`]; the default profile is always there.
-    pub fn weights(&self, profile: &str, direction: &str) -> Result<Weights, RescoreError> {
-        let dot_alone = || Weights::from([(Feature::Dot, 1.0)]);
-        match self.0.get(profile) {
-            Some(directions) => Ok(directions.get(direction).cloned().unwrap_or_else(dot_alone)),
-            None if profile == DEFAULT_PROFILE => Ok(dot_alone()),
-            None => {
-                let known: Vec<_> = self
-                    .0
-                    .keys()
-                    .map(String::as_str)
-                    .chain([DEFAULT_PROFILE])
-                    .collect::<std::collections::BTreeSet<_>>()
-                    .into_iter()
-                    .collect();
-                Err(RescoreError::UnknownProfile { name: profile.to_owned(), known: format!("there are {}", known.join(", ")) })
-            }
-        }
+    /// The profile of a name.
+    pub fn get(&self, name: &str) -> Option<Profile> {
+        self.0.get(name).map(Profile::of_weights)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Profile)> {
+        self.0.iter().map(|(name, directions)| (name.as_str(), Profile::of_weights(directions)))
     }
 }
 
@@ -250,10 +254,11 @@ mod tests {
     fn profiles_are_found_by_name_and_direction() {
         let profiles: Profiles = toml::from_str("[fresh.text]\ndot = 1.0\nrecency = 0.3\n[default.members]\nremote = 0.5").unwrap();
         profiles.check().unwrap();
-        assert_eq!(profiles.weights("fresh", "text").unwrap().len(), 2);
-        assert_eq!(profiles.weights("default", "members").unwrap(), Weights::from([(Feature::Remote, 0.5)]));
-        assert_eq!(profiles.weights("default", "text").unwrap(), Weights::from([(Feature::Dot, 1.0)]));
-        assert!(profiles.weights("stale", "text").unwrap_err().to_string().contains("default, fresh"));
+        let weights = |name: &str, direction: &str| profiles.get(name).unwrap().scorer(direction);
+        assert_eq!(weights("fresh", "text"), Scorer::Weights(Weights::from([(Feature::Dot, 1.0), (Feature::Recency, 0.3)])));
+        assert_eq!(weights("default", "members"), Scorer::Weights(Weights::from([(Feature::Remote, 0.5)])));
+        assert_eq!(weights("default", "text"), Scorer::dot_alone());
+        assert_eq!(profiles.get("stale"), None);
         assert!(toml::from_str::<Profiles>("[default.text]\nluck = 1.0").is_err(), "features are a closed list");
         assert!(toml::from_str::<Profiles>("[default.text]\ndot = inf").unwrap().check().is_err());
     }

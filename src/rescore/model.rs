@@ -173,6 +173,11 @@ impl Model {
         &self.json
     }
 
+    /// How many trees it has.
+    pub fn n_trees(&self) -> usize {
+        self.roots.len()
+    }
+
     /// The features that it asks for.
     pub fn features(&self) -> &[Feature] {
         &self.features

@@ -4,16 +4,17 @@
 //! |---|---|---|---|
 //! | `kindred_http_requests_total` | requests | `method`, `route`, `status` | answered requests |
 //! | `kindred_http_request_seconds` | seconds | `route` | from the request's head to the answer's |
-//! | `kindred_search_stage_seconds` | seconds | `stage` | stages of searches: tokenize, queue, encode, retrieve, rescore, total |
+//! | `kindred_search_stage_seconds` | seconds | `stage` | stages of searches: tokenize, queue, encode, retrieve, rescore, cross_encode (of those that have it), total |
+//! | `kindred_search_degraded_total` | searches | `stage` | answered without a stage that could not be done in time: cross_encode |
 //! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
 //! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
 //! | `kindred_encodes_saved_total` | documents | `reason` | written without: `unchanged` (the same document), `same_text`, `twice` (the same text as another's), `given` |
 //! | `kindred_encoder_info` | 1 | `model`, `provider`, `query_precision`, `document_precision` | what encodes |
-//! | `kindred_encoder_batch_seconds` | seconds | | one run of the model |
-//! | `kindred_encoder_batch_texts` | texts | | texts of one run |
-//! | `kindred_encoder_tokens_total` | tokens | | tokens that went through the model, without padding |
-//! | `kindred_encoder_padding_tokens_total` | tokens | | padding that went with them |
-//! | `kindred_encoder_refused_total` | calls, or texts | `reason` | `full` (the queue was), `late` (would have waited, or had waited too long) |
+//! | `kindred_encoder_batch_seconds` | seconds | `of` (`encoder`, `cross_encoder`) | one run of the model |
+//! | `kindred_encoder_batch_texts` | texts, or pairs | `of` | those of one run |
+//! | `kindred_encoder_tokens_total` | tokens | `of` | tokens that went through the model, without padding |
+//! | `kindred_encoder_padding_tokens_total` | tokens | `of` | padding that went with them |
+//! | `kindred_encoder_refused_total` | calls, or texts | `of`, `reason` | `full` (the queue was), `late` (would have waited, or had waited too long) |
 //! | `kindred_query_cache_total` | queries | `result` | `hit`, `shared` (encoded once for several at a time), `miss`, `off` (the request said so) |
 //! | `kindred_query_cache_bytes` | bytes | | embeddings of queries that are kept |
 //! | `kindred_log_commits_total` | commits | | times that the log was made durable |
@@ -87,6 +88,10 @@ pub fn search_stage(stage: &'static str, micros: u64) {
     metrics::histogram!("kindred_search_stage_seconds", "stage" => stage).record(micros as f64 / 1e6);
 }
 
+pub fn search_degraded(stage: &'static str) {
+    metrics::counter!("kindred_search_degraded_total", "stage" => stage).increment(1);
+}
+
 pub fn documents_written(outcome: &'static str, n: usize) {
     metrics::counter!("kindred_documents_written_total", "outcome" => outcome).increment(n as u64);
 }
@@ -106,15 +111,15 @@ pub fn encoder_info(model: &str, provider: &str, query_precision: String, docume
     metrics::gauge!("kindred_encoder_info", &labels).set(1.0);
 }
 
-pub fn encoder_batch(n_texts: usize, n_tokens: usize, n_padded: usize, seconds: f64) {
-    metrics::histogram!("kindred_encoder_batch_seconds").record(seconds);
-    metrics::histogram!("kindred_encoder_batch_texts").record(n_texts as f64);
-    metrics::counter!("kindred_encoder_tokens_total").increment(n_tokens as u64);
-    metrics::counter!("kindred_encoder_padding_tokens_total").increment((n_padded - n_tokens) as u64);
+pub fn encoder_batch(of: &'static str, n_texts: usize, n_tokens: usize, n_padded: usize, seconds: f64) {
+    metrics::histogram!("kindred_encoder_batch_seconds", "of" => of).record(seconds);
+    metrics::histogram!("kindred_encoder_batch_texts", "of" => of).record(n_texts as f64);
+    metrics::counter!("kindred_encoder_tokens_total", "of" => of).increment(n_tokens as u64);
+    metrics::counter!("kindred_encoder_padding_tokens_total", "of" => of).increment((n_padded - n_tokens) as u64);
 }
 
-pub fn encoder_refused(reason: &'static str) {
-    metrics::counter!("kindred_encoder_refused_total", "reason" => reason).increment(1);
+pub fn encoder_refused(of: &'static str, reason: &'static str) {
+    metrics::counter!("kindred_encoder_refused_total", "of" => of, "reason" => reason).increment(1);
 }
 
 pub fn query_cache(result: &'static str) {

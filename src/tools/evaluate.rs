@@ -343,6 +343,7 @@ async fn ranked(app: &App, asked: &Asked, text: &str) -> Result<Ranked> {
             profile: Some(ProfileChoice::Inline(Scorer::Weights(asked.weights.clone()))),
             fields: Some(Vec::new()),
             explain: true,
+            cross_encode: None,
             encoding: QueryOptions::default(),
         };
         // Words that are not there are no reason to stop: nothing is found by them.

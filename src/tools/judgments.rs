@@ -137,7 +137,7 @@ pub fn read_qrels(path: &Path) -> Result<BTreeMap<String, Judged>, JudgmentsErro
     Ok(judgments)
 }
 
-fn read_json_lines<T: DeserializeOwned>(path: &Path, id: impl Fn(&T) -> &String) -> Result<Vec<T>, JudgmentsError> {
+pub(super) fn read_json_lines<T: DeserializeOwned>(path: &Path, id: impl Fn(&T) -> &String) -> Result<Vec<T>, JudgmentsError> {
     let mut items: Vec<T> = Vec::new();
     let mut line_of: HashMap<String, usize> = HashMap::new();
     for (line, text) in lines(path)? {

@@ -15,6 +15,7 @@
 //! | `inspect` | what a collection holds |
 //! | `evaluate` | how well a search finds what people judged relevant |
 //! | `examples` | judged queries to learn from |
+//! | `train` | learns from judgments what to score candidates by |
 //! | `compare` | is one evaluation better than another, or is it chance |
 //! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
@@ -37,3 +38,4 @@ pub mod search;
 pub mod serve;
 pub mod signals;
 pub mod snapshot;
+pub mod train;

@@ -1,4 +1,4 @@
-//! `kindred model import`: a sentence-transformers folder becomes a model folder.
+//! `kindred model import`: a sentence-transformers folder, or that of a cross-encoder, becomes a model folder.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -50,11 +50,13 @@ pub fn run(settings: &Settings, args: &ImportArgs) -> Result<()> {
     let int8 = args.int8.then_some(Ranges::Seen { texts: &texts, library: &library });
     let imported = import(&ImportRequest { source: &args.folder, target: &args.to, int8, fp16: args.fp16 })?;
     let whence = if imported.graph_written { "its graph written here" } else { "its own model.onnx" };
-    println!("wrote {}: {} dims, {} tokens, {whence}", args.to.display(), imported.dims, imported.max_tokens);
+    let what = imported.dims.map_or_else(|| "a cross-encoder".to_owned(), |dims| format!("{dims} dims"));
+    println!("wrote {}: {what}, {} tokens, {whence}", args.to.display(), imported.max_tokens);
     if let Some(Closeness { n_texts, min_cosine, mean_cosine }) = imported.int8 {
         println!("int8 against fp32 on {n_texts} texts held out: cosine {mean_cosine:.4} in the mean, {min_cosine:.4} at worst");
     }
-    println!("use it with: kindred serve --model-dir {}", args.to.display());
+    let flag = if imported.dims.is_some() { "--model-dir " } else { "--set cross_encoder.model_dir=" };
+    println!("use it with: kindred serve {flag}{}", args.to.display());
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
 use crate::domain::{CollectionName, StrategyChoice};
-use crate::pipeline::{Hit, Query, QueryOptions, QueryRequest, QueryResponse};
+use crate::pipeline::{CrossEncode, Hit, Query, QueryOptions, QueryRequest, QueryResponse};
 
 /// Fields that tell people most about a posting or a member, in the order in which they are shown.
 const DETAILS: [&str; 7] = ["company", "location.city", "location.country", "seniority", "remote", "salary.min", "posted_at"];
@@ -32,6 +32,9 @@ pub struct SearchArgs {
     /// auto, graph or exact: whichever costs less, walk the graph, compare with every matching document
     #[arg(long, value_name = "STRATEGY", default_value = "auto")]
     strategy: StrategyChoice,
+    /// Order so many of the best hits by the cross-encoder [setting cross_encoder.model_dir]
+    #[arg(long, value_name = "N")]
+    cross_encode: Option<usize>,
     /// The whole answer as JSON
     #[arg(long)]
     json: bool,
@@ -56,6 +59,7 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         profile: None,
         fields: None,
         explain: false,
+        cross_encode: args.cross_encode.map(|n| CrossEncode { candidates: Some(n), timeout: None }),
         encoding: QueryOptions::default(),
     };
     let response = runtime()?.block_on(app.query.search(request))?;
@@ -63,6 +67,7 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         println!("{}", serde_json::to_string_pretty(&response)?);
     } else {
         print!("{}", table(&response));
+        response.degraded.iter().for_each(|reason| eprintln!("not done: {reason}"));
     }
     Ok(())
 }

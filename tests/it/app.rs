@@ -7,7 +7,7 @@ use kindred::app::{App, AppError};
 use kindred::collection::Access;
 use kindred::config::{Settings, Sources};
 use kindred::domain::{CollectionName, StrategyChoice};
-use kindred::encoder::{Encoder, assets};
+use kindred::encoder::{CrossEncoder, Encoder, PairFit, Side, assets};
 use kindred::http::{self, Gate};
 use kindred::pipeline::{Query, QueryOptions, QueryRequest};
 use reqwest::{Client, Method, StatusCode};
@@ -32,6 +32,23 @@ pub fn encoder() -> Arc<Encoder> {
     }))
 }
 
+/// The flag for a tiny cross-encoder of random weights (tests/fixtures/make_cross_encoder.py).
+pub fn with_cross_encoder() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cross_encoder/one");
+    format!("cross_encoder.model_dir={:?}", folder.display().to_string())
+}
+
+/// What that cross-encoder says of texts.
+pub async fn logits(query: &str, texts: &[&str]) -> Vec<f32> {
+    static CROSS_ENCODER: OnceLock<CrossEncoder> = OnceLock::new();
+    let cross_encoder = CROSS_ENCODER.get_or_init(|| {
+        let settings = settings(Path::new("unused"), &[&with_cross_encoder()]);
+        CrossEncoder::load(&settings.cross_encoder, &settings.encoder).expect("the fixture loads")
+    });
+    let fit = PairFit { cut: Some(Side::Right), max_document_tokens: None };
+    cross_encoder.score(query.to_owned(), texts.iter().map(ToString::to_string).collect(), fit).await.unwrap().logits
+}
+
 /// A search for three hits, everything else by default.
 pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
     QueryRequest {
@@ -46,6 +63,7 @@ pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
         profile: None,
         fields: None,
         explain: false,
+        cross_encode: None,
         encoding: QueryOptions::default(),
     }
 }

@@ -130,5 +130,5 @@ async fn a_request_may_bring_its_own_weights() {
     let terms: Vec<&str> = hit["explanation"].as_array().unwrap().iter().map(|term| term["feature"].as_str().unwrap()).collect();
     assert_eq!(terms, ["bm25", "title_letters"], "nothing is known of its popularity");
     app.search("jobs", body(json!({"luck": 1.0}))).await.fails(400, "malformed", Some("profile"), "weights");
-    app.search("jobs", body(json!({"dot": 1e300}))).await.fails(422, "invalid", None, "dot");
+    app.search("jobs", body(json!({"dot": 1e300}))).await.fails(422, "invalid", Some("profile"), "dot");
 }

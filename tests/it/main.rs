@@ -16,5 +16,6 @@ mod operations;
 mod query;
 mod rebuild;
 mod recall;
+mod rerank;
 mod snapshot;
 mod write;

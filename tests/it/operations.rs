@@ -30,7 +30,7 @@ async fn metrics_count_what_happened() {
         "kindred_http_requests_total{method=\"PUT\",route=\"/v1/collections/{collection}/documents\",status=\"200\"}",
         "kindred_documents{collection=\"jobs\"}",
         "kindred_encoder_info{model=\"all-MiniLM-L6-v2\",provider=\"CPU\",query_precision=\"int8\",document_precision=\"fp32\"} 1",
-        "kindred_encoder_batch_texts_bucket{le=\"1\"}",
+        "kindred_encoder_batch_texts_bucket{of=\"encoder\",le=\"1\"}",
         "kindred_query_cache_total{result=\"",
     ] {
         assert!(text.contains(line), "{line} is not in:\n{text}");
@@ -72,6 +72,7 @@ async fn the_description_names_every_path() {
         "patch /v1/collections/{collection}/documents/{id}",
         "post /",
         "post /embed",
+        "post /rerank",
         "post /similarity",
         "post /tokenize",
         "post /v1/collections/{collection}/documents/delete",
@@ -82,7 +83,9 @@ async fn the_description_names_every_path() {
         "post /v1/collections/{collection}/search",
         "post /v1/embeddings",
         "post /v1/match",
+        "post /v1/rerank",
         "post /v1/snapshots",
+        "post /v2/rerank",
         "put /v1/collections/{collection}",
         "put /v1/collections/{collection}/documents",
         "put /v1/collections/{collection}/documents/{id}",

@@ -1,10 +1,11 @@
-//! The BERT encoder as an ONNX graph, with the operators that ONNX Runtime runs fastest on a CPU.
+//! The BERT encoder, or a cross-encoder made of it, as an ONNX graph, with the operators that ONNX Runtime runs fastest on a CPU.
 //!
-//! *Shape*: `input_ids [batch × sequence] i64`, `attention_mask [batch × sequence] i64` → `last_hidden_state [batch × sequence × dims] f32`.
+//! *Shape*: `input_ids [batch × sequence] i64`, `attention_mask [batch × sequence] i64` → `last_hidden_state [batch × sequence × dims] f32`;
+//! of a cross-encoder these and `token_type_ids [batch × sequence] i64` → `logits [batch × classes] f32`.
 //!
 //! - Queries, keys and values come from one matrix product; com.microsoft MultiHeadAttention adds their biases and masks the padding.
 //! - Residuals are Add + LayerNormalization: the CPU kernel of the fused SkipLayerNormalization is several times slower.
-//! - A text is one segment, so the embedding of segment 0 is added to the position table beforehand.
+//! - A text is one segment, so the embedding of segment 0 is added to the position table beforehand. A pair has two, which are looked up.
 //! - In int8, each linear layer quantises its input by a fixed scale and multiplies bytes ([`super::int8`]); the rest stays f32.
 //! - In fp16 all is computed in halves but the output, which is f32.
 //!
@@ -25,6 +26,15 @@ pub enum Numbers<'a> {
     F16,
     /// By the ranges that their inputs were seen to have.
     Int8(&'a Calibration),
+}
+
+/// What the graph puts out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// A vector for each token.
+    Hidden,
+    /// The logits of a pair, from the first token's vector: the pooler, tanh, the classifier.
+    Logits { n_classes: usize },
 }
 
 /// What `config.json` says about a BERT encoder.
@@ -103,27 +113,36 @@ impl BertConfig {
 ///
 /// # Errors
 /// [`ImportError::Weights`] when a tensor is missing or of another shape; [`ImportError::Calibration`] when a range is.
-pub fn model(config: &BertConfig, weights: &Weights<'_>, numbers: Numbers<'_>) -> Result<Model, ImportError> {
+pub fn model(config: &BertConfig, weights: &Weights<'_>, numbers: Numbers<'_>, output: Output) -> Result<Model, ImportError> {
     let mut builder = Builder { config, weights, numbers, nodes: Vec::new(), tensors: Vec::new() };
-    let mut hidden = builder.embeddings()?;
+    let mut hidden = builder.embeddings(output)?;
     builder.node("Cast", "mask", &["attention_mask"], vec![Attribute::int("to", ElementType::Int32 as i64)]);
     builder.tensors.push(Tensor::ints("split", &[config.hidden_size as i64; 3]));
     let halves = matches!(numbers, Numbers::F16);
-    let last = if halves { "hidden" } else { OUTPUT };
+    let last = if halves || output != Output::Hidden { "hidden" } else { HIDDEN };
     for layer in 0..config.num_hidden_layers {
         let output = if layer + 1 == config.num_hidden_layers { last.to_owned() } else { format!("layer.{layer}") };
         hidden = builder.layer(layer, &hidden, &output)?;
     }
-    if halves {
-        builder.node("Cast", OUTPUT, &[&hidden], vec![Attribute::int("to", ElementType::Float as i64)]);
-    }
     let tokens = || vec![Dim::dynamic("batch"), Dim::dynamic("sequence")];
+    let mut inputs = vec!["input_ids", "attention_mask"];
+    let output = match output {
+        Output::Hidden => ValueInfo::tensor(HIDDEN, ElementType::Float, [tokens(), vec![Dim::fixed(config.hidden_size)]].concat()),
+        Output::Logits { n_classes } => {
+            inputs.push("token_type_ids");
+            hidden = builder.classifier(&hidden, n_classes, if halves { "logits.half" } else { LOGITS })?;
+            ValueInfo::tensor(LOGITS, ElementType::Float, vec![Dim::dynamic("batch"), Dim::fixed(n_classes)])
+        }
+    };
+    if halves {
+        builder.node("Cast", output.name.as_str(), &[&hidden], vec![Attribute::int("to", ElementType::Float as i64)]);
+    }
     let graph = Graph {
         node: builder.nodes,
         name: "bert".to_owned(),
         initializer: builder.tensors,
-        input: ["input_ids", "attention_mask"].map(|name| ValueInfo::tensor(name, ElementType::Int64, tokens())).into(),
-        output: vec![ValueInfo::tensor(OUTPUT, ElementType::Float, [tokens(), vec![Dim::fixed(config.hidden_size)]].concat())],
+        input: inputs.into_iter().map(|name| ValueInfo::tensor(name, ElementType::Int64, tokens())).collect(),
+        output: vec![output],
     };
     let opset = |domain: &str, version| OperatorSet { domain: domain.to_owned(), version };
     let opset_import = vec![opset("", OPSET), opset(MICROSOFT, 1)];
@@ -145,7 +164,9 @@ pub fn observed(config: &BertConfig, model: &mut Model) -> Vec<(String, usize)> 
 }
 
 /// The graph's output.
-const OUTPUT: &str = "last_hidden_state";
+const HIDDEN: &str = "last_hidden_state";
+/// That of a cross-encoder.
+const LOGITS: &str = "logits";
 
 fn input_of(layer: usize) -> String {
     if layer == 0 { "embeddings".to_owned() } else { format!("layer.{}", layer - 1) }
@@ -161,13 +182,15 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     /// Word + position + segment embeddings, normalised.
-    fn embeddings(&mut self) -> Result<String, ImportError> {
+    fn embeddings(&mut self, output: Output) -> Result<String, ImportError> {
         let (h, n_positions) = (self.config.hidden_size, self.config.max_position_embeddings);
         let words = self.weights.floats("embeddings.word_embeddings.weight", &[self.config.vocab_size, h])?;
         let mut positions = self.weights.floats("embeddings.position_embeddings.weight", &[n_positions, h])?;
         let segments = self.weights.floats("embeddings.token_type_embeddings.weight", &[self.config.type_vocab_size, h])?;
-        let segment_0 = segments.get(..h).unwrap_or(&[]).iter().cycle();
-        positions.iter_mut().zip(segment_0).for_each(|(position, segment)| *position += segment);
+        if output == Output::Hidden {
+            let segment_0 = segments.get(..h).unwrap_or(&[]).iter().cycle();
+            positions.iter_mut().zip(segment_0).for_each(|(position, segment)| *position += segment);
+        }
         let table = [self.config.vocab_size, h];
         if matches!(self.numbers, Numbers::Int8(_)) {
             // The table is most of a small model, and halves are more exact than what follows.
@@ -182,7 +205,14 @@ impl Builder<'_> {
         self.tensors.push(Tensor::ints("zero", &[0]));
         self.node("Shape", "sequence", &["input_ids"], vec![Attribute::int("start", 1), Attribute::int("end", 2)]);
         self.node("Slice", "embeddings.positions", &["positions", "zero", "sequence"], vec![]);
-        self.node("Add", "embeddings.sum", &["embeddings.words", "embeddings.positions"], vec![]);
+        let mut placed = "embeddings.positions";
+        if output != Output::Hidden {
+            self.numbers("segments", &[self.config.type_vocab_size, h], &segments);
+            self.node("Gather", "embeddings.segments", &["segments", "token_type_ids"], vec![]);
+            self.node("Add", "embeddings.placed", &["embeddings.segments", placed], vec![]);
+            placed = "embeddings.placed";
+        }
+        self.node("Add", "embeddings.sum", &["embeddings.words", placed], vec![]);
         self.layer_norm("embeddings.LayerNorm", "embeddings.sum", "embeddings")
     }
 
@@ -245,6 +275,20 @@ impl Builder<'_> {
             None => self.linear(&output, &context, &out_weight, &out_bias)?,
         }
         Ok(output)
+    }
+
+    /// The first token's vector, through the pooler and the classifier.
+    fn classifier(&mut self, hidden: &str, n_classes: usize, output: &str) -> Result<String, ImportError> {
+        let h = self.config.hidden_size;
+        self.tensors.push(Tensor::int("first", 0));
+        self.node("Gather", "first_token", &[hidden, "first"], vec![Attribute::int("axis", 1)]);
+        let dense = self.dense("pooler.dense", "first_token", h, h)?;
+        self.node("Tanh", "pooled", &[&dense], vec![]);
+        // The classifier is no part of the encoder: its tensors' names have not the prefix of the others.
+        let weight = self.weights.floats_at("classifier.weight", &[n_classes, h])?;
+        let bias = self.weights.floats_at("classifier.bias", &[n_classes])?;
+        self.linear(output, "pooled", &transpose(&weight, n_classes, h), &bias)?;
+        Ok(output.to_owned())
     }
 
     /// `input × weight + bias` by the layer's name.

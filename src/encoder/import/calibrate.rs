@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::ImportError;
 use super::calibration::Calibration;
 use crate::encoder::CudaSettings;
+use crate::encoder::head::Pooled;
 use crate::encoder::model_folder::{ModelConfig, Precision, TOKENIZER_FILE};
 use crate::encoder::session::{Observer, Provider, Session, SessionSettings};
 use crate::encoder::tokenizer::{Tokenizer, Tokens};
@@ -69,13 +70,14 @@ pub fn see(inputs: &[(String, usize)], model: &Path, library: &Path, texts: &[To
 pub fn compare(made: &Path, config: &ModelConfig, library: &Path, texts: Vec<Tokens>) -> Result<Closeness, ImportError> {
     let open = |precision: Precision| {
         let (model, cuda) = (made.join(precision.file()), CudaSettings::default());
-        let settings = SessionSettings { library: library.to_owned(), model, dims: config.dims, pooling: config.pooling, precision, cuda };
+        let head = Pooled { dims: config.dims, pooling: config.pooling };
+        let settings = SessionSettings { library: library.to_owned(), model, head, precision, cuda };
         Session::open(&settings, Provider::Cpu)
     };
     let (mut exact, mut rough) = (open(Precision::Fp32)?, open(Precision::Int8)?);
     let (n_texts, mut min_cosine, mut sum) = (texts.len(), 1f64, 0f64);
     for tokens in texts {
-        let (a, b) = (exact.encode(&[&tokens])?, rough.encode(&[&tokens])?);
+        let (a, b) = (exact.run(&[&tokens])?, rough.run(&[&tokens])?);
         let cosine = f64::from(a[0].dot(&b[0]));
         (min_cosine, sum) = (min_cosine.min(cosine), sum + cosine);
     }

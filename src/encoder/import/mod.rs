@@ -1,9 +1,10 @@
-//! Turns a sentence-transformers folder (safetensors + configuration) into a model folder that Kindred serves, without Python.
+//! Turns a sentence-transformers folder, or that of a cross-encoder, into a model folder that Kindred serves, without Python.
 //!
 //! | file | duty |
 //! |---|---|
 //! | `mod.rs` | reads the folder, writes the model folder |
-//! | `bert.rs` | the BERT encoder as an ONNX graph, in f32, f16 or int8 |
+//! | `cross_encoder.rs` | the same for a cross-encoder |
+//! | `bert.rs` | BERT as an ONNX graph, in f32, f16 or int8 |
 //! | `int8.rs` | a linear layer in bytes |
 //! | `calibration.rs` | the ranges that int8 needs, and their file |
 //! | `calibrate.rs` | sees them on real text, and holds the result against f32 |
@@ -13,6 +14,7 @@
 mod bert;
 mod calibrate;
 mod calibration;
+mod cross_encoder;
 mod int8;
 mod onnx;
 mod weights;
@@ -25,12 +27,13 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::EncoderError;
+use super::classifier_folder::is_classifier;
 use super::model_folder::{CONFIG_FILE, MODEL_FILE, ModelConfig, ModelFolder, Precision, TOKENIZER_FILE, Variant};
 use super::sentence_transformers::{Layout, LayoutError, required, required_json};
 use crate::domain::hex;
 use crate::error::ErrorKind;
 use crate::storage::{self, StorageError};
-use bert::{BertConfig, Numbers};
+use bert::{BertConfig, Numbers, Output};
 pub use calibrate::Closeness;
 use calibrate::Split;
 use calibration::Calibration;
@@ -55,6 +58,8 @@ pub enum ImportError {
         "{what} is {found}; the import supports {supported}. Export the model to ONNX with another tool and put model.onnx into the folder"
     )]
     Unsupported { what: &'static str, found: String, supported: &'static str },
+    #[error("a cross-encoder is imported in fp32 only: leave --int8 and --fp16 out")]
+    OnlyFp32,
     #[error("{reason} in model.safetensors: it is damaged, or its config.json belongs to another model")]
     Weights { reason: String },
     #[error("the calibration cannot be used: {reason}")]
@@ -86,7 +91,7 @@ impl ImportError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Layout(e) => e.kind(),
-            Self::Unsupported { .. } | Self::Weights { .. } | Self::Calibration { .. } => ErrorKind::Invalid,
+            Self::Unsupported { .. } | Self::OnlyFp32 | Self::Weights { .. } | Self::Calibration { .. } => ErrorKind::Invalid,
             Self::TooFewTexts { .. } | Self::TooFar { .. } => ErrorKind::Invalid,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::Exists { .. } => ErrorKind::Conflict,
@@ -120,9 +125,10 @@ pub enum Ranges<'a> {
 #[derive(Debug, Clone, Serialize)]
 pub struct Imported {
     pub name: String,
-    pub dims: usize,
+    /// Numbers of an embedding; `None` of a cross-encoder, which makes none.
+    pub dims: Option<usize>,
     pub max_tokens: usize,
-    /// The new model folder, to be named in `encoder.model_dir`.
+    /// The new model folder, to be named in `encoder.model_dir`, or `cross_encoder.model_dir`.
     pub model_dir: PathBuf,
     /// Whether the ONNX file was written here; otherwise the folder brought its own.
     pub graph_written: bool,
@@ -149,26 +155,25 @@ pub fn import(request: &ImportRequest<'_>) -> Result<Imported, ImportError> {
     // A folder inside the temporary one: publishing moves it away, and the rest cleans up after itself.
     let made = aside.path().join("model");
     storage::create_dir(&made)?;
-    let Written { config, graph_written, int8 } = write_model(request, &made, aside.path())?;
+    let is_sentence_encoder = request.source.join("modules.json").is_file();
+    let imported = if !is_sentence_encoder && is_classifier(request.source)? {
+        cross_encoder::write_model(request, &made)?
+    } else {
+        write_model(request, &made, aside.path())?
+    };
+    copy_legal_files(request.source, &made)?;
     storage::publish_dir(&made, target)?;
-    let ModelConfig { name, dims, max_tokens, .. } = config;
-    Ok(Imported { name, dims, max_tokens, model_dir: target.to_owned(), graph_written, int8 })
+    Ok(imported)
 }
 
-struct Written {
-    config: ModelConfig,
-    graph_written: bool,
-    int8: Option<Closeness>,
-}
-
-fn write_model(request: &ImportRequest<'_>, made: &Path, scratch: &Path) -> Result<Written, ImportError> {
+fn write_model(request: &ImportRequest<'_>, made: &Path, scratch: &Path) -> Result<Imported, ImportError> {
     let source = request.source;
     let layout = Layout::read(source)?;
     let tokenizer = required(&layout.transformer.join(TOKENIZER_FILE)).or_else(|_| required(&source.join(TOKENIZER_FILE)))?;
     storage::replace_file(&made.join(TOKENIZER_FILE), &tokenizer)?;
     let mut config = ModelFolder::describe(request.target, &layout);
     let only_f32 = request.int8.is_none() && !request.fp16;
-    let ready = [source.join(MODEL_FILE), source.join("onnx").join(MODEL_FILE)].into_iter().find(|path| path.is_file() && only_f32);
+    let ready = graph_in(source).filter(|_| only_f32);
     let int8 = match &ready {
         Some(path) => {
             storage::replace_file(&made.join(MODEL_FILE), &required(path)?)?;
@@ -178,12 +183,23 @@ fn write_model(request: &ImportRequest<'_>, made: &Path, scratch: &Path) -> Resu
     };
     let toml = toml::to_string(&config).expect("a model's configuration is plain values");
     storage::replace_file(&made.join(CONFIG_FILE), toml.as_bytes())?;
+    let ModelConfig { name, dims, max_tokens, .. } = config;
+    let (model_dir, graph_written) = (request.target.to_owned(), ready.is_none());
+    Ok(Imported { name, dims: Some(dims), max_tokens, model_dir, graph_written, int8 })
+}
+
+/// The ONNX file that a folder brings.
+fn graph_in(source: &Path) -> Option<PathBuf> {
+    [source.join(MODEL_FILE), source.join("onnx").join(MODEL_FILE)].into_iter().find(|path| path.is_file())
+}
+
+fn copy_legal_files(source: &Path, made: &Path) -> Result<(), ImportError> {
     for name in LEGAL_FILES {
         if let Some(text) = storage::read_file(&source.join(name))? {
             storage::replace_file(&made.join(name), &text)?;
         }
     }
-    Ok(Written { config, graph_written: ready.is_none(), int8 })
+    Ok(())
 }
 
 /// Writes the ONNX file of each precision that is asked for, and notes in `config` what belongs together.
@@ -194,15 +210,11 @@ fn write_graphs(
     made: &Path,
     scratch: &Path,
 ) -> Result<Option<Closeness>, ImportError> {
-    let bert: BertConfig = required_json(&layout.transformer.join("config.json"))?;
-    bert.check()?;
-    if let Some(bytes) = Some(bert.size_bytes().unwrap_or(usize::MAX)).filter(|&bytes| bytes > MAX_MODEL_BYTES) {
-        return Err(ImportError::TooLarge { bytes });
-    }
+    let bert = read_config(&layout.transformer)?;
     let bytes = required(&layout.transformer.join(WEIGHTS_FILE))?;
     let weights = Weights::new(&bytes)?;
     let write = |precision: Precision, numbers| -> Result<String, ImportError> {
-        let graph = encoded(&bert::model(&bert, &weights, numbers)?)?;
+        let graph = encoded(&bert::model(&bert, &weights, numbers, Output::Hidden)?)?;
         storage::replace_file(&made.join(precision.file()), &graph)?;
         Ok(hex(Sha256::digest(&graph)))
     };
@@ -215,7 +227,7 @@ fn write_graphs(
     let (file, held_out) = match ranges {
         Ranges::Known(file) => (file.to_vec(), None),
         Ranges::Seen { texts, library } => {
-            let mut observed = bert::model(&bert, &weights, Numbers::F32)?;
+            let mut observed = bert::model(&bert, &weights, Numbers::F32, Output::Hidden)?;
             let inputs = bert::observed(&bert, &mut observed);
             let path = scratch.join("observed.onnx");
             storage::replace_file(&path, &encoded(&observed)?)?;
@@ -233,6 +245,16 @@ fn write_graphs(
         return Err(ImportError::TooFar { mean: closeness.mean_cosine });
     }
     Ok(Some(closeness))
+}
+
+/// The `config.json` of a BERT that can be written as a graph.
+fn read_config(folder: &Path) -> Result<BertConfig, ImportError> {
+    let bert: BertConfig = required_json(&folder.join("config.json"))?;
+    bert.check()?;
+    match bert.size_bytes().unwrap_or(usize::MAX) {
+        bytes if bytes > MAX_MODEL_BYTES => Err(ImportError::TooLarge { bytes }),
+        _ => Ok(bert),
+    }
 }
 
 /// Bytes of the matrices that the linear layers multiply by, which is what every run of the model reads; `None` for a file that cannot be
@@ -257,6 +279,7 @@ fn encoded(model: &onnx::Model) -> Result<Vec<u8>, ImportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::head::Pooled;
     use crate::encoder::session::{Provider, Session, SessionSettings};
     use crate::encoder::{CudaSettings, assets};
     use std::fs;
@@ -376,9 +399,9 @@ mod tests {
         let embed = |precision| {
             folder.hash(precision, folder.hash_model().unwrap()).unwrap();
             let model = folder.model_path(precision).unwrap();
-            let (library, pooling, cuda) = (library.clone(), folder.config.pooling, CudaSettings::default());
-            let mut session = Session::open(&SessionSettings { library, model, dims: 8, pooling, precision, cuda }, Provider::Cpu).unwrap();
-            session.encode(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
+            let (library, head, cuda) = (library.clone(), Pooled { dims: 8, pooling: folder.config.pooling }, CudaSettings::default());
+            let mut session = Session::open(&SessionSettings { library, model, head, precision, cuda }, Provider::Cpu).unwrap();
+            session.run(&tokens.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap()
         };
         for (exact, half) in embed(Precision::Fp32).iter().zip(embed(Precision::Fp16)) {
             let cosine: f32 = exact.as_slice().iter().zip(half.as_slice()).map(|(a, b)| a * b).sum();
@@ -398,7 +421,7 @@ mod tests {
         let source = folder(&[files.as_slice(), &[("sentence_bert_config.json", sentence)]].concat());
         let target = source.path().join("mine");
         let imported = import_from(source.path(), &target).unwrap();
-        assert_eq!((imported.name.as_str(), imported.dims, imported.max_tokens, imported.graph_written), ("mine", 8, 20, false));
+        assert_eq!((imported.name.as_str(), imported.dims, imported.max_tokens, imported.graph_written), ("mine", Some(8), 20, false));
         assert_eq!(fs::read(target.join("model.onnx")).unwrap(), b"bytes");
         assert_eq!(storage::list_dir(&target).unwrap(), ["LICENSE", "kindred-model.toml", "model.onnx", "tokenizer.json"]);
         assert!(matches!(import_from(source.path(), &target), Err(ImportError::Exists { .. })));

@@ -127,6 +127,11 @@ impl Tensor {
         Self::raw(name, &[], ElementType::UInt8, vec![value])
     }
 
+    /// One whole number, without dimensions.
+    pub fn int(name: &str, value: i64) -> Self {
+        Self::raw(name, &[], ElementType::Int64, value.to_le_bytes().to_vec())
+    }
+
     /// A list of whole numbers.
     pub fn ints(name: &str, values: &[i64]) -> Self {
         Self::raw(name, &[values.len()], ElementType::Int64, values.iter().flat_map(|x| x.to_le_bytes()).collect())

@@ -26,14 +26,32 @@ impl<'a> Weights<'a> {
         Ok(Self { tensors, prefix })
     }
 
+    /// The shape of a tensor, by its whole name.
+    ///
+    /// # Errors
+    /// [`ImportError::Weights`] when it is missing.
+    pub fn shape_at(&self, name: &str) -> Result<Vec<usize>, ImportError> {
+        Ok(self.view(name)?.shape().to_vec())
+    }
+
+    fn view(&self, name: &str) -> Result<TensorView<'_>, ImportError> {
+        self.tensors.tensor(name).map_err(|_| ImportError::Weights { reason: format!("the tensor {name} is missing") })
+    }
+
     /// The numbers of one tensor, row-major.
     ///
     /// # Errors
     /// [`ImportError::Weights`] when it is missing, of another shape or of a type that is not a float.
     pub fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ImportError> {
-        let name = format!("{}{name}", self.prefix);
-        let missing = |_| ImportError::Weights { reason: format!("the tensor {name} is missing") };
-        let view = self.tensors.tensor(&name).map_err(missing)?;
+        self.floats_at(&format!("{}{name}", self.prefix), shape)
+    }
+
+    /// The same of a tensor that is no part of the encoder: by its whole name.
+    ///
+    /// # Errors
+    /// As [`Weights::floats`].
+    pub fn floats_at(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ImportError> {
+        let view = self.view(name)?;
         if view.shape() != shape {
             let reason = format!("the tensor {name} has shape {:?}, but config.json asks for {shape:?}", view.shape());
             return Err(ImportError::Weights { reason });

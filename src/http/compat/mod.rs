@@ -1,17 +1,23 @@
-//! Embeddings for clients that were written for another server: they need another base URL, and nothing else.
+//! Embeddings, and texts in order, for clients that were written for another server: they need another base URL, and nothing else.
 //!
 //! | file | speaks as |
 //! |---|---|
 //! | `openai.rs` | the OpenAI API: `/v1/embeddings`, `/v1/models` |
 //! | `tei.rs`, `tei_error.rs` | Hugging Face's text-embeddings-inference: `/embed`, `/similarity`, `/tokenize`, `/info`, `/health` |
-//! | `inputs.rs` | what both take as input: texts and token ids, alone or in lists |
+//! | `tei_rerank.rs` | the same: `/rerank` |
+//! | `cohere.rs` | Cohere's API, and Jina's: `/v1/rerank`, `/v2/rerank` |
+//! | `inputs.rs` | what is embedded: texts and token ids, alone or in lists |
+//! | `documents.rs` | what is put in order: lists that are counted |
 //!
-//! Each tells its errors in its own shape. Both hand out the configured model's embeddings, of unit length.
+//! Each tells its errors in its own shape. The embeddings are the configured model's, of unit length; the order is the cross-encoder's.
 
+pub mod cohere;
+mod documents;
 mod inputs;
 pub mod openai;
 pub mod tei;
 mod tei_error;
+pub mod tei_rerank;
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -22,8 +28,9 @@ use super::error::ApiError;
 /// An error at any path, in the shape that its clients know: also before the server is ready, and where there is no route.
 pub fn error_at(path: &str, error: ApiError) -> Response {
     match path {
-        "/" | "/embed" | "/similarity" | "/tokenize" | "/info" | "/health" => tei::Error::from(error).into_response(),
+        "/" | "/embed" | "/rerank" | "/similarity" | "/tokenize" | "/info" | "/health" => tei::Error::from(error).into_response(),
         "/v1/embeddings" | "/v1/models" => openai::Error::from(error).into_response(),
+        "/v1/rerank" | "/v2/rerank" => cohere::Error::from(error).into_response(),
         _ if path.starts_with("/v1/models/") => openai::Error::from(error).into_response(),
         _ => error.into_response(),
     }

@@ -123,7 +123,7 @@ enum ModelType {
 }
 
 /// What becomes of texts that are too long.
-fn overlong(truncate: Option<bool>, direction: Direction) -> Overlong {
+pub(super) fn overlong(truncate: Option<bool>, direction: Direction) -> Overlong {
     match (truncate, direction) {
         (None | Some(false), _) => Overlong::Refuse,
         (Some(true), Direction::Left) => Overlong::Cut(Side::Left),

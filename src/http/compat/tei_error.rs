@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::error::ErrorKind;
 use crate::http::error::{self, ApiError};
-use crate::pipeline::EmbedError;
+use crate::pipeline::{EmbedError, RerankError};
 
 /// An error as TEI's clients know them.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -75,6 +75,23 @@ impl From<EmbedError> for Error {
             (EmbedError::NoInputs | EmbedError::Empty { .. }, _) => ErrorType::Empty,
             // What the encoder finds invalid are tokens.
             (EmbedError::Encoder(_), ErrorKind::Invalid) => ErrorType::Tokenizer,
+            (_, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::NotFound) => ErrorType::Validation,
+            (_, ErrorKind::Overloaded) => ErrorType::Overloaded,
+            (_, ErrorKind::Unavailable) => ErrorType::Unhealthy,
+            _ => ErrorType::Backend,
+        };
+        Self { retry_after: e.retry_after(), ..Self::new(error_type, e.to_string()) }
+    }
+}
+
+impl From<RerankError> for Error {
+    fn from(e: RerankError) -> Self {
+        error::log(e.kind(), &e);
+        let error_type = match (&e, e.kind()) {
+            // As TEI says that its model is no re-ranker.
+            (RerankError::NoModel, _) => ErrorType::Backend,
+            (RerankError::NoDocuments | RerankError::EmptyQuery, _) => ErrorType::Empty,
+            (RerankError::Encoder(_), ErrorKind::Invalid) => ErrorType::Tokenizer,
             (_, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::NotFound) => ErrorType::Validation,
             (_, ErrorKind::Overloaded) => ErrorType::Overloaded,
             (_, ErrorKind::Unavailable) => ErrorType::Unhealthy,

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::embedded;
-use crate::app::{TestApp, encoder};
+use crate::app::{TestApp, encoder, logits, with_cross_encoder};
 
 /// The folder that holds the clients, installed once through pip and kept in `target/`; another lock file gets another folder.
 fn clients() -> &'static Path {
@@ -31,21 +31,33 @@ fn clients() -> &'static Path {
     })
 }
 
-/// Runs a client's script against a server of its own, with what it should find.
-async fn run(script: &str) {
-    let app = TestApp::start().await;
+/// Runs a client's script for embeddings.
+async fn embed(script: &str) {
     let texts = ["night nurse", "Welder of ships and bridges", "naïve  café, 東京 — déjà vu", "a"];
     let ids = |text: &&str| -> Vec<u32> { encoder().spell(text, 0, false).unwrap().iter().map(|token| token.id).collect() };
     let tokens: Vec<Vec<u32>> = texts.iter().map(ids).collect();
     let model = encoder().info().name.clone();
+    let expected = json!({"model": model, "texts": texts, "tokens": tokens, "embeddings": embedded(&texts).await});
+    run(script, &TestApp::start().await, &expected).await;
+}
+
+/// Runs a client's script for texts in order.
+async fn rerank(script: &str) {
+    let texts = ["Welder of ships and bridges", "nurse on the night shift", "naïve  café, 東京 — déjà vu", "a"];
+    let query = "night nurse";
+    let expected = json!({"model": "one", "query": query, "texts": texts, "logits": logits(query, &texts).await});
+    run(script, &TestApp::start_with(&[&with_cross_encoder()]).await, &expected).await;
+}
+
+/// Runs a client's script against a server of its own, with what it should find.
+async fn run(script: &str, app: &TestApp, all: &Value) {
     let expected = app.dir.path().join("expected.json");
-    let all = json!({"model": model, "texts": texts, "tokens": tokens, "embeddings": embedded(&texts).await});
     std::fs::write(&expected, all.to_string()).unwrap();
     let mut python = Command::new("python3");
     python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script));
     python.arg(format!("http://{}", app.address)).arg(expected);
     python.env("NO_PROXY", "127.0.0.1").env("HF_HUB_DISABLE_TELEMETRY", "1").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
-    python.env("PYTHONDONTWRITEBYTECODE", "1");
+    python.env("PYTHONDONTWRITEBYTECODE", "1").env("HAYSTACK_TELEMETRY_ENABLED", "False");
     let output = tokio::task::spawn_blocking(move || python.env("PYTHONPATH", clients()).output().expect("python3")).await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.ends_with("checks hold\n"), "{said}{}", String::from_utf8_lossy(&output.stderr));
@@ -53,10 +65,20 @@ async fn run(script: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_openai_package_works_as_it_is() {
-    run("openai_client.py").await;
+    embed("openai_client.py").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_inference_client_of_huggingface_hub_works_as_it_is() {
-    run("tei_client.py").await;
+    embed("tei_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cohere_package_works_as_it_is() {
+    rerank("cohere_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tei_ranker_of_haystack_works_as_it_is() {
+    rerank("haystack_client.py").await;
 }

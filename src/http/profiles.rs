@@ -1,0 +1,93 @@
+//! Profiles: what gives candidates their scores, kept with a collection.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Services;
+use super::body::JsonBody;
+use super::collections::{blocking, existing};
+use super::error::{ApiError, ErrorBody};
+use super::path::PathParts;
+use crate::domain::CollectionName;
+use crate::error::ErrorKind;
+use crate::pipeline::{ProfileContents, ProfileInfo};
+
+/// All profiles of a collection.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProfileList {
+    profiles: Vec<ProfileInfo>,
+}
+
+/// What became of a profile.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct PutProfile {
+    name: String,
+    version: u64,
+}
+
+/// What was deleted.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct DeletedProfile {
+    deleted: String,
+}
+
+/// A name that cannot be one is that of no profile.
+fn named(name: &str) -> Result<CollectionName, ApiError> {
+    CollectionName::new(name).map_err(|e| ApiError::new(ErrorKind::NotFound, e.to_string(), Some("profile".to_owned())))
+}
+
+/// List the profiles of a collection.
+#[utoipa::path(get, path = "/v1/collections/{collection}/profiles",
+    responses((status = 200, body = ProfileList), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn list(State(services): State<Arc<Services>>, PathParts(collection): PathParts<String>) -> Result<Json<ProfileList>, ApiError> {
+    Ok(Json(ProfileList { profiles: services.profiles.list(&existing(&collection)?)? }))
+}
+
+/// Look at a stored profile.
+#[utoipa::path(get, path = "/v1/collections/{collection}/profiles/{profile}",
+    responses((status = 200, body = ProfileContents), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn get(
+    State(services): State<Arc<Services>>,
+    PathParts((collection, profile)): PathParts<(String, String)>,
+) -> Result<Json<ProfileContents>, ApiError> {
+    Ok(Json(services.profiles.get(&existing(&collection)?, &named(&profile)?)?))
+}
+
+/// Keep a profile: by direction, weights of features, or what `kindred train rescore` has learned. Searches use it at once.
+#[utoipa::path(put, path = "/v1/collections/{collection}/profiles/{profile}", request_body = Object,
+    responses((status = 200, body = PutProfile), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn put(
+    State(services): State<Arc<Services>>,
+    PathParts((collection, profile)): PathParts<(String, String)>,
+    JsonBody(json): JsonBody<Box<RawValue>>,
+) -> Result<Json<PutProfile>, ApiError> {
+    services.may_write()?;
+    let (collection, name) = (existing(&collection)?, CollectionName::new(profile)?);
+    let profiles = Arc::clone(&services.profiles);
+    blocking(move || {
+        let version = profiles.put(&collection, &name, json)?;
+        Ok(Json(PutProfile { name: name.to_string(), version }))
+    })
+    .await
+}
+
+/// Delete a stored profile. One of its name in the settings counts again.
+#[utoipa::path(delete, path = "/v1/collections/{collection}/profiles/{profile}",
+    responses((status = 200, body = DeletedProfile), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn delete(
+    State(services): State<Arc<Services>>,
+    PathParts((collection, profile)): PathParts<(String, String)>,
+) -> Result<Json<DeletedProfile>, ApiError> {
+    services.may_write()?;
+    let (collection, name) = (existing(&collection)?, named(&profile)?);
+    let profiles = Arc::clone(&services.profiles);
+    blocking(move || {
+        profiles.delete(&collection, &name)?;
+        Ok(Json(DeletedProfile { deleted: name.to_string() }))
+    })
+    .await
+}

@@ -1,0 +1,141 @@
+//! What gives candidates their scores: profiles of the settings, and those that were put into a collection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::PipelineError;
+use crate::collection::{Collection, Collections, StoredProfile};
+use crate::domain::CollectionName;
+use crate::rescore::{DEFAULT_PROFILE, Profile, Profiles, RescoreError, Scorer};
+
+/// A profile, as lists tell of it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProfileInfo {
+    pub name: String,
+    /// How often it was put; not there for one of the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    pub directions: Vec<String>,
+}
+
+/// A stored profile, whole.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct ProfileContents {
+    pub name: String,
+    pub version: u64,
+    #[schema(value_type = Object)]
+    pub profile: Box<RawValue>,
+}
+
+/// Finds profiles. One that was put into a collection goes before one of its name in the settings.
+#[derive(Debug)]
+pub struct ProfileCatalog {
+    collections: Arc<Collections>,
+    configured: BTreeMap<CollectionName, Profiles>,
+    /// What stored profiles mean, by collection and name, with what was read.
+    read: Mutex<HashMap<(CollectionName, String), (Arc<StoredProfile>, Arc<Profile>)>>,
+}
+
+impl ProfileCatalog {
+    pub fn new(collections: Arc<Collections>, configured: BTreeMap<CollectionName, Profiles>) -> Self {
+        Self { collections, configured, read: Mutex::default() }
+    }
+
+    /// What gives the candidates of a search their scores.
+    ///
+    /// # Errors
+    /// [`RescoreError::UnknownProfile`]; the default profile is always there.
+    pub fn scorer(&self, collection: &Collection, name: Option<&str>, direction: &str) -> Result<Scorer, PipelineError> {
+        let name = name.unwrap_or(DEFAULT_PROFILE);
+        let stored = collection.profiles();
+        if let Some(stored) = stored.get(name) {
+            return Ok(self.profile(collection.name(), name, stored)?.scorer(direction));
+        }
+        let configured = self.configured.get(collection.name());
+        match configured.and_then(|profiles| profiles.get(name)) {
+            Some(profile) => Ok(profile.scorer(direction)),
+            None if name == DEFAULT_PROFILE => Ok(Scorer::dot_alone()),
+            None => {
+                let names = configured
+                    .into_iter()
+                    .flat_map(|profiles| profiles.iter().map(|(name, _)| name))
+                    .chain(stored.keys().map(String::as_str))
+                    .chain([DEFAULT_PROFILE]);
+                let known: Vec<&str> = names.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+                Err(RescoreError::UnknownProfile { name: name.to_owned(), known: format!("there are {}", known.join(", ")) }.into())
+            }
+        }
+    }
+
+    /// What the settings say that candidates of a direction are scored by, where a search names no profile.
+    pub fn configured(&self, collection: &CollectionName, direction: &str) -> Scorer {
+        let profile = self.configured.get(collection).and_then(|profiles| profiles.get(DEFAULT_PROFILE));
+        profile.map_or_else(Scorer::dot_alone, |profile| profile.scorer(direction))
+    }
+
+    fn profile(&self, collection: &CollectionName, name: &str, stored: &Arc<StoredProfile>) -> Result<Arc<Profile>, PipelineError> {
+        let key = (collection.clone(), name.to_owned());
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, profile)) = read.get(&key)
+            && Arc::ptr_eq(of, stored)
+        {
+            return Ok(Arc::clone(profile));
+        }
+        let profile = Arc::new(Profile::parse(stored.json.get())?);
+        read.insert(key, (Arc::clone(stored), Arc::clone(&profile)));
+        Ok(profile)
+    }
+
+    /// All profiles of a collection.
+    ///
+    /// # Errors
+    /// An unknown collection; a stored profile that cannot be read.
+    pub fn list(&self, collection: &CollectionName) -> Result<Vec<ProfileInfo>, PipelineError> {
+        let collection = self.collections.get(collection)?;
+        let mut all = BTreeMap::new();
+        for (name, profile) in self.configured.get(collection.name()).into_iter().flat_map(Profiles::iter) {
+            all.insert(name.to_owned(), ProfileInfo { name: name.to_owned(), version: None, directions: profile.directions() });
+        }
+        for (name, stored) in collection.profiles().iter() {
+            let directions = self.profile(collection.name(), name, stored)?.directions();
+            all.insert(name.clone(), ProfileInfo { name: name.clone(), version: Some(stored.version), directions });
+        }
+        Ok(all.into_values().collect())
+    }
+
+    /// A stored profile.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoProfile`].
+    pub fn get(&self, collection: &CollectionName, name: &CollectionName) -> Result<ProfileContents, PipelineError> {
+        let collection = self.collections.get(collection)?;
+        let stored = collection.profiles().get(name.as_str()).cloned().ok_or_else(|| no_profile(&collection, name))?;
+        Ok(ProfileContents { name: name.to_string(), version: stored.version, profile: stored.json.clone() })
+    }
+
+    /// Keeps a profile. Returns its version. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`RescoreError`] says what is wrong with it.
+    pub fn put(&self, collection: &CollectionName, name: &CollectionName, json: Box<RawValue>) -> Result<u64, PipelineError> {
+        let collection = self.collections.get(collection)?;
+        Profile::parse(json.get())?;
+        Ok(collection.put_profile(name, json)?)
+    }
+
+    /// Deletes a stored profile; one of its name in the settings counts again. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`PipelineError::NoProfile`].
+    pub fn delete(&self, collection: &CollectionName, name: &CollectionName) -> Result<(), PipelineError> {
+        let collection = self.collections.get(collection)?;
+        if collection.delete_profile(name)? { Ok(()) } else { Err(no_profile(&collection, name)) }
+    }
+}
+
+fn no_profile(collection: &Collection, name: &CollectionName) -> PipelineError {
+    PipelineError::NoProfile { collection: collection.name().to_string(), name: name.to_string() }
+}
