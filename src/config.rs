@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use crate::collection::{Durability, Meaning};
-use crate::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec};
+use crate::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec, Lexical};
 use crate::encoder::EncoderSettings;
 use crate::error::ErrorKind;
 use crate::index::BuildParams;
@@ -104,6 +104,8 @@ pub struct CollectionSettings {
     #[serde(default)]
     pub chunks: Chunking,
     #[serde(default)]
+    pub lexical: Lexical,
+    #[serde(default)]
     pub fields: BTreeMap<String, FieldSpec>,
     #[serde(default)]
     pub profiles: Profiles,
@@ -118,6 +120,7 @@ impl CollectionSettings {
             query_prompt: self.query_prompt.clone(),
             document_prompt: self.document_prompt.clone(),
             chunks: self.chunks,
+            lexical: self.lexical,
         }
     }
 }

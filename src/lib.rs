@@ -17,6 +17,7 @@
 //! | composite | [`collection`] | documents that are found by their embeddings, durably |
 //! | parts | [`encoder`] | text → embedding |
 //! | | [`index`] | embedding → rows |
+//! | | [`lexical`] | words → rows |
 //! | | [`rescore`] | candidates → hits |
 //! | | [`wal`] | acknowledged changes, on disk |
 //! | | [`snapshot`] | collections' files, kept elsewhere |
@@ -31,6 +32,7 @@ pub mod error;
 pub mod http;
 pub mod index;
 pub mod ingest;
+pub mod lexical;
 pub mod pipeline;
 pub mod rescore;
 pub mod snapshot;

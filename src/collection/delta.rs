@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::Meaning;
-use crate::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, Schema, SeqNo, TextHash};
-use crate::index::{AppendedAttributes, AppendedVectors, BLOCK_ROWS, IndexError};
+use super::{Meaning, text_of};
+use crate::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, Schema, SeqNo, Template, TextHash};
+use crate::index::{AppendedAttributes, AppendedVectors, BLOCK_ROWS, IndexError, dot};
+use crate::lexical::{Analyzer, AppendedTerms, LexicalQuery, Matches, Terms};
 use crate::wal::{Batch, Operation, StoredDocument};
 
 /// Blocks whose attributes become columns together: few enough that those behind are soon judged document by document, many enough
@@ -26,6 +27,8 @@ pub struct DeltaDocument {
     pub fields: String,
     pub attributes: Attributes,
     pub text_hash: Option<TextHash>,
+    /// Of its text, where texts are searched by their words.
+    terms: Option<Terms>,
 }
 
 /// The last change of every document that changed since the generation.
@@ -38,6 +41,11 @@ pub(super) struct Delta {
     blocks: Vec<Arc<Block>>,
     /// For filters: of the first [`COLUMN_BLOCKS`] blocks, of the next, …
     columns: Vec<Arc<AppendedAttributes>>,
+    /// For searches by words: of the same blocks.
+    terms: Vec<Arc<AppendedTerms>>,
+    /// What makes terms of a document, where texts are searched by their words.
+    template: Arc<Template>,
+    analyzer: Option<Arc<Analyzer>>,
     /// Rows that were neither replaced nor deleted: a word a block, the first row in the lowest bit.
     live: Vec<u128>,
     ids: Vec<Arc<HashMap<DocumentId, Slot>>>,
@@ -66,14 +74,24 @@ pub(super) struct Slot {
     pub row: Option<u32>,
 }
 
-/// What a search of a delta found.
+/// The documents of a delta that a search may find.
 #[derive(Debug)]
-pub(super) struct FromDelta {
-    /// The `k` best, best first.
-    pub best: Vec<Candidate>,
-    pub n_matching: u64,
+pub(super) struct AllowedInDelta {
+    /// A word a block.
+    rows: Vec<u128>,
     /// Documents that are there, whether they match or not.
     pub n_documents: u64,
+}
+
+impl AllowedInDelta {
+    pub fn contains(&self, row: u32) -> bool {
+        self.rows[block(row)] >> place(row) & 1 == 1
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> u64 {
+        count(&self.rows)
+    }
 }
 
 impl Delta {
@@ -83,6 +101,9 @@ impl Delta {
             schema: Arc::clone(&meaning.schema),
             expires_at: meaning.expires_at(),
             columns: Vec::new(),
+            terms: Vec::new(),
+            template: Arc::clone(&meaning.template),
+            analyzer: meaning.analyzer.clone(),
             vectors: AppendedVectors::new(dims),
             blocks: Vec::new(),
             live: Vec::new(),
@@ -111,7 +132,8 @@ impl Delta {
         let expires_at_us = attributes.expires_at_us(self.expires_at).unwrap_or(NEVER);
         let row = self.vectors.n_rows();
         self.vectors.push(&embedding);
-        self.add(Arc::new(DeltaDocument { id: id.clone(), seqno, fields, attributes, text_hash }), expires_at_us);
+        let terms = self.analyzer.as_ref().map(|analyzer| Terms::new(analyzer, &text_of(&self.template, &fields).unwrap_or_default()));
+        self.add(Arc::new(DeltaDocument { id: id.clone(), seqno, fields, attributes, text_hash, terms }), expires_at_us);
         self.put(id, Slot { seqno, row: Some(row) });
     }
 
@@ -150,6 +172,10 @@ impl Delta {
         if behind.len() == COLUMN_BLOCKS && behind[COLUMN_BLOCKS - 1].documents.len() == BLOCK_ROWS {
             let attributes: Vec<&Attributes> = behind.iter().flat_map(|b| &b.documents).map(|document| &document.attributes).collect();
             self.columns.push(Arc::new(AppendedAttributes::new(&attributes, &self.schema)));
+            if self.analyzer.is_some() {
+                let terms = behind.iter().flat_map(|b| &b.documents).filter_map(|document| document.terms.as_ref());
+                self.terms.push(Arc::new(AppendedTerms::new(terms)));
+            }
         }
     }
 
@@ -225,18 +251,11 @@ impl Delta {
         &self.positions
     }
 
-    /// The best documents that match, compared one by one. `query` is `[dims]`, unit length.
+    /// The documents that a search may find.
     ///
     /// # Errors
     /// [`IndexError::NotIndexed`].
-    pub fn search(
-        &self,
-        query: &[f32],
-        k: usize,
-        filter: Option<&Filter>,
-        exclude: Option<u32>,
-        now_us: i64,
-    ) -> Result<FromDelta, IndexError> {
+    pub fn allowed(&self, filter: Option<&Filter>, exclude: Option<u32>, now_us: i64) -> Result<AllowedInDelta, IndexError> {
         let mut allowed: Vec<u128> = (0..self.blocks.len()).map(|block| self.there(block, now_us)).collect();
         if let Some(row) = exclude {
             allowed[block(row)] &= !(1 << place(row));
@@ -245,7 +264,26 @@ impl Delta {
         if let Some(filter) = filter {
             self.keep_matching(&mut allowed, filter)?;
         }
-        Ok(FromDelta { best: self.vectors.search(query, k, &allowed), n_matching: count(&allowed), n_documents })
+        Ok(AllowedInDelta { rows: allowed, n_documents })
+    }
+
+    /// The `k` best of some documents, best first, compared one by one. `query` is `[dims]`, unit length.
+    pub fn search(&self, query: &[f32], k: usize, allowed: &AllowedInDelta) -> Vec<Candidate> {
+        self.vectors.search(query, k, &allowed.rows)
+    }
+
+    /// The score of one document: the dot product with the best of its embeddings. `query` is `[dims]`, unit length.
+    pub fn score(&self, query: &[f32], row: u32) -> f32 {
+        self.embeddings(row).chunks_exact(query.len()).map(|embedding| dot(query, embedding)).fold(f32::NEG_INFINITY, f32::max)
+    }
+
+    /// Which documents have a query's terms, those that were replaced or deleted too.
+    pub fn matches(&self, query: &LexicalQuery) -> Matches {
+        let mut matches = Matches::new(query);
+        self.terms.iter().for_each(|terms| matches.look_into(terms));
+        let behind = self.blocks[self.terms.len() * COLUMN_BLOCKS..].iter().flat_map(|block| &block.documents);
+        behind.filter_map(|document| document.terms.as_ref()).for_each(|terms| matches.look_at(terms));
+        matches
     }
 
     /// Takes out the rows that do not match. There is a word for each block.
@@ -318,7 +356,7 @@ mod tests {
     }
 
     fn document(x: f32, kind: u32) -> StoredDocument {
-        let Meaning { template, schema } = meaning();
+        let Meaning { template, schema, .. } = meaning();
         let fields = json!({"id": "x", "title": "x", "kind": kind});
         let attributes = Document::parse(fields, &schema, &template, 100).unwrap().attributes;
         StoredDocument { fields: x.to_string(), attributes, embedding: vec![x, (1.0 - x * x).sqrt()], text_hash: None }
@@ -333,10 +371,11 @@ mod tests {
         delta.delete(id(298), SeqNo(302));
         delta.upsert(id(300), SeqNo(303), document(0.999, 0));
         let best = |delta: &Delta| {
-            let found = delta.search(&[1.0, 0.0], 2, None, None, 0).unwrap();
-            let mut ids: Vec<String> = found.best.iter().map(|found| delta.document(found.row).id.to_string()).collect();
+            let allowed = delta.allowed(None, None, 0).unwrap();
+            let found = delta.search(&[1.0, 0.0], 2, &allowed);
+            let mut ids: Vec<String> = found.iter().map(|found| delta.document(found.row).id.to_string()).collect();
             ids.sort();
-            (ids, found.n_matching, delta.len())
+            (ids, allowed.len(), delta.len())
         };
         assert_eq!(best(&before), (vec!["298".to_owned(), "299".to_owned()], 300, 300));
         assert_eq!(best(&delta), (vec!["297".to_owned(), "300".to_owned()], 300, 301));
@@ -356,9 +395,10 @@ mod tests {
             }
             if [0, 1, rows_in_columns, rows_in_columns + 1, 2 * rows_in_columns].contains(&n) || n % 1_000 == 7 {
                 let expected = delta.rows().filter(|row| filter.matches(&delta.document(*row).attributes)).count();
-                let found = delta.search(&[1.0, 0.0], 10_000, Some(&filter), None, 0).unwrap();
-                assert_eq!((found.n_matching, found.best.len()), (expected as u64, expected), "after {n}");
-                assert!(found.best.iter().all(|c| filter.matches(&delta.document(c.row).attributes)));
+                let allowed = delta.allowed(Some(&filter), None, 0).unwrap();
+                let found = delta.search(&[1.0, 0.0], 10_000, &allowed);
+                assert_eq!((allowed.len(), found.len()), (expected as u64, expected), "after {n}");
+                assert!(found.iter().all(|c| filter.matches(&delta.document(c.row).attributes)));
                 assert_eq!(delta.matching(&filter, 0).unwrap().count(), expected);
             }
         }

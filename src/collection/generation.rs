@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{FileEntry, MANIFEST_FILE, Manifest};
-use super::{CollectionError, Contents, Description, Meaning, ModelIdentity};
+use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, text_of};
 use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, SeqNo, TextHash};
 use crate::error::ErrorKind;
 use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
+use crate::lexical::{LexicalSegment, LexicalWriter};
 use crate::storage::{self, StorageError};
 use crate::telemetry::Progress;
 
@@ -30,6 +31,8 @@ pub(super) struct Generation {
     meaning: Meaning,
     pub index: Index,
     pub ids: IdTable,
+    /// Not there where texts are not searched by their words, nor in generations that were built before they were.
+    pub lexical: Option<LexicalSegment>,
     documents: Documents,
 }
 
@@ -105,7 +108,8 @@ impl Generation {
         let index = Index::open(dir, description.model.dims, n_rows, &meaning.schema)?;
         let ids = IdTable::open(dir, n_rows)?;
         let documents = Documents::open(dir, n_rows)?;
-        Ok(Self { manifest, description, meaning, index, ids, documents })
+        let lexical = LexicalSegment::open(dir, n_rows)?;
+        Ok(Self { manifest, description, meaning, index, ids, lexical, documents })
     }
 
     /// Builds and verifies a generation and moves it to its final name. It is not current yet.
@@ -155,6 +159,7 @@ impl Generation {
     pub fn verify(&self) -> Result<(), CollectionError> {
         self.index.verify()?;
         self.ids.verify()?;
+        self.lexical.as_ref().map_or(Ok(()), LexicalSegment::verify)?;
         Ok(self.documents.verify()?)
     }
 
@@ -302,6 +307,14 @@ fn write(
     index::build(dir, input, params, progress)?;
     IdTable::write(dir, &contents.ids)?;
     Documents::write(dir, contents, meaning.expires_at())?;
+    if let Some(analyzer) = &meaning.analyzer {
+        let mut writer = LexicalWriter::new(analyzer)?;
+        for fields in &contents.fields {
+            // What is searched by its meaning alone for some reason is still found so.
+            writer.add(&text_of(&meaning.template, fields).unwrap_or_default())?;
+        }
+        writer.finish(dir)?;
+    }
     let files = storage::list_dir(dir)?.iter().map(|file| FileEntry::of(dir, file)).collect::<Result<Vec<_>, _>>()?;
     debug_assert!(files.iter().any(|f| f.name == DOCUMENTS_FILE), "the manifest names every file");
     Manifest::new(id, name, contents, covered, files).write(dir)?;

@@ -6,6 +6,7 @@
 //! | `at_rest.rs` | the files of collections that nobody has open |
 //! | `collections.rs` | all collections of a data folder |
 //! | `searcher.rs` | the immutable snapshot that a query pins: base + delta − tombstones |
+//! | `retrieve.rs` | how a searcher finds candidates: by meaning, by words, by both |
 //! | `writer.rs` | the one writer: log, sync, delta, swap, acknowledge |
 //! | `delta.rs` | the changes since the generation, in memory |
 //! | `changes.rs` | those changes, read back from the log |
@@ -27,6 +28,7 @@ mod documents;
 mod generation;
 mod manifest;
 mod publish;
+mod retrieve;
 mod searcher;
 #[cfg(test)]
 mod tests;
@@ -44,9 +46,11 @@ pub use collections::{Collections, IdentifyModel};
 pub use generation::{GenerationInfo, GenerationStatus};
 pub use manifest::{Description, ModelIdentity};
 pub use publish::PinnedFiles;
-pub use searcher::{Found, FoundDocument, RetrieveRequest, Searcher};
+pub use retrieve::{Found, Question, RetrieveRequest, Retrieved, Signal};
+pub use searcher::{FoundDocument, Searcher};
 pub use writer::{Applied, Change, Changes, Durability};
 
+pub use crate::lexical::LexicalQuery;
 pub use crate::wal::{StoredDocument, WalSettings};
 
 use crate::domain::{
@@ -55,11 +59,21 @@ use crate::domain::{
 };
 use crate::error::ErrorKind;
 use crate::index::IndexError;
+use crate::lexical::{Analyzer, LexicalError};
 use crate::storage::{self, StorageError};
 use crate::wal::{WalError, WalWriter};
 use changes::LoggedChanges;
 use generation::Generation;
 use writer::{Shared, State, Writer};
+
+/// Why the documents of a collection cannot be searched by their words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoWords {
+    #[error("its definition has lexical = \"off\"")]
+    Off,
+    #[error("it was built before it could be: kindred rebuild, or POST its /rebuild")]
+    NotBuilt,
+}
 
 /// What can go wrong with a collection.
 #[derive(Debug, thiserror::Error)]
@@ -124,6 +138,8 @@ pub enum CollectionError {
     #[error(transparent)]
     Index(#[from] IndexError),
     #[error(transparent)]
+    Lexical(#[from] LexicalError),
+    #[error(transparent)]
     Wal(#[from] WalError),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -148,6 +164,7 @@ impl CollectionError {
             Self::Verification { .. } => ErrorKind::Internal,
             Self::Group(e) => e.kind(),
             Self::Index(e) => e.kind(),
+            Self::Lexical(e) => e.kind(),
             Self::Wal(e) => e.kind(),
             Self::Storage(e) => e.kind(),
         }
@@ -407,8 +424,10 @@ impl Contents {
 /// What a definition means, checked once.
 #[derive(Debug)]
 pub struct Meaning {
-    pub template: Template,
+    pub template: Arc<Template>,
     pub schema: Arc<Schema>,
+    /// Makes terms of texts, where they are searched by their words.
+    analyzer: Option<Arc<Analyzer>>,
 }
 
 impl Meaning {
@@ -418,7 +437,8 @@ impl Meaning {
     /// [`CollectionError::Definition`].
     pub fn of(name: &CollectionName, definition: &CollectionDefinition) -> Result<Self, CollectionError> {
         let (template, schema) = definition.check().map_err(|source| CollectionError::Definition { name: name.to_string(), source })?;
-        Ok(Self { template, schema: Arc::new(schema) })
+        let analyzer = Analyzer::new(definition.lexical).map(Arc::new);
+        Ok(Self { template: Arc::new(template), schema: Arc::new(schema), analyzer })
     }
 
     /// The field that says until when a document is there.
@@ -428,6 +448,11 @@ impl Meaning {
 
     /// Hash of the text that a stored document's embedding is made of.
     fn text_hash(&self, fields: &str) -> Option<TextHash> {
-        serde_json::from_str(fields).ok().map(|fields| TextHash::of(&self.template.render(&fields)))
+        text_of(&self.template, fields).map(|text| TextHash::of(&text))
     }
+}
+
+/// The text of a stored document, if that can be read.
+fn text_of(template: &Template, fields: &str) -> Option<String> {
+    serde_json::from_str(fields).ok().map(|fields| template.render(&fields))
 }

@@ -11,9 +11,9 @@ use super::delta::{Delta, Slot};
 use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
 use crate::domain::{
-    Attributes, Clock, CollectionName, DocumentId, Embedding, Filter, GenerationId, ModelTag, Plan, SeqNo, StrategyChoice, TextHash,
+    Attributes, Clock, CollectionName, DocumentId, Filter, GenerationId, ModelTag, SeqNo, TextHash,
 };
-use crate::index::{Quantization, SearchRequest};
+use crate::index::Quantization;
 use crate::wal::{Batch, Operation};
 
 /// A collection as it was after one change; it never changes, but for documents that expire.
@@ -21,41 +21,22 @@ use crate::wal::{Batch, Operation};
 pub struct Searcher {
     description: Arc<Description>,
     meaning: Arc<Meaning>,
-    clock: Clock,
-    base: Option<Arc<Generation>>,
-    delta: Arc<Delta>,
+    pub(super) clock: Clock,
+    pub(super) base: Option<Arc<Generation>>,
+    pub(super) delta: Arc<Delta>,
     /// Rows of the base that the delta replaces or deletes.
-    tombstones: RoaringBitmap,
+    pub(super) tombstones: RoaringBitmap,
     /// So many of the base's rows that expire, earliest first, are tombstones already.
     n_swept: usize,
     n_documents: u64,
     seqno: SeqNo,
 }
 
-/// What to retrieve.
-#[derive(Debug, Clone, Copy)]
-pub struct RetrieveRequest<'a> {
-    /// How many candidates.
-    pub k: usize,
-    pub ef_search: usize,
-    pub strategy: StrategyChoice,
-    pub filter: Option<&'a Filter>,
-    /// A document that is not an answer: the one that was asked with.
-    pub exclude: Option<&'a DocumentId>,
-}
-
 /// A document of a searcher, by its row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FoundDocument {
     Base(u32),
     Delta(u32),
-}
-
-/// A candidate of a searcher, with its full-precision dot product with the query.
-#[derive(Debug, Clone)]
-pub struct Found {
-    pub document: FoundDocument,
-    pub score: f32,
 }
 
 impl Searcher {
@@ -119,7 +100,7 @@ impl Searcher {
     }
 
     /// Rows of the base that have expired and are no tombstones yet.
-    fn expired_in_base(&self, now_us: i64) -> Result<Vec<u32>, CollectionError> {
+    pub(super) fn expired_in_base(&self, now_us: i64) -> Result<Vec<u32>, CollectionError> {
         let mut rows = Vec::new();
         let Some(base) = &self.base else { return Ok(rows) };
         for position in self.n_swept..base.n_expiring() {
@@ -252,43 +233,9 @@ impl Searcher {
         Ok(base.attributes(row)?.expires_at_us(Some(field)).is_some_and(|at_us| at_us <= now_us))
     }
 
-    fn row_in_base(&self, id: &DocumentId) -> Result<Option<u32>, CollectionError> {
+    pub(super) fn row_in_base(&self, id: &DocumentId) -> Result<Option<u32>, CollectionError> {
         let Some(base) = &self.base else { return Ok(None) };
         Ok(base.ids.row(id.as_str())?)
-    }
-
-    /// The best candidates, best first: always as many as were asked for, or as there are matching documents.
-    ///
-    /// # Errors
-    /// [`CollectionError::Index`] when the query does not fit, or the index is damaged.
-    pub fn retrieve(&self, query: &Embedding, request: &RetrieveRequest<'_>) -> Result<(Vec<Found>, Plan), CollectionError> {
-        let now_us = self.clock.now_us();
-        let mut plan = Plan::new(0, 0, 1.0);
-        let mut found = Vec::new();
-        if let Some(base) = &self.base {
-            let excluded = request.exclude.map(|id| self.row_in_base(id)).transpose()?.flatten();
-            let mut deleted = Cow::Borrowed(&self.tombstones);
-            for row in self.expired_in_base(now_us)?.into_iter().chain(excluded).filter(|row| !self.tombstones.contains(*row)) {
-                deleted.to_mut().insert(row);
-            }
-            let search = SearchRequest {
-                k: request.k,
-                ef_search: request.ef_search,
-                strategy: request.strategy,
-                filter: request.filter,
-                deleted: &deleted,
-            };
-            let from_base = base.index.search(query, &search)?;
-            plan = from_base.plan;
-            found.extend(from_base.candidates.into_iter().map(|c| Found { document: FoundDocument::Base(c.row), score: c.score }));
-        }
-        let excluded = request.exclude.and_then(|id| self.delta.get(id)?.row);
-        let newer = self.delta.search(query.as_slice(), request.k, request.filter, excluded, now_us)?;
-        plan.add_compared(newer.n_matching, newer.n_documents);
-        found.extend(newer.best.into_iter().map(|c| Found { document: FoundDocument::Delta(c.row), score: c.score }));
-        found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.document.order(&b.document)));
-        found.truncate(request.k);
-        Ok((found, plan))
     }
 
     /// Some documents that match a filter.
@@ -415,14 +362,14 @@ impl Searcher {
         Ok(contents)
     }
 
-    fn base(&self) -> &Generation {
+    pub(super) fn base(&self) -> &Generation {
         self.base.as_ref().expect("a row of the base is only handed out by a searcher that has one")
     }
 }
 
 impl FoundDocument {
     /// Base before delta, then by row or id: ties are always broken the same way.
-    fn order(&self, other: &Self) -> Ordering {
+    pub(super) fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Base(a), Self::Base(b)) => a.cmp(b),
             (Self::Base(_), Self::Delta(_)) => Ordering::Less,

@@ -1,5 +1,6 @@
 //! What a search returns, and how it goes about it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,8 +12,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub struct Candidate {
     /// Position in its segment.
     pub row: u32,
-    /// Full-precision dot product with the query, -1 to 1.
+    /// Full-precision dot product with the query, -1 to 1; or BM25, from 0.
     pub score: f32,
+}
+
+/// The order of candidates: best first, ties by row.
+pub fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
+    b.score.total_cmp(&a.score).then(a.row.cmp(&b.row))
 }
 
 /// How a caller wants a search to be carried out; the plan says what was done.
@@ -61,6 +67,28 @@ impl FromStr for StrategyChoice {
     }
 }
 
+/// What candidates are found by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Retrieval {
+    /// Meaning: the nearest embeddings.
+    Dense,
+    /// Words: BM25.
+    Lexical,
+    /// Both.
+    #[default]
+    Hybrid,
+}
+
+impl FromStr for Retrieval {
+    type Err = serde::de::value::Error;
+
+    /// The same names as in JSON.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::deserialize(name.into_deserializer())
+    }
+}
+
 /// How a search was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -78,6 +106,9 @@ pub enum Strategy {
 /// What a search did, for those who want to trust it.
 #[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Plan {
+    /// What candidates were found by.
+    pub retrieval: Retrieval,
+    /// How the nearest embeddings were found, if they were looked for.
     pub strategy: Strategy,
     /// Documents that the filter lets through, deletions taken off: counted, not estimated.
     pub n_matching: u64,
@@ -100,6 +131,7 @@ impl Plan {
     /// The plan of an exact search that has not compared anything yet.
     pub fn new(n_matching: u64, n_documents: u64, estimated_selectivity: f64) -> Self {
         Self {
+            retrieval: Retrieval::Dense,
             strategy: Strategy::Exact,
             n_matching,
             n_documents,

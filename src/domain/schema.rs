@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Chunking;
+use super::{Chunking, Lexical};
 use crate::error::ErrorKind;
 
 /// Most fields a schema may have.
@@ -285,6 +285,9 @@ pub struct CollectionDefinition {
     /// How texts are embedded that are longer than the model takes.
     #[serde(default, skip_serializing_if = "Chunking::is_default")]
     pub chunks: Chunking,
+    /// The language that texts are searched in by their words; `plain` for any other, `off` where that is not wanted.
+    #[serde(default, skip_serializing_if = "Lexical::is_default")]
+    pub lexical: Lexical,
 }
 
 impl CollectionDefinition {

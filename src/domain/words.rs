@@ -46,9 +46,47 @@ pub fn dice(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
     2.0 * a.intersection(b).count() as f64 / (a.len() + b.len()) as f64
 }
 
+/// The runs of three letters of a text's words, in lower case, beginnings and ends of words marked: each once, packed into a number,
+/// ascending. A word of one letter is one run.
+pub fn trigrams(text: &str) -> Vec<u64> {
+    let mut all = Vec::with_capacity(text.len());
+    for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
+        let (mut before, mut last) = (0, u64::from('^'));
+        for letter in word.chars().flat_map(char::to_lowercase).chain(['$']).map(u64::from) {
+            if before != 0 {
+                all.push(before << 42 | last << 21 | letter);
+            }
+            (before, last) = (last, letter);
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// How much two ascending sets have in common, 0 to 1 (Dice).
+pub fn dice_of_sorted(a: &[u64], b: &[u64]) -> f64 {
+    let (mut rest, mut n_common) = (b, 0usize);
+    for item in a {
+        let smaller = rest.partition_point(|other| other < item);
+        rest = &rest[smaller..];
+        n_common += usize::from(rest.first() == Some(item));
+    }
+    if a.is_empty() || b.is_empty() { 0.0 } else { 2.0 * n_common as f64 / (a.len() + b.len()) as f64 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_are_compared_in_runs_of_three() {
+        assert_eq!(trigrams("Nurse, a").len(), "^nu nur urs rse se$ ^a$".split(' ').count());
+        assert_eq!(dice_of_sorted(&trigrams("NURSE"), &trigrams("nurse nurse")), 1.0);
+        // ^nu nur urs rse se$ and ^nu nur urs rse ses es$: four are the same.
+        assert_eq!(dice_of_sorted(&trigrams("nurse"), &trigrams("nurses")), 8.0 / 11.0);
+        assert_eq!(dice_of_sorted(&trigrams("nurse"), &trigrams("")), 0.0);
+    }
 
     #[test]
     fn words_are_compared_without_case_and_filler() {

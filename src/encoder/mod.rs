@@ -259,6 +259,15 @@ impl Encoder {
         Ok(EncodedQuery { embedding, timings })
     }
 
+    /// The share of a query's tokens that stand for nothing but that there was something: what the model cannot read of it.
+    ///
+    /// # Errors
+    /// [`EncoderError::Tokenize`].
+    pub fn unread_share(&self, text: &str) -> Result<f64, EncoderError> {
+        // No vocabulary lacks these letters.
+        if text.is_ascii() { Ok(0.0) } else { self.tokenizer.unknown_share(text) }
+    }
+
     /// Encodes texts as documents are, without holding the caller's thread. They are served before [`Encoder::encode_blocking`]'s.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ use super::EncoderError;
 /// The ids of one text's tokens, special tokens included, at most `max_tokens` of them.
 pub type Tokens = Vec<u32>;
 
+/// What vocabularies call the token for what they do not hold.
+const UNKNOWN: [&str; 2] = ["[UNK]", "<unk>"];
 /// Bytes of a text that are tokenised at first, per token that the model takes: an English token has four to five.
 const BYTES_PER_TOKEN: usize = 16;
 /// Bytes that are never exceeded, per token that the model takes: a text that does not fill the model with so many is no language.
@@ -129,6 +131,20 @@ impl Tokenizer {
             Some(post_processor) => post_processor.process(encoding, None, add_special_tokens),
             None => Ok(encoding),
         }
+    }
+
+    /// The share of a text's own tokens that are the one for what the vocabulary does not hold.
+    ///
+    /// # Errors
+    /// [`EncoderError::Tokenize`].
+    pub fn unknown_share(&self, text: &str) -> Result<f64, EncoderError> {
+        let unknown: Vec<u32> = UNKNOWN.iter().filter_map(|token| self.inner.token_to_id(token)).collect();
+        if unknown.is_empty() {
+            return Ok(0.0);
+        }
+        let encoding = self.inner.encode_fast(text, false).map_err(|source| EncoderError::Tokenize { position: 0, source })?;
+        let n_unknown = encoding.get_ids().iter().filter(|id| unknown.contains(id)).count();
+        Ok(n_unknown as f64 / encoding.len().max(1) as f64)
     }
 
     /// Whether the vocabulary holds a token of this id.

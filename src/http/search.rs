@@ -13,7 +13,7 @@ use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::domain::{DocumentId, StrategyChoice};
+use crate::domain::{DocumentId, Retrieval, StrategyChoice};
 use crate::error::ErrorKind;
 use crate::pipeline::{PipelineError, Query, QueryOptions, QueryRequest, QueryResponse};
 
@@ -48,6 +48,8 @@ pub struct SearchBody {
     /// Hits to return.
     #[serde(default = "default_limit")]
     limit: usize,
+    /// What candidates are found by: `dense` (meaning), `lexical` (words: BM25) or `hybrid` (both).
+    retrieval: Option<Retrieval>,
     /// Candidates to re-score.
     candidates: Option<usize>,
     /// Width of the graph's beam.
@@ -107,6 +109,8 @@ pub struct MatchBody {
     filter: Option<Value>,
     #[serde(default = "default_limit")]
     limit: usize,
+    /// As in a search; by meaning where it is left out.
+    retrieval: Option<Retrieval>,
     candidates: Option<usize>,
     ef_search: Option<usize>,
     #[serde(default)]
@@ -140,11 +144,11 @@ pub async fn search(
             ));
         }
     };
-    let SearchBody { filter, limit, candidates, ef_search, strategy, profile, fields, explain, cache, timeout_ms, .. } = body;
+    let SearchBody { filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain, cache, timeout_ms, .. } = body;
     // A time beyond all clocks is none.
     let deadline = timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
     let encoding = QueryOptions { deadline, skip_cache: !cache };
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain, encoding };
+    let request = QueryRequest { collection, query, filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain, encoding };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
@@ -168,12 +172,12 @@ pub async fn match_documents(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let MatchBody { from, to, filter, limit, candidates, ef_search, strategy, profile, fields, explain } = body;
+    let MatchBody { from, to, filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain } = body;
     let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
     let collection = existing(&to).map_err(|e| e.about("to"))?;
     let encoding = QueryOptions::default();
-    let request = QueryRequest { collection, query, filter, limit, candidates, ef_search, strategy, profile, fields, explain, encoding };
+    let request = QueryRequest { collection, query, filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain, encoding };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

@@ -11,9 +11,9 @@ use super::IndexError;
 use super::attributes::AttributeFile;
 use super::codes::{QueryProbe, Rotation, encode_alone};
 use super::filter::passing;
-use super::flat::{Shortlist, best_first};
+use super::flat::Shortlist;
 use super::kernels::dot;
-use crate::domain::{Attributes, Candidate, Filter, Schema};
+use crate::domain::{Attributes, Candidate, Filter, Schema, best_first};
 
 /// Rows of a block: few enough to copy one with every write, many enough that a list of them is short; and the bits of a mask.
 pub const BLOCK_ROWS: usize = u128::BITS as usize;

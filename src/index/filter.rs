@@ -37,13 +37,13 @@ impl<'a> Allowed<'a> {
     ///
     /// # Errors
     /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
-    pub fn new(attributes: &AttributeFile, filter: Option<&Filter>, deleted: &'a RoaringBitmap) -> Result<Self, IndexError> {
+    pub fn new(attributes: &AttributeFile, filter: Option<&Filter>, deleted: Cow<'a, RoaringBitmap>) -> Result<Self, IndexError> {
         match filter {
-            None => Ok(Self::Except(Cow::Borrowed(deleted), attributes.n_rows())),
+            None => Ok(Self::Except(deleted, attributes.n_rows())),
             Some(filter) => {
                 let mut passing = passing(attributes, filter)?;
                 if !deleted.is_empty() {
-                    passing.rows -= deleted;
+                    passing.rows -= &*deleted;
                 }
                 Ok(Self::Only(passing))
             }

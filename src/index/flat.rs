@@ -4,22 +4,15 @@
 //! `codes.rs`). So the `k` best by codes are compared by their vectors, and then those others that the bound lets come up to the worst
 //! of them. The answer is that of comparing all vectors, at a fraction of the bytes.
 
-use std::cmp::Ordering;
-
 use super::chunks::Chunks;
 use super::codes::QueryCodes;
 use super::graph_file::GraphFile;
 use super::vectors::VectorFile;
-use crate::domain::Candidate;
+use crate::domain::{Candidate, best_first};
 use crate::storage::StorageError;
 
 /// Rows that are asked for ahead of the one that is compared.
 const AHEAD: usize = 8;
-
-/// Best first: the larger score, and of equal scores the smaller row.
-pub(super) fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
-    b.score.total_cmp(&a.score).then(a.row.cmp(&b.row))
-}
 
 /// Rows, and the query that they are compared with. A row with several vectors has the score of the best.
 #[derive(Debug)]

@@ -85,6 +85,7 @@ use self::graph_file::GraphFile;
 use self::planner::Search;
 use self::vectors::VectorFile;
 use crate::domain::{Candidate, Embedding, Filter, Plan, Schema, StrategyChoice};
+use crate::storage::StorageError;
 
 /// The nearest rows to look for.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +106,45 @@ pub struct Found {
     /// As many as were wanted or, if fewer match, all that match; best first, ties by row.
     pub candidates: Vec<Candidate>,
     pub plan: Plan,
+}
+
+/// The rows that a search may return.
+#[derive(Debug)]
+pub struct AllowedRows<'a> {
+    rows: Allowed<'a>,
+    /// Rows that are not deleted.
+    n_documents: u64,
+}
+
+impl AllowedRows<'_> {
+    #[inline]
+    pub fn contains(&self, row: u32) -> bool {
+        self.rows.contains(row)
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> u64 {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// In ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = u32> {
+        self.rows.iter()
+    }
+
+    /// Rows that are not deleted, whether they pass the filter or not.
+    pub fn n_documents(&self) -> u64 {
+        self.n_documents
+    }
+
+    /// The share of rows that one would guess to pass, as in a plan.
+    pub fn estimated_selectivity(&self) -> f64 {
+        self.rows.estimated_selectivity()
+    }
 }
 
 /// An opened index: mapped files, nothing in memory per row.
@@ -143,20 +183,29 @@ impl Index {
     /// # Errors
     /// [`IndexError::Dims`] when the query is of another model, [`IndexError::NotIndexed`], [`IndexError::Storage`].
     pub fn search(&self, query: &Embedding, request: &SearchRequest<'_>) -> Result<Found, IndexError> {
-        let query = query.as_slice();
-        if query.len() != self.dims {
-            return Err(IndexError::Dims { expected: self.dims, actual: query.len() });
-        }
+        let allowed = self.allowed(request.filter, Cow::Borrowed(request.deleted))?;
+        self.search_among(&allowed, query, request.k, request.ef_search, request.strategy)
+    }
+
+    /// The same among rows that are known to be allowed.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn search_among(
+        &self,
+        allowed: &AllowedRows<'_>,
+        query: &Embedding,
+        k: usize,
+        ef_search: usize,
+        strategy: StrategyChoice,
+    ) -> Result<Found, IndexError> {
+        let query = self.check_dims(query)?;
         let is_cut = self.search_dims() < self.dims;
         let quantizer = self.graph.quantizer();
         let codes = if is_cut { quantizer.query(&build::cut_one(query, self.search_dims())) } else { quantizer.query(query) };
-        let search = Search {
-            rows: Compared { graph: &self.graph, vectors: &self.vectors, chunks: &self.chunks, query, codes, is_cut },
-            allowed: Allowed::new(&self.attributes, request.filter, request.deleted)?,
-            k: request.k,
-            ef: request.ef_search.max(request.k),
-        };
-        let (candidates, plan) = search.run(request.strategy, self.n_documents(request.deleted))?;
+        let rows = Compared { graph: &self.graph, vectors: &self.vectors, chunks: &self.chunks, query, codes, is_cut };
+        let search = Search { rows, allowed: &allowed.rows, k, ef: ef_search.max(k) };
+        let (candidates, plan) = search.run(strategy, allowed.n_documents)?;
         Ok(Found { candidates, plan })
     }
 
@@ -164,8 +213,32 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
+    pub fn allowed<'a>(&self, filter: Option<&Filter>, deleted: Cow<'a, RoaringBitmap>) -> Result<AllowedRows<'a>, IndexError> {
+        let n_documents = self.n_documents(&deleted);
+        Ok(AllowedRows { rows: Allowed::new(&self.attributes, filter, deleted)?, n_documents })
+    }
+
+    /// The score of one row: the dot product with the best of its vectors.
+    ///
+    /// # Errors
+    /// [`IndexError::Dims`], [`IndexError::Storage`].
+    pub fn score(&self, query: &Embedding, row: u32) -> Result<f32, IndexError> {
+        let query = self.check_dims(query)?;
+        let score = |best: f32, vector| Ok::<_, StorageError>(best.max(self.vectors.score(vector, query)?));
+        Ok(self.chunks.of(row)?.try_fold(f32::NEG_INFINITY, score)?)
+    }
+
+    fn check_dims<'a>(&self, query: &'a Embedding) -> Result<&'a [f32], IndexError> {
+        let query = query.as_slice();
+        if query.len() == self.dims { Ok(query) } else { Err(IndexError::Dims { expected: self.dims, actual: query.len() }) }
+    }
+
+    /// The rows that pass a filter and are not deleted.
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
     pub fn matching(&self, filter: Option<&Filter>, deleted: &RoaringBitmap) -> Result<RoaringBitmap, IndexError> {
-        Ok(Allowed::new(&self.attributes, filter, deleted)?.into_bitmap())
+        Ok(self.allowed(filter, Cow::Borrowed(deleted))?.rows.into_bitmap())
     }
 
     /// The vectors of a row, `[chunks × dims]`, unit length up to the precision that they are stored with.

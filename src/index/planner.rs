@@ -24,7 +24,7 @@ const MAX_WIDENING: f64 = 4.0;
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     pub rows: Compared<'a>,
-    pub allowed: Allowed<'a>,
+    pub allowed: &'a Allowed<'a>,
     pub k: usize,
     /// At least `k`.
     pub ef: usize,
@@ -60,7 +60,7 @@ impl Search<'_> {
             Chunks::Several(file) if way != Way::Scan => Some(self.allowed.vectors(file)?),
             Chunks::Several(_) | Chunks::One(_) => None,
         };
-        let allowed = of_vectors.as_ref().unwrap_or(&self.allowed);
+        let allowed = of_vectors.as_ref().unwrap_or(self.allowed);
         if way == Way::Walk {
             let walk = self.walk(allowed, choice, &costs, n_wanted, &mut plan)?;
             if walk.found.len() >= n_wanted {

@@ -49,8 +49,8 @@ pub use snapshots::{SnapshotPipeline, source_at_rest};
 pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
 pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};
 
-use crate::collection::CollectionError;
-use crate::domain::{DocumentError, EmbeddingError, FilterError};
+use crate::collection::{CollectionError, NoWords};
+use crate::domain::{DocumentError, EmbeddingError, FilterError, Retrieval};
 use crate::encoder::EncoderError;
 pub use crate::encoder::{ModelInfo, QueryOptions, Side, Token};
 use crate::error::ErrorKind;
@@ -73,6 +73,7 @@ pub struct Limits {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchSettings {
+    pub retrieval: Retrieval,
     pub ef_search: usize,
     pub candidates: usize,
     pub threads: usize,
@@ -88,6 +89,10 @@ pub enum PipelineError {
     EmptyQuery,
     #[error("the query's text has {actual} bytes, over the limit of {limit} (limits.max_query_bytes)")]
     QueryTooLong { actual: usize, limit: usize },
+    #[error("collection {collection:?} cannot be searched by words: {source}")]
+    NoWords { collection: String, source: NoWords },
+    #[error("this query has no words: search by meaning (\"retrieval\": \"dense\"), or with a text")]
+    Wordless,
     #[error("there is no document {id:?} in collection {collection:?}")]
     UnknownDocument { collection: String, id: String },
     #[error("{actual} documents are over the limit of {limit} in one request (limits.max_batch_documents): send them in parts")]
@@ -142,6 +147,8 @@ impl PipelineError {
         match self {
             Self::OutOfRange { .. }
             | Self::EmptyQuery
+            | Self::NoWords { .. }
+            | Self::Wordless
             | Self::DoesNotFit { .. }
             | Self::Params { .. }
             | Self::Model { .. }

@@ -14,10 +14,12 @@ use serde_json::value::RawValue;
 use super::pool::Pool;
 use super::recent::{Recent, RecentQuery};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
-use crate::collection::{Collection, Collections, Found, FoundDocument, RetrieveRequest, Searcher};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, StrategyChoice};
+use crate::collection::{
+    Collection, Collections, Found, FoundDocument, LexicalQuery, Question, RetrieveRequest, Retrieved, Searcher,
+};
+use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, Retrieval, StrategyChoice};
 use crate::encoder::QueryOptions;
-use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Term, Wanted, Weights};
+use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Profiles, Signals, Term, Wanted, Weights};
 use crate::telemetry::metrics;
 
 /// Most names of fields to return.
@@ -45,6 +47,7 @@ pub struct QueryRequest {
     /// Read against the collection's schema here.
     pub filter: Option<Json>,
     pub limit: usize,
+    pub retrieval: Option<Retrieval>,
     pub candidates: Option<usize>,
     pub ef_search: Option<usize>,
     pub strategy: StrategyChoice,
@@ -75,13 +78,35 @@ pub struct Hit {
     pub id: DocumentId,
     /// After re-scoring; larger is better.
     pub score: f64,
-    /// Full-precision dot product with the query, before re-scoring.
-    pub retrieval_score: f32,
+    /// Full-precision dot product with the query, where it was asked by meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retrieval_score: Option<f32>,
+    /// BM25, where it was asked by words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lexical_score: Option<f32>,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
     /// The terms whose contributions, added in their order, are the score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Vec<Term>>,
+    /// Where it stood at each stage, with the explanation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Ranks>,
+}
+
+/// Where a document stood at each stage, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Ranks {
+    /// By meaning; not there if it was not among those found so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dense: Option<u32>,
+    /// By words, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lexical: Option<u32>,
+    /// Among all candidates, before re-scoring.
+    pub retrieval: u32,
+    /// After it.
+    pub rescore: u32,
 }
 
 /// Where the time went, in microseconds.
@@ -137,9 +162,40 @@ struct Checked {
 
 /// What a query asks with.
 struct Asked {
-    embedding: Arc<Embedding>,
+    by: AskedBy,
     wanted: Wanted,
     exclude: Option<DocumentId>,
+}
+
+/// What candidates are found by.
+enum AskedBy {
+    Meaning(Arc<Embedding>),
+    Words(LexicalQuery),
+    Both(Arc<Embedding>, LexicalQuery),
+}
+
+impl AskedBy {
+    fn new(embedding: Arc<Embedding>, words: Option<LexicalQuery>) -> Self {
+        match words {
+            Some(words) => Self::Both(embedding, words),
+            None => Self::Meaning(embedding),
+        }
+    }
+
+    fn embedding(&self) -> Option<&Arc<Embedding>> {
+        match self {
+            Self::Meaning(embedding) | Self::Both(embedding, _) => Some(embedding),
+            Self::Words(_) => None,
+        }
+    }
+
+    fn question(&self) -> Question<'_> {
+        match self {
+            Self::Meaning(embedding) => Question::Meaning(embedding),
+            Self::Words(words) => Question::Words(words),
+            Self::Both(embedding, words) => Question::Both(embedding, words),
+        }
+    }
 }
 
 impl QueryPipeline {
@@ -166,14 +222,16 @@ impl QueryPipeline {
         let mut timings = Timings::default();
         let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
         let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
-        let noted = RecentQuery { embedding: Arc::clone(&asked.embedding), filter, exclude: asked.exclude.clone() };
+        let noted = asked.by.embedding().cloned().map(|embedding| RecentQuery { embedding, filter, exclude: asked.exclude.clone() });
         let waiting = Instant::now();
         // A walk through the graph for some hundred candidates takes less than waking another thread.
         let is_short =
             checked.filter.is_none() && request.strategy == StrategyChoice::Auto && checked.candidates.max(checked.ef_search) <= MAX_SHORT;
         let work = move || answer(&request, &checked, &asked, timings, waiting);
         let mut response = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
-        self.recent.note(&collection, noted);
+        if let Some(noted) = noted {
+            self.recent.note(&collection, noted);
+        }
         response.timings.total_us = micros(started);
         response.timings.record();
         Ok(response)
@@ -214,17 +272,26 @@ impl QueryPipeline {
                 if text.len() > self.limits.max_query_bytes {
                     return Err(PipelineError::QueryTooLong { actual: text.len(), limit: self.limits.max_query_bytes });
                 }
+                let words = self.words(request, target, text)?;
+                let wanted = Wanted::from_text(text, now_us);
+                if let (Some(Retrieval::Lexical), Some(words)) = (request.retrieval, &words) {
+                    return Ok(Asked { by: AskedBy::Words(words.clone()), wanted, exclude: None });
+                }
                 let encoder = self.encoders.of(target.description())?;
                 let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
                 let encoded = encoder.encode_query(prompt, text, request.encoding).await?;
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
-                Ok(Asked { embedding: encoded.embedding, wanted: Wanted::from_text(text, now_us), exclude: None })
+                let wanted = wanted.unread(encoder.unread_share(text)?);
+                Ok(Asked { by: AskedBy::new(encoded.embedding, words), wanted, exclude: None })
             }
             Query::Vector(numbers) => {
                 let embedding = Arc::new(Embedding::new(numbers.clone(), target.description().model.dims)?);
-                Ok(Asked { embedding, wanted: Wanted::from_text("", now_us), exclude: None })
+                if matches!(request.retrieval, Some(Retrieval::Lexical | Retrieval::Hybrid)) {
+                    return Err(PipelineError::Wordless);
+                }
+                Ok(Asked { by: AskedBy::Meaning(embedding), wanted: Wanted::from_text("", now_us), exclude: None })
             }
             Query::Document { collection, id } => {
                 // The same snapshot when it is the same collection.
@@ -238,15 +305,38 @@ impl QueryPipeline {
                 let document = source
                     .get(id)?
                     .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
-                let embedding = Arc::new(self.as_asked_of(target, source, &document, id).await?);
                 let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
-                Ok(Asked { embedding, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
+                // A document says what it means in many words: they are looked for where that is wanted only.
+                let words = match request.retrieval {
+                    None | Some(Retrieval::Dense) => None,
+                    Some(Retrieval::Lexical | Retrieval::Hybrid) => self.words(request, target, &wanted.words())?,
+                };
+                let by = match (request.retrieval, words) {
+                    (Some(Retrieval::Lexical), Some(words)) => AskedBy::Words(words),
+                    (_, words) => AskedBy::new(Arc::new(self.as_asked_of(target, source, &document, id).await?), words),
+                };
+                Ok(Asked { by, wanted, exclude: (*collection == request.collection).then(|| id.clone()) })
             }
         }
     }
 }
 
 impl QueryPipeline {
+    /// The words to look for, if words are to be looked for.
+    fn words(&self, request: &QueryRequest, target: &Searcher, text: &str) -> Result<Option<LexicalQuery>, PipelineError> {
+        let is_asked = request.retrieval.is_some();
+        match request.retrieval.unwrap_or(self.settings.retrieval) {
+            Retrieval::Dense => Ok(None),
+            Retrieval::Lexical | Retrieval::Hybrid => match target.words(text) {
+                Ok(words) if words.is_empty() && request.retrieval == Some(Retrieval::Lexical) => Err(PipelineError::Wordless),
+                Ok(words) => Ok(Some(words)),
+                // What nobody asked for is not missed.
+                Err(_) if !is_asked => Ok(None),
+                Err(source) => Err(PipelineError::NoWords { collection: request.collection.to_string(), source }),
+            },
+        }
+    }
+
     /// The embedding of a document for a search of another collection: its own if both are of one model, else one that the other
     /// collection's model makes of its text. Embeddings of two models are never compared.
     async fn as_asked_of(
@@ -273,6 +363,8 @@ struct Scored<'a> {
     score: f64,
     terms: Vec<Term>,
     found: &'a Found,
+    /// Its place before re-scoring, from 1.
+    retrieval: u32,
 }
 
 /// Retrieval and re-scoring, on a search thread.
@@ -294,36 +386,47 @@ fn answer(
         filter: checked.filter.as_deref(),
         exclude: asked.exclude.as_ref(),
     };
-    let (found, plan) = searcher.retrieve(&asked.embedding, &retrieve)?;
+    let Retrieved { found, plan, best_lexical } = searcher.retrieve(asked.by.question(), &retrieve)?;
     timings.retrieve_us = micros(retrieving);
 
     let rescoring = Instant::now();
-    let mut scored = rescore(&found, checked, asked)?;
+    let mut scored = rescore(&found, best_lexical, checked, asked)?;
     // The sort is stable: equal scores stay in the order of retrieval.
     scored.sort_by(|a, b| b.score.total_cmp(&a.score));
     scored.truncate(request.limit);
     timings.rescore_us = micros(rescoring);
 
-    let hit = |Scored { score, terms, found }: Scored<'_>| -> Result<Hit, PipelineError> {
+    let hit = |(rescore, Scored { score, terms, found, retrieval }): (u32, Scored<'_>)| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
         let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        Ok(Hit { id, score, retrieval_score: found.score, fields, explanation: request.explain.then_some(terms) })
+        let [retrieval_score, lexical_score] = [found.dense, found.lexical].map(|signal| signal.map(|signal| signal.score));
+        let [dense, lexical] = [found.dense, found.lexical].map(|signal| signal.and_then(|signal| signal.rank));
+        let (explanation, ranks) = match request.explain {
+            true => (Some(terms), Some(Ranks { dense, lexical, retrieval, rescore })),
+            false => (None, None),
+        };
+        Ok(Hit { id, score, retrieval_score, lexical_score, fields, explanation, ranks })
     };
-    let hits = scored.into_iter().map(hit).collect::<Result<_, _>>()?;
+    let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
     let generation = searcher.generation();
     Ok(QueryResponse { hits, timings, plan, generation: label(generation), model: searcher.description().model.name.clone() })
 }
 
-fn rescore<'a>(found: &'a [Found], checked: &Checked, asked: &Asked) -> Result<Vec<Scored<'a>>, PipelineError> {
+fn rescore<'a>(found: &'a [Found], best_lexical: f32, checked: &Checked, asked: &Asked) -> Result<Vec<Scored<'a>>, PipelineError> {
     let schema = &checked.searcher.meaning().schema;
     let attributes = found.iter().map(|found| checked.searcher.attributes(&found.document)).collect::<Result<Vec<_>, _>>()?;
     let wanted = asked.wanted.weighed(attributes.iter().map(AsRef::as_ref));
-    let one = |(found, attributes): (&'a Found, &Cow<'_, Attributes>)| {
-        let terms = rescore::terms(&checked.weights, &wanted, found.score, attributes, schema);
-        Scored { score: rescore::score(&terms), terms, found }
+    let one = |(retrieval, (found, attributes)): (u32, (&'a Found, &Cow<'_, Attributes>))| {
+        let signals = Signals {
+            dot: found.dense.map(|signal| f64::from(signal.score)),
+            bm25: found.lexical.map(|signal| if best_lexical > 0.0 { f64::from(signal.score / best_lexical) } else { 0.0 }),
+            reciprocal_rank: found.reciprocal_rank(),
+        };
+        let terms = rescore::terms(&checked.weights, &wanted, &signals, attributes, schema);
+        Scored { score: rescore::score(&terms), terms, found, retrieval }
     };
-    Ok(found.iter().zip(&attributes).map(one).collect())
+    Ok((1..).zip(found.iter().zip(&attributes)).map(one).collect())
 }
 
 /// The stored JSON as it is, or the named fields of it. A dotted name gives the objects around it, with that part alone.

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 use super::PipelineError;
 use super::probes::{self, Origin, Probe};
 use super::query::{QueryPipeline, label, micros, within};
-use crate::collection::{Found, RetrieveRequest, Searcher};
+use crate::collection::{Found, Question, RetrieveRequest, Searcher};
 use crate::domain::{CollectionName, Filter, StrategyChoice};
 
 /// Most queries to measure with.
@@ -129,17 +129,17 @@ fn measure(searcher: &Searcher, probe: &Probe, k: usize, ef_search: usize) -> Re
     let retrieve = |strategy| {
         let started = Instant::now();
         let request = RetrieveRequest { k, ef_search, strategy, filter: probe.filter.as_deref(), exclude: probe.exclude.as_ref() };
-        searcher.retrieve(&probe.embedding, &request).map(|(found, plan)| (found, plan, micros(started)))
+        searcher.retrieve(Question::Meaning(&probe.embedding), &request).map(|retrieved| (retrieved, micros(started)))
     };
     // As a search would come, before the exact one has fetched every vector.
-    let (found, _, auto_us) = retrieve(StrategyChoice::Auto)?;
-    let (exact, plan, exact_us) = retrieve(StrategyChoice::Exact)?;
-    let recall = recall_of(&scores(&found), &scores(&exact));
-    Ok(recall.map(|recall| Measured { origin: probe.origin, recall, selectivity: plan.selectivity, exact_us, auto_us }))
+    let (found, auto_us) = retrieve(StrategyChoice::Auto)?;
+    let (exact, exact_us) = retrieve(StrategyChoice::Exact)?;
+    let recall = recall_of(&scores(&found.found), &scores(&exact.found));
+    Ok(recall.map(|recall| Measured { origin: probe.origin, recall, selectivity: exact.plan.selectivity, exact_us, auto_us }))
 }
 
 fn scores(found: &[Found]) -> Vec<f32> {
-    found.iter().map(|found| found.score).collect()
+    found.iter().filter_map(|found| found.dense).map(|dense| dense.score).collect()
 }
 
 /// The share of the exact answer that was found; `None` when the answer is empty. Scores are of full precision on both sides.

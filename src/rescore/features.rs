@@ -1,10 +1,12 @@
 //! The features: what they are called, what they measure, where they come from.
 
 use std::collections::BTreeSet;
+use std::str::FromStr;
 
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Attributes, GeoPoint, Role, Schema, dice, word_hash, words};
+use crate::domain::{Attributes, GeoPoint, Role, Schema, dice, dice_of_sorted, trigrams, word_hash, words};
 
 /// Distances beyond this count as this: two oceans are not worse than one.
 const MAX_DISTANCE_KM: f64 = 1_000.0;
@@ -17,8 +19,17 @@ const RECENCY_HALF_LIFE_US: f64 = 30.0 * 86_400e6;
 pub enum Feature {
     /// Full-precision dot product of query and document, -1 to 1.
     Dot,
+    /// BM25 of the query's words, as a share of the best document's.
+    Bm25,
+    /// The same times the share of the query that the model cannot read: of that, the embedding says nothing.
+    Bm25Unread,
+    /// The sum, over the ways by which the candidate was found, of 1 / (60 + its rank there).
+    ReciprocalRank,
     /// Words that the candidate's title shares with the wanted title, or with the query's text (Dice).
     TitleOverlap,
+    /// Runs of three letters that the candidate's title shares with the wanted title, or with the query's text (Dice): words that are
+    /// written almost the same, or parts of long ones.
+    TitleLetters,
     /// Share of the query's words that stand in the candidate's text, all of it, also what the model cut off. A word that
     /// few of the candidates have counts more than one that most have.
     TextOverlap,
@@ -39,7 +50,11 @@ impl Feature {
     pub fn name(self) -> &'static str {
         match self {
             Self::Dot => "dot",
+            Self::Bm25 => "bm25",
+            Self::Bm25Unread => "bm25_unread",
+            Self::ReciprocalRank => "reciprocal_rank",
             Self::TitleOverlap => "title_overlap",
+            Self::TitleLetters => "title_letters",
             Self::TextOverlap => "text_overlap",
             Self::SkillOverlap => "skill_overlap",
             Self::Recency => "recency",
@@ -53,21 +68,29 @@ impl Feature {
     pub fn unit(self) -> &'static str {
         match self {
             Self::Dot => "cosine",
-            Self::TitleOverlap | Self::TextOverlap | Self::SkillOverlap | Self::Recency => "share",
+            Self::ReciprocalRank => "1/rank",
+            Self::Bm25 | Self::Bm25Unread | Self::TitleOverlap | Self::TitleLetters | Self::TextOverlap | Self::SkillOverlap | Self::Recency => "share",
             Self::SameSeniority | Self::Remote => "yes",
             Self::DistanceKm => "km",
         }
     }
 
     /// The value for a candidate; `None` where the candidate or the query says nothing about it.
-    pub(super) fn value(self, wanted: &Wanted, retrieval_score: f32, candidate: &Attributes, schema: &Schema) -> Option<f64> {
+    pub(super) fn value(self, wanted: &Wanted, signals: &Signals, candidate: &Attributes, schema: &Schema) -> Option<f64> {
         let field = |role| schema.role(role);
         match self {
-            Self::Dot => Some(f64::from(retrieval_score)),
+            Self::Dot => signals.dot,
+            Self::Bm25 => signals.bm25,
+            Self::Bm25Unread => signals.bm25.map(|bm25| bm25 * wanted.unread),
+            Self::ReciprocalRank => Some(signals.reciprocal_rank),
             Self::TitleOverlap => {
                 let titles = candidate.words(field(Role::Title));
                 let one = |title: &String| dice(wanted.title.as_ref().unwrap_or(&wanted.text), &words(title));
                 titles.iter().map(one).reduce(f64::max)
+            }
+            Self::TitleLetters => {
+                let titles = candidate.words(field(Role::Title));
+                titles.iter().map(|title| dice_of_sorted(&wanted.letters, &trigrams(title))).reduce(f64::max)
             }
             Self::TextOverlap => {
                 let all: f64 = wanted.text_words.iter().map(|word| word.weight).sum();
@@ -94,6 +117,25 @@ impl Feature {
     }
 }
 
+impl FromStr for Feature {
+    type Err = serde::de::value::Error;
+
+    /// The same names as in JSON.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::deserialize(name.into_deserializer())
+    }
+}
+
+/// What retrieval says about a candidate.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Signals {
+    /// `None` where it was not asked by meaning.
+    pub dot: Option<f64>,
+    /// As a share of the best document's; `None` where it was not asked by words.
+    pub bm25: Option<f64>,
+    pub reciprocal_rank: f64,
+}
+
 /// What a query asks for, prepared once for all candidates.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
@@ -103,6 +145,11 @@ pub struct Wanted {
     text_words: Vec<TextWord>,
     /// Words of the asking document's title.
     title: Option<BTreeSet<String>>,
+    title_text: Option<String>,
+    /// Runs of three letters of that title, or of the query's text.
+    letters: Vec<u64>,
+    /// Share of the query that the model cannot read.
+    unread: f64,
     /// Skills of the asking document, in lower case.
     skills: BTreeSet<String>,
     seniority: Option<String>,
@@ -121,9 +168,15 @@ struct TextWord {
 impl Wanted {
     /// What a text asks for; an empty one stands for a query that is a vector alone.
     pub fn from_text(text: &str, now_us: f64) -> Self {
+        let letters = trigrams(text);
         let text = words(text);
         let text_words = text.iter().map(|word| TextWord { hash: word_hash(word), weight: 1.0 }).collect();
-        Self { text, text_words, now_us, ..Self::default() }
+        Self { text, text_words, letters, now_us, ..Self::default() }
+    }
+
+    /// The same of a query of which the model cannot read a share.
+    pub fn unread(self, share: f64) -> Self {
+        Self { unread: share, ..self }
     }
 
     /// The same, with the query's words weighed by how few of the candidates have them (inverse document frequency).
@@ -143,11 +196,19 @@ impl Wanted {
             text: BTreeSet::new(),
             text_words: Vec::new(),
             title: of(Role::Title).first().map(|title| words(title)),
+            title_text: of(Role::Title).first().cloned(),
+            letters: of(Role::Title).first().map(|title| trigrams(title)).unwrap_or_default(),
+            unread: 0.0,
             skills: of(Role::Skills).iter().map(|skill| skill.to_lowercase()).collect(),
             seniority: of(Role::Seniority).first().cloned(),
             places: attributes.places(schema.role(Role::Location)).to_vec(),
             now_us,
         }
+    }
+
+    /// Title and skills of an asking document, to look for by words.
+    pub fn words(&self) -> String {
+        self.title_text.iter().chain(&self.skills).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
     fn skill_overlap(&self, skills: &[String]) -> Option<f64> {
@@ -192,7 +253,7 @@ mod tests {
     }
 
     fn value(feature: Feature, wanted: &Wanted, candidate: &Attributes) -> Option<f64> {
-        feature.value(wanted, 0.5, candidate, &schema())
+        feature.value(wanted, &Signals { dot: Some(0.5), ..Signals::default() }, candidate, &schema())
     }
 
     #[test]
@@ -250,7 +311,7 @@ mod tests {
             [(Feature::Dot, 0.9), (Feature::TitleOverlap, 0.1), (Feature::SkillOverlap, 1.0 / 3.0), (Feature::Recency, 0.07)].into();
         let job = attributes(json!({"title": "Night nurse on call", "skills": ["SQL"], "posted_at": "2026-03-01"}));
         let wanted = Wanted::from_text("nurse with SQL and R", crate::domain::parse_time_us("2026-04-07").unwrap());
-        let terms = terms(&weights, &wanted, 0.123_456_7, &job, &schema());
+        let terms = terms(&weights, &wanted, &Signals { dot: Some(0.123_456_7), ..Signals::default() }, &job, &schema());
         let as_json = serde_json::to_value(&terms).unwrap();
         let sum = as_json.as_array().unwrap().iter().fold(0.0, |sum, term| sum + term["contribution"].as_f64().unwrap());
         assert_eq!(terms.len(), 4);

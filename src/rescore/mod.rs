@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Attributes, Schema};
 use crate::error::ErrorKind;
-pub use features::{Feature, Wanted};
+pub use features::{Feature, Signals, Wanted};
 
 /// The direction of queries that bring a text or a vector rather than a document.
 pub const FROM_TEXT: &str = "text";
@@ -107,9 +107,9 @@ pub struct Term {
 }
 
 /// The terms of a candidate's score. A feature that the candidate or the query says nothing about has no term.
-pub fn terms(weights: &Weights, wanted: &Wanted, retrieval_score: f32, attributes: &Attributes, schema: &Schema) -> Vec<Term> {
+pub fn terms(weights: &Weights, wanted: &Wanted, signals: &Signals, attributes: &Attributes, schema: &Schema) -> Vec<Term> {
     let term = |(&feature, &weight): (&Feature, &f64)| {
-        let value = feature.value(wanted, retrieval_score, attributes, schema)?;
+        let value = feature.value(wanted, signals, attributes, schema)?;
         Some(Term { feature, unit: feature.unit(), value, weight, contribution: weight * value })
     };
     weights.iter().filter_map(term).collect()

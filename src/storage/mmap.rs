@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use memmap2::{Mmap, MmapMut};
+use stable_deref_trait::StableDeref;
 
 use super::StorageError;
 
@@ -38,6 +39,14 @@ impl MappedFile {
     pub fn bytes(&self) -> &[u8] {
         &self.map
     }
+}
+
+/// Maps a whole file once more, for libraries that keep what they read of it. Whoever hands it out checks it first.
+///
+/// # Errors
+/// As [`MappedFile::open`].
+pub fn map_for_sharing(path: &Path) -> Result<impl StableDeref<Target = [u8]> + Send + Sync + 'static, StorageError> {
+    Ok(MappedFile::open(path)?.map)
 }
 
 /// Zeroed memory for large tables that are read here and there, in large pages where the system has them.

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use disk::{OutFile, create_dir, link, publish_dir, remove_dir, remove_file, replace_file, sync_dir};
-pub use mmap::{Buffer, MappedFile};
+pub use mmap::{Buffer, MappedFile, map_for_sharing};
 pub use section_writer::SectionWriter;
 pub use sections::{SectionFile, container_checksum};
 

@@ -262,6 +262,11 @@ impl SectionFile {
         self.cast(section, self.slice(section, start..end)?)
     }
 
+    /// Where a section begins in the file.
+    pub fn start(&self, section: usize) -> usize {
+        self.sections[section].start
+    }
+
     /// Where a byte of a section lies, to ask for it before it is needed; what lies there is for the functions above to hand out.
     #[inline]
     pub fn address(&self, section: usize, at: usize) -> *const u8 {

@@ -2,6 +2,7 @@
 //!
 //! A task's corpus goes the way of all documents: written, embedded, built into a graph; its queries go the way of all queries.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,19 +10,19 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compare::{self, Baseline, Comparison, Difference, QueryScores};
 use super::fill::fill;
-use super::judgments::{Task, TaskQuery};
+use super::judgments::{Task, TaskDocument, TaskQuery};
 use super::measures::Scores;
 use super::serve::runtime;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
-use crate::domain::{ChunkMode, Chunking, CollectionName, StrategyChoice};
+use crate::domain::{ChunkMode, Chunking, CollectionName, Lexical, Retrieval, StrategyChoice};
 use crate::encoder::Encoder;
-use crate::pipeline::{Hit, Query, QueryOptions, QueryRequest};
+use crate::pipeline::{Hit, PipelineError, Query, QueryOptions, QueryRequest};
 use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Feature, Profiles, Weights};
 use crate::telemetry::Progress;
 
@@ -29,6 +30,8 @@ use crate::telemetry::Progress;
 const DEPTH: usize = 100;
 /// Candidates that are re-scored.
 const CANDIDATES: usize = 200;
+/// Longest text without a title that is taken for one.
+const MAX_NAME_BYTES: usize = 200;
 /// Queries under way at once.
 const CONCURRENCY: usize = 4;
 
@@ -67,9 +70,15 @@ pub struct EvaluateArgs {
     /// First lines of a text that stand before each of its chunks
     #[arg(long, value_name = "N", default_value_t = Chunking::default().header_lines)]
     chunk_header: usize,
-    /// Weight of text_overlap in the re-scoring; 0 leaves the order of retrieval
-    #[arg(long, default_value_t = 0.3)]
-    text_overlap: f64,
+    /// The language that texts are searched in by their words; plain for any other, off where that is not wanted
+    #[arg(long, value_name = "LANGUAGE", default_value = "english")]
+    lexical: Lexical,
+    /// What candidates are found by: dense (meaning), lexical (words: BM25) or hybrid (both)
+    #[arg(long, value_name = "RETRIEVAL", default_value = "hybrid")]
+    retrieval: Retrieval,
+    /// Weights of the re-scoring, by feature
+    #[arg(long, value_name = "NAME=WEIGHT,...", default_value = "dot=1,bm25=0.2,bm25_unread=1,title_letters=0.1", value_parser = weights)]
+    weights: Weights,
     /// auto, graph or exact: whichever costs less, walk the graph, compare with every document
     #[arg(long, value_name = "STRATEGY", default_value = "auto")]
     strategy: StrategyChoice,
@@ -96,8 +105,8 @@ struct TaskResult {
     task: String,
     n_documents: usize,
     n_queries: usize,
-    /// Of the order of retrieval, before re-scoring.
-    retrieval: Scores,
+    /// Of the orders before re-scoring: by meaning, by words, by both.
+    stages: BTreeMap<&'static str, Scores>,
     #[serde(flatten)]
     scores: Scores,
     /// Against the baseline.
@@ -120,7 +129,7 @@ pub fn run(settings: &Settings, args: &EvaluateArgs) -> Result<bool> {
     let files = args.files()?;
     let width = files.iter().map(|(name, _)| name.len()).max().unwrap_or_default().max("task".len());
     if !args.json {
-        println!("{:<width$}  documents  queries  retrieved  nDCG@10     MRR    R@10   R@100", "task");
+        println!("{:<width$}  documents  queries   dense    BM25   fused  nDCG@10     MRR    R@10   R@100", "task");
     }
     for (name, [corpus, queries, qrels]) in files {
         let task = Task::read(&corpus, &queries, &qrels)?;
@@ -190,8 +199,14 @@ fn warn_of_skipped(name: &str, task: &Task) {
 fn line(result: &TaskResult, width: usize) -> String {
     let mut text = format!("{:<width$}  {:>9}  {:>7}", result.task, result.n_documents, result.n_queries);
     let Scores { ndcg_at_10, mrr, recall_at_10, recall_at_100, .. } = result.scores;
-    // The order of retrieval first: what re-scoring adds to it stands beside it.
-    let _ = write!(text, "     {:.4}   ", result.retrieval.ndcg_at_10);
+    // The orders before re-scoring first: what it adds to them stands beside them.
+    for stage in [DENSE, LEXICAL, FUSED] {
+        let _ = match result.stages.get(stage) {
+            Some(scores) => write!(text, "  {:.4}", scores.ndcg_at_10),
+            None => write!(text, "       -"),
+        };
+    }
+    text.push(' ');
     for value in [ndcg_at_10, mrr, recall_at_10, recall_at_100] {
         let _ = write!(text, "  {value:.4}");
     }
@@ -203,7 +218,7 @@ async fn evaluate(settings: &Settings, args: &EvaluateArgs, encoder: Arc<Encoder
     let collection = CollectionName::new("corpus").expect("a good name");
     let app = Arc::new(App::with_encoder(&temporary(settings, args, dir.path(), &collection), Access::Serve, encoder)?);
     let n_documents = task.documents.len();
-    let documents = task.documents.iter().map(|d| json!({"id": d.id, "title": d.title, "text": d.text})).collect();
+    let documents = task.documents.iter().map(as_document).collect();
     fill(&app, &collection, &name, documents).await?;
 
     let judged: Vec<&TaskQuery> = task.queries.iter().filter(|query| task.judgments.contains_key(&query.id)).collect();
@@ -211,27 +226,38 @@ async fn evaluate(settings: &Settings, args: &EvaluateArgs, encoder: Arc<Encoder
     let mut workers = tokio::task::JoinSet::new();
     for worker in 0..CONCURRENCY {
         let queries: Vec<TaskQuery> = judged.iter().skip(worker).step_by(CONCURRENCY).map(|query| (*query).clone()).collect();
-        let (app, collection, progress, strategy) = (Arc::clone(&app), collection.clone(), Arc::clone(&progress), args.strategy);
+        let (app, progress) = (Arc::clone(&app), Arc::clone(&progress));
+        let asked = Asked { collection: collection.clone(), retrieval: args.retrieval, strategy: args.strategy };
         workers.spawn(async move {
             let mut answers = Vec::with_capacity(queries.len());
             for query in queries {
-                answers.push((ranked(&app, &collection, query.text, strategy).await?, query.id));
+                answers.push((ranked(&app, &asked, &query.text).await?, query.id));
                 progress.advance(1);
             }
             anyhow::Ok(answers)
         });
     }
-    let (mut queries, mut of_retrieval) = (Vec::with_capacity(judged.len()), Vec::with_capacity(judged.len()));
+    let (mut queries, mut of_stages) = (Vec::with_capacity(judged.len()), BTreeMap::<&str, Vec<Scores>>::new());
     while let Some(answers) = workers.join_next().await {
-        for (Ranked { retrieved, rescored }, query) in answers?? {
+        for (Ranked { stages, rescored }, query) in answers?? {
             let judged = &task.judgments[&query];
             queries.push(QueryScores { task: name.clone(), query, scores: Scores::of(&rescored, judged) });
-            of_retrieval.push(Scores::of(&retrieved, judged));
+            stages.into_iter().for_each(|(stage, ids)| of_stages.entry(stage).or_default().push(Scores::of(&ids, judged)));
         }
     }
     queries.sort_unstable_by(|a, b| a.query.cmp(&b.query));
     let (n_queries, scores) = (queries.len(), Scores::mean(queries.iter().map(|query| query.scores)));
-    Ok(TaskResult { task: name, n_documents, n_queries, retrieval: Scores::mean(of_retrieval), scores, against: None, queries })
+    let stages = of_stages.into_iter().map(|(stage, scores)| (stage, Scores::mean(scores))).collect();
+    Ok(TaskResult { task: name, n_documents, n_queries, stages, scores, against: None, queries })
+}
+
+/// What is no more than a name is its title.
+fn as_document(document: &TaskDocument) -> Value {
+    let TaskDocument { id, title, text } = document;
+    if title.is_empty() && text.len() <= MAX_NAME_BYTES && !text.contains('\n') {
+        return json!({"id": id, "title": text, "text": ""});
+    }
+    json!({"id": id, "title": title, "text": text})
 }
 
 /// Settings with one collection, in a folder that goes away.
@@ -242,8 +268,7 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
     settings.limits.max_batch_documents = usize::MAX;
     settings.limits.max_limit = settings.limits.max_limit.max(CANDIDATES);
     let fields = serde_json::from_value(json!({"title": {"type": "text"}, "text": {"type": "text"}})).expect("good fields");
-    let weights = Weights::from([(Feature::Dot, 1.0), (Feature::TextOverlap, args.text_overlap)]);
-    let profiles = Profiles::of(DEFAULT_PROFILE, FROM_TEXT, weights);
+    let profiles = Profiles::of(DEFAULT_PROFILE, FROM_TEXT, args.weights.clone());
     let corpus = CollectionSettings {
         template: args.template.clone(),
         query_prompt: args.query_prompt.clone(),
@@ -255,6 +280,7 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
             header_lines: args.chunk_header,
             ..Chunking::default()
         },
+        lexical: args.lexical,
         fields,
         profiles,
     };
@@ -262,29 +288,72 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
     settings
 }
 
+/// Names of the orders before re-scoring.
+const DENSE: &str = "dense";
+const LEXICAL: &str = "lexical";
+const FUSED: &str = "fused";
+
+/// How all queries are asked.
+struct Asked {
+    collection: CollectionName,
+    retrieval: Retrieval,
+    strategy: StrategyChoice,
+}
+
 /// Ids, best first, at most [`DEPTH`].
 struct Ranked {
-    retrieved: Vec<String>,
+    stages: Vec<(&'static str, Vec<String>)>,
     rescored: Vec<String>,
 }
 
-async fn ranked(app: &App, collection: &CollectionName, text: String, strategy: StrategyChoice) -> Result<Ranked> {
-    let request = QueryRequest {
-        collection: collection.clone(),
-        query: Query::Text(text),
-        filter: None,
-        limit: CANDIDATES,
-        candidates: Some(CANDIDATES),
-        ef_search: None,
-        strategy,
-        profile: None,
-        fields: Some(Vec::new()),
-        explain: false,
-        encoding: QueryOptions::default(),
+async fn ranked(app: &App, asked: &Asked, text: &str) -> Result<Ranked> {
+    let search = async |retrieval| {
+        let request = QueryRequest {
+            collection: asked.collection.clone(),
+            query: Query::Text(text.to_owned()),
+            filter: None,
+            limit: CANDIDATES,
+            retrieval: Some(retrieval),
+            candidates: Some(CANDIDATES),
+            ef_search: None,
+            strategy: asked.strategy,
+            profile: None,
+            fields: Some(Vec::new()),
+            explain: true,
+            encoding: QueryOptions::default(),
+        };
+        // Words that are not there are no reason to stop: nothing is found by them.
+        match app.query.search(request).await {
+            Err(PipelineError::Wordless) => Ok(Vec::new()),
+            answer => answer.map(|answer| answer.hits),
+        }
     };
-    let mut hits = app.query.search(request).await?.hits;
+    let mut hits = search(asked.retrieval).await?;
     let ids = |hits: &[Hit]| hits.iter().take(DEPTH).map(|hit| hit.id.to_string()).collect();
     let rescored = ids(&hits);
-    hits.sort_by(|a, b| b.retrieval_score.total_cmp(&a.retrieval_score));
-    Ok(Ranked { retrieved: ids(&hits), rescored })
+    let by_retrieval = |hits: &mut [Hit]| {
+        hits.sort_by_key(|hit| hit.ranks.map(|ranks| ranks.retrieval));
+        ids(hits)
+    };
+    let mut stages = Vec::new();
+    for (stage, retrieval) in [(DENSE, Retrieval::Dense), (LEXICAL, Retrieval::Lexical)] {
+        if asked.retrieval == retrieval {
+            stages.push((stage, by_retrieval(&mut hits)));
+        } else if asked.retrieval == Retrieval::Hybrid {
+            stages.push((stage, by_retrieval(&mut search(retrieval).await?)));
+        }
+    }
+    if asked.retrieval == Retrieval::Hybrid {
+        stages.push((FUSED, by_retrieval(&mut hits)));
+    }
+    Ok(Ranked { stages, rescored })
+}
+
+fn weights(text: &str) -> Result<Weights, String> {
+    let one = |part: &str| {
+        let (name, weight) = part.split_once('=').ok_or_else(|| format!("{part:?} is not of the form name=weight"))?;
+        let feature = name.trim().parse::<Feature>().map_err(|e| e.to_string())?;
+        Ok((feature, weight.trim().parse::<f64>().map_err(|e| format!("{weight:?}: {e}"))?))
+    };
+    text.split(',').map(one).collect()
 }

@@ -49,6 +49,7 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         query: Query::Text(args.text.clone()),
         filter,
         limit: args.limit,
+        retrieval: None,
         candidates: None,
         ef_search: None,
         strategy: args.strategy,

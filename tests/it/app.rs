@@ -39,6 +39,7 @@ pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
         query,
         filter: None,
         limit: 3,
+        retrieval: None,
         candidates: None,
         ef_search: None,
         strategy: StrategyChoice::Auto,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of ours a module may name.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("error", &[]),
     ("domain", &["error"]),
     ("storage", &["error"]),
@@ -12,9 +12,10 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("encoder", &["domain", "error", "storage", "telemetry"]),
     ("rescore", &["domain", "error", "telemetry"]),
     ("index", &["domain", "error", "storage", "telemetry"]),
+    ("lexical", &["domain", "error", "storage", "telemetry"]),
     ("wal", &["domain", "error", "storage", "telemetry"]),
     ("snapshot", &["domain", "error", "storage", "telemetry"]),
-    ("collection", &["index", "wal", "domain", "error", "storage", "telemetry"]),
+    ("collection", &["index", "lexical", "wal", "domain", "error", "storage", "telemetry"]),
     ("pipeline", &["encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
     ("ingest", &["pipeline", "domain", "error", "telemetry"]),
     ("http", &["ingest", "pipeline", "domain", "error", "telemetry"]),
@@ -42,7 +43,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 25] = [
+const HOMES: [(&str, &[&str]); 26] = [
     ("rdkafka", &["src/ingest/kafka/"]),
     ("base64", &["src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
     ("ort", &["src/encoder/session.rs"]),
@@ -53,6 +54,7 @@ const HOMES: [(&str, &[&str]); 25] = [
     ("hnsw_rs", &["src/index/build/reference.rs"]),
     ("anndists", &["src/index/build/reference.rs"]),
     ("memmap2", &["src/storage/mmap.rs"]),
+    ("tantivy", &["src/lexical/"]),
     ("axum", &["src/http/"]),
     ("utoipa_axum", &["src/http/"]),
     ("indicatif", &["src/telemetry/progress.rs"]),

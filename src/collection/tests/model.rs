@@ -132,7 +132,8 @@ impl Life {
         let searcher = self.collection().searcher();
         let filter = kind.map(|kind| filter(&searcher, kind));
         let request = RetrieveRequest { k, ef_search: 50, strategy: StrategyChoice::Auto, filter: filter.as_ref(), exclude: None };
-        let (found, plan) = searcher.retrieve(&Embedding::new(query.clone(), DIMS).unwrap(), &request).unwrap();
+        let embedding = Embedding::new(query.clone(), DIMS).unwrap();
+        let Retrieved { found, plan, .. } = searcher.retrieve(Question::Meaning(&embedding), &request).unwrap();
         let matching = || self.present().filter(|(_, entry)| kind.is_none_or(|kind| entry.fields["kind"] == kind));
         let score = |title: &str| embed(self.model, title).chunks_exact(DIMS).map(|chunk| dot(&query, chunk)).fold(f32::MIN, f32::max);
         let mut expected: Vec<f32> = matching().map(|(_, entry)| score(entry.fields["title"].as_str().unwrap())).collect();
@@ -141,7 +142,8 @@ impl Life {
         expected.truncate(k);
         assert_eq!(found.len(), expected.len());
         for (found, expected) in found.iter().zip(expected) {
-            assert!((found.score - expected).abs() < 5e-3, "{} instead of {expected}", found.score);
+            let score = found.dense.unwrap().score;
+            assert!((score - expected).abs() < 5e-3, "{score} instead of {expected}");
             let id = searcher.id(&found.document).unwrap();
             let entry = &self.oracle[id.as_str()];
             assert_eq!(searcher.fields(&found.document).unwrap(), entry.fields.to_string());

@@ -84,7 +84,7 @@ pub(super) fn columns_of(dir: &Path, attributes: &[Attributes]) -> AttributeFile
 /// The rows that satisfy a condition.
 pub(super) fn satisfying(columns: &AttributeFile, condition: &Json) -> Result<RoaringBitmap, IndexError> {
     let filter = Filter::parse(&json!({"must": [condition]}), &definition().1).unwrap();
-    Ok(Allowed::new(columns, Some(&filter), &RoaringBitmap::new())?.into_bitmap())
+    Ok(Allowed::new(columns, Some(&filter), Cow::Owned(RoaringBitmap::new()))?.into_bitmap())
 }
 
 /// Documents with one number at most, or several, of which some are equal; enough for blocks of numbers in each column.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::filters::random_filter;
 use super::*;
-use crate::domain::Strategy;
+use crate::domain::{Strategy, best_first};
 
 const STRATEGIES: [StrategyChoice; 3] = [StrategyChoice::Auto, StrategyChoice::Graph, StrategyChoice::Exact];
 
@@ -15,7 +15,7 @@ fn check(sample: &Sample, index: &Index, query: &Embedding, request: &SearchRequ
     let rows = |candidates: &[Candidate]| candidates.iter().map(|c| c.row).collect::<Vec<_>>();
     assert_eq!(found.candidates.len(), request.k.min(oracle.len()), "{what}: {:?}", found.plan);
     assert_eq!(found.plan.n_matching, oracle.len() as u64, "{what}");
-    assert!(found.candidates.is_sorted_by(|a, b| flat::best_first(a, b).is_lt()), "{what}: best first, none twice");
+    assert!(found.candidates.is_sorted_by(|a, b| best_first(a, b).is_lt()), "{what}: best first, none twice");
     assert!(found.candidates.iter().all(|c| oracle.contains(c)), "{what}: allowed rows, their true scores");
     if !matches!(found.plan.strategy, Strategy::Graph | Strategy::FilteredGraph) {
         assert_eq!(rows(&found.candidates), rows(&oracle[..found.candidates.len()]), "{what}: exact");
