@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `mod.rs` | profiles, and the sum |
 //! | `features.rs` | the one table of features: name, unit, meaning |
+//! | `formula/` | scores that are computed as the user says |
 //!
 //! A score is the sum of its terms, in the order in which they are explained, in f64: an explanation adds up exactly.
 
 mod features;
+mod formula;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Attributes, Schema};
 use crate::error::ErrorKind;
 pub use features::{Feature, Signals, Wanted};
+pub use formula::{Evaluated, Explanation, Formula, FormulaError};
 
 /// The direction of queries that bring a text or a vector rather than a document.
 pub const FROM_TEXT: &str = "text";
