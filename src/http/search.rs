@@ -15,7 +15,7 @@ use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
 use crate::domain::{DocumentId, Retrieval, StrategyChoice};
 use crate::error::ErrorKind;
-use crate::pipeline::{CrossEncode, PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse, Scorer, Weights};
+use crate::pipeline::{CrossEncode, GroupBy, PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse};
 
 fn default_limit() -> usize {
     10
@@ -93,6 +93,11 @@ pub struct SearchBody {
     /// Tell each score's terms.
     #[serde(default)]
     explain: bool,
+    /// One hit of each value of a keyword, or so many: `"company"`, or `{"field": "company", "size": 2}`.
+    group_by: Option<GroupByBody>,
+    /// How much hits should differ from each other, 0 to 1 (maximal marginal relevance).
+    #[serde(default)]
+    diversity: f64,
     /// Order the best hits by the cross-encoder: `true`, or `{"candidates": 50, "timeout_ms": 200}`.
     cross_encode: Option<CrossEncodeBody>,
     /// Whether the text's embedding may be one that was made for an earlier query.
@@ -104,25 +109,46 @@ pub struct SearchBody {
 
 /// What gives candidates their scores.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(untagged, expecting = "expected the name of a profile, or an object such as {\"weights\": {\"dot\": 1, \"recency\": 0.1}}")]
+#[serde(
+    untagged,
+    expecting = "expected the name of a profile, {\"weights\": {\"dot\": 1, \"recency\": 0.1}}, or {\"formula\": {\"sum\": [\"$score\", …]}}"
+)]
 pub enum ProfileBody {
     Name(String),
-    Inline(InlineProfile),
-}
-
-/// Weights of features, by their names.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct InlineProfile {
-    #[schema(value_type = Object)]
-    weights: Weights,
+    /// `weights` of features by their names, or a `formula` with `defaults`.
+    Inline(serde_json::Map<String, Value>),
 }
 
 impl ProfileBody {
     fn choice(self) -> ProfileChoice {
         match self {
             Self::Name(name) => ProfileChoice::Named(name),
-            Self::Inline(InlineProfile { weights }) => ProfileChoice::Inline(Scorer::Weights(weights)),
+            Self::Inline(written) => ProfileChoice::Inline(Value::Object(written)),
+        }
+    }
+}
+
+/// What hits are grouped by.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(untagged, expecting = "expected the name of a keyword field, or {\"field\": \"company\", \"size\": 2}")]
+pub enum GroupByBody {
+    Field(String),
+    Sized(SizedGroups),
+}
+
+/// So many hits of each value.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SizedGroups {
+    field: String,
+    size: usize,
+}
+
+impl GroupByBody {
+    fn read(self) -> GroupBy {
+        match self {
+            Self::Field(field) => GroupBy { field, size: 1 },
+            Self::Sized(SizedGroups { field, size }) => GroupBy { field, size },
         }
     }
 }
@@ -175,6 +201,9 @@ pub struct MatchBody {
     fields: Option<Vec<String>>,
     #[serde(default)]
     explain: bool,
+    group_by: Option<GroupByBody>,
+    #[serde(default)]
+    diversity: f64,
     cross_encode: Option<CrossEncodeBody>,
 }
 
@@ -211,6 +240,8 @@ pub async fn search(
         profile,
         fields,
         explain,
+        group_by,
+        diversity,
         cache,
         timeout_ms,
         cross_encode,
@@ -232,6 +263,8 @@ pub async fn search(
         profile: profile.map(ProfileBody::choice),
         fields,
         explain,
+        group_by: group_by.map(GroupByBody::read),
+        diversity,
         cross_encode,
         encoding,
     };
@@ -258,7 +291,22 @@ pub async fn match_documents(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let MatchBody { from, to, filter, limit, retrieval, candidates, ef_search, strategy, profile, fields, explain, cross_encode } = body;
+    let MatchBody {
+        from,
+        to,
+        filter,
+        limit,
+        retrieval,
+        candidates,
+        ef_search,
+        strategy,
+        profile,
+        fields,
+        explain,
+        group_by,
+        diversity,
+        cross_encode,
+    } = body;
     let cross_encode = cross_encode.and_then(CrossEncodeBody::read);
     let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
@@ -277,6 +325,8 @@ pub async fn match_documents(
         profile: profile.map(ProfileBody::choice),
         fields,
         explain,
+        group_by: group_by.map(GroupByBody::read),
+        diversity,
         cross_encode,
         encoding,
     };

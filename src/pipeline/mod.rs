@@ -22,6 +22,7 @@
 
 mod catalog;
 mod checked;
+mod diverse;
 mod embed;
 mod encoders;
 mod expire;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
+pub use diverse::GroupBy;
 pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
 pub use encoders::Encoders;
 pub use expire::Expirer;
@@ -97,6 +99,10 @@ pub enum PipelineError {
     QueryTooLong { actual: usize, limit: usize },
     #[error("collection {collection:?} cannot be searched by words: {source}")]
     NoWords { collection: String, source: NoWords },
+    #[error("group_by {field:?}: {reason}")]
+    GroupBy { field: String, reason: &'static str },
+    #[error("diversity is {actual}: it must be from 0 to 1")]
+    Diversity { actual: f64 },
     #[error("this query has no words: search by meaning (\"retrieval\": \"dense\"), or with a text")]
     Wordless,
     #[error("there is no document {id:?} in collection {collection:?}")]
@@ -161,6 +167,8 @@ impl PipelineError {
             | Self::EmptyQuery
             | Self::NoWords { .. }
             | Self::Wordless
+            | Self::GroupBy { .. }
+            | Self::Diversity { .. }
             | Self::DoesNotFit { .. }
             | Self::NoCrossEncoder
             | Self::Params { .. }

@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::PipelineError;
-use crate::collection::{Collection, Collections, StoredProfile};
-use crate::domain::CollectionName;
-use crate::rescore::{DEFAULT_PROFILE, Profile, Profiles, RescoreError, Scorer};
+use crate::collection::{Collection, Collections, Searcher, StoredProfile};
+use crate::domain::{CollectionName, Schema};
+use crate::rescore::{DEFAULT_PROFILE, Feature, Profile, Profiles, RescoreError, Scorer, Weights};
 
 /// A profile, as lists tell of it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -30,13 +30,21 @@ pub struct ProfileContents {
     pub profile: Box<RawValue>,
 }
 
+/// What a stored profile means to documents of a schema.
+#[derive(Debug)]
+struct Read {
+    stored: Arc<StoredProfile>,
+    schema: Arc<Schema>,
+    profile: Arc<Profile>,
+}
+
 /// Finds profiles. One that was put into a collection goes before one of its name in the settings.
 #[derive(Debug)]
 pub struct ProfileCatalog {
     collections: Arc<Collections>,
     configured: BTreeMap<CollectionName, Profiles>,
     /// What stored profiles mean, by collection and name, with what was read.
-    read: Mutex<HashMap<(CollectionName, String), (Arc<StoredProfile>, Arc<Profile>)>>,
+    read: Mutex<HashMap<(CollectionName, String), Read>>,
 }
 
 impl ProfileCatalog {
@@ -48,11 +56,17 @@ impl ProfileCatalog {
     ///
     /// # Errors
     /// [`RescoreError::UnknownProfile`]; the default profile is always there.
-    pub fn scorer(&self, collection: &Collection, name: Option<&str>, direction: &str) -> Result<Scorer, PipelineError> {
+    pub fn scorer(
+        &self,
+        collection: &Collection,
+        searcher: &Searcher,
+        name: Option<&str>,
+        direction: &str,
+    ) -> Result<Scorer, PipelineError> {
         let name = name.unwrap_or(DEFAULT_PROFILE);
         let stored = collection.profiles();
         if let Some(stored) = stored.get(name) {
-            return Ok(self.profile(collection.name(), name, stored)?.scorer(direction));
+            return Ok(self.profile(collection.name(), name, stored, &searcher.meaning().schema)?.scorer(direction));
         }
         let configured = self.configured.get(collection.name());
         match configured.and_then(|profiles| profiles.get(name)) {
@@ -71,21 +85,28 @@ impl ProfileCatalog {
     }
 
     /// What the settings say that candidates of a direction are scored by, where a search names no profile.
-    pub fn configured(&self, collection: &CollectionName, direction: &str) -> Scorer {
-        let profile = self.configured.get(collection).and_then(|profiles| profiles.get(DEFAULT_PROFILE));
-        profile.map_or_else(Scorer::dot_alone, |profile| profile.scorer(direction))
+    pub fn configured_weights(&self, collection: &CollectionName, direction: &str) -> Weights {
+        let configured = self.configured.get(collection).and_then(|profiles| profiles.get(DEFAULT_PROFILE)?.weights(direction));
+        configured.unwrap_or_else(|| Weights::from([(Feature::Dot, 1.0)]))
     }
 
-    fn profile(&self, collection: &CollectionName, name: &str, stored: &Arc<StoredProfile>) -> Result<Arc<Profile>, PipelineError> {
+    fn profile(
+        &self,
+        collection: &CollectionName,
+        name: &str,
+        stored: &Arc<StoredProfile>,
+        schema: &Arc<Schema>,
+    ) -> Result<Arc<Profile>, PipelineError> {
         let key = (collection.clone(), name.to_owned());
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, profile)) = read.get(&key)
-            && Arc::ptr_eq(of, stored)
+        if let Some(known) = read.get(&key)
+            && Arc::ptr_eq(&known.stored, stored)
+            && Arc::ptr_eq(&known.schema, schema)
         {
-            return Ok(Arc::clone(profile));
+            return Ok(Arc::clone(&known.profile));
         }
-        let profile = Arc::new(Profile::parse(stored.json.get())?);
-        read.insert(key, (Arc::clone(stored), Arc::clone(&profile)));
+        let profile = Arc::new(Profile::parse(stored.json.get(), schema)?);
+        read.insert(key, Read { stored: Arc::clone(stored), schema: Arc::clone(schema), profile: Arc::clone(&profile) });
         Ok(profile)
     }
 
@@ -100,7 +121,7 @@ impl ProfileCatalog {
             all.insert(name.to_owned(), ProfileInfo { name: name.to_owned(), version: None, directions: profile.directions() });
         }
         for (name, stored) in collection.profiles().iter() {
-            let directions = self.profile(collection.name(), name, stored)?.directions();
+            let directions = self.profile(collection.name(), name, stored, &collection.searcher().meaning().schema)?.directions();
             all.insert(name.clone(), ProfileInfo { name: name.clone(), version: Some(stored.version), directions });
         }
         Ok(all.into_values().collect())
@@ -122,7 +143,7 @@ impl ProfileCatalog {
     /// [`RescoreError`] says what is wrong with it.
     pub fn put(&self, collection: &CollectionName, name: &CollectionName, json: Box<RawValue>) -> Result<u64, PipelineError> {
         let collection = self.collections.get(collection)?;
-        Profile::parse(json.get())?;
+        Profile::parse(json.get(), &collection.searcher().meaning().schema)?;
         Ok(collection.put_profile(name, json)?)
     }
 

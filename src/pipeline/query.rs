@@ -10,15 +10,18 @@ use serde::Serialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
+use super::diverse::{self, GroupBy};
 use super::pool::Pool;
 use super::profiles::ProfileCatalog;
 use super::recent::{Recent, RecentQuery};
 use super::rerank::{CrossEncode, RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
 use crate::collection::{Collection, Collections, Found, FoundDocument, LexicalQuery, Question, RetrieveRequest, Retrieved, Searcher};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Plan, Retrieval, Schema, StrategyChoice};
+use crate::domain::{
+    Attributes, CollectionName, DocumentId, Embedding, FieldId, Filter, GenerationId, Plan, Retrieval, Schema, StrategyChoice,
+};
 use crate::encoder::QueryOptions;
-use crate::rescore::{self, FROM_TEXT, Feature, Scorer, Signals, Term, Values, Wanted};
+use crate::rescore::{self, Explained, FROM_TEXT, Feature, Profile, Scorer, Signals, Wanted};
 use crate::telemetry::metrics;
 
 /// Most names of fields to return.
@@ -43,8 +46,8 @@ pub enum Query {
 pub enum ProfileChoice {
     /// A profile of the collection.
     Named(String),
-    /// What the request brings itself.
-    Inline(Scorer),
+    /// What the request brings itself: weights, or a formula.
+    Inline(Json),
 }
 
 /// A search, as parsed at the edge. `None` stands for the configured default.
@@ -63,6 +66,10 @@ pub struct QueryRequest {
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
     pub explain: bool,
+    /// Hits of which some are alike by a field's value are left out.
+    pub group_by: Option<GroupBy>,
+    /// How much hits should differ from each other, 0 to 1; 0 leaves them in the order of their scores.
+    pub diversity: f64,
     /// Whether, and how, the best hits are ordered by the cross-encoder.
     pub cross_encode: Option<CrossEncode>,
     /// How the query's text is encoded.
@@ -102,9 +109,9 @@ pub struct Hit {
     pub cross_encoder_score: Option<f32>,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
-    /// The terms whose contributions, added in their order, are the score.
+    /// What the score is made of.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<Vec<Term>>,
+    pub explanation: Option<Explained>,
     /// Where it stood at each stage, with the explanation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranks: Option<Ranks>,
@@ -179,6 +186,7 @@ struct Checked {
     scorer: Scorer,
     candidates: usize,
     ef_search: usize,
+    group_by: Option<(FieldId, usize)>,
     /// Hits that the cross-encoder orders.
     n_cross_encoded: usize,
 }
@@ -286,16 +294,22 @@ impl QueryPipeline {
             Query::Document { collection, .. } => collection.as_str(),
         };
         let scorer = match &request.profile {
-            Some(ProfileChoice::Inline(scorer)) => {
-                scorer.check()?;
-                scorer.clone()
-            }
-            Some(ProfileChoice::Named(name)) => self.profiles.scorer(&collection, Some(name), direction)?,
-            None => self.profiles.scorer(&collection, None, direction)?,
+            Some(ProfileChoice::Inline(json)) => Profile::read_one(json, &searcher.meaning().schema)?,
+            Some(ProfileChoice::Named(name)) => self.profiles.scorer(&collection, &searcher, Some(name), direction)?,
+            None => self.profiles.scorer(&collection, &searcher, None, direction)?,
         };
+        if !(0.0..=1.0).contains(&request.diversity) {
+            return Err(PipelineError::Diversity { actual: request.diversity });
+        }
+        let schema = &searcher.meaning().schema;
+        let group_by = request.group_by.as_ref().map(|group_by| Ok::<_, PipelineError>((diverse::field(group_by, schema)?, group_by.size)));
+        let group_by = group_by.transpose()?;
+        if let Some((_, size)) = group_by {
+            within("group_by.size", size, self.limits.max_limit)?;
+        }
         let n_cross_encoded = self.rerank.n_hits(request.cross_encode, &request.query)?;
         let candidates = candidates.max(request.limit).max(n_cross_encoded);
-        Ok(Checked { collection, searcher, filter, scorer, candidates, ef_search, n_cross_encoded })
+        Ok(Checked { collection, searcher, filter, scorer, candidates, ef_search, group_by, n_cross_encoded })
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -405,7 +419,7 @@ impl QueryPipeline {
 /// A candidate with its score.
 struct Scored<'a> {
     score: f64,
-    values: Values,
+    candidate: rescore::Candidate<'a>,
     found: &'a Found,
     /// Its place before re-scoring, from 1.
     retrieval: u32,
@@ -439,19 +453,27 @@ fn answer(
     let weighed = checked.scorer.uses(Feature::TextOverlap).then(|| asked.wanted.weighed(attributes.iter().map(AsRef::as_ref)));
     let wanted = weighed.as_ref().unwrap_or(&asked.wanted);
     let mut scored = rescore(&retrieved, &attributes, wanted, &checked.scorer, &searcher.meaning().schema);
-    scored.truncate(request.limit.max(checked.n_cross_encoded));
+    if let Some((field, size)) = checked.group_by {
+        let value = |scored: &Scored<'_>| scored.candidate.attributes.words(Some(field)).first().cloned();
+        scored = diverse::first_of_groups(scored, size, value);
+    }
+    let n_kept = request.limit.max(checked.n_cross_encoded);
+    if request.diversity > 0.0 {
+        scored = different(scored, searcher, n_kept, request.diversity)?;
+    }
+    scored.truncate(n_kept);
     timings.rescore_us = micros(rescoring);
 
     let text = |scored: &Scored<'_>| text_of(searcher, &scored.found.document, &searcher.id(&scored.found.document)?);
     let texts = scored.iter().take(checked.n_cross_encoded).map(text).collect::<Result<_, _>>()?;
-    let hit = |(rescore, Scored { score, values, found, retrieval }): (u32, Scored<'_>)| -> Result<Hit, PipelineError> {
+    let hit = |(rescore, Scored { score, candidate, found, retrieval }): (u32, Scored<'_>)| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
         let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
         let [retrieval_score, lexical_score] = [found.dense, found.lexical].map(|signal| signal.map(|signal| signal.score));
         let [dense, lexical] = [found.dense, found.lexical].map(|signal| signal.and_then(|signal| signal.rank));
         let (explanation, ranks) = match request.explain {
-            true => (Some(checked.scorer.explain(&values)), Some(Ranks { dense, lexical, retrieval, rescore })),
+            true => (Some(checked.scorer.explain(&candidate)), Some(Ranks { dense, lexical, retrieval, rescore })),
             false => (None, None),
         };
         Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score: None, fields, explanation, ranks })
@@ -483,13 +505,24 @@ fn rescore<'a>(
             reciprocal_rank: found.reciprocal_rank(),
         };
         let candidate = rescore::Candidate::new(wanted, signals, attributes, schema);
-        let values = scorer.values(&candidate);
-        Scored { score: scorer.score(&values), values, found, retrieval }
+        Scored { score: scorer.score(&candidate), candidate, found, retrieval }
     };
     let mut scored: Vec<Scored<'_>> = (1..).zip(retrieved.found.iter().zip(attributes)).map(one).collect();
     // The sort is stable: equal scores stay in the order of retrieval.
     scored.sort_by(|a, b| b.score.total_cmp(&a.score));
     scored
+}
+
+/// The best that differ from each other.
+fn different<'a>(mut scored: Vec<Scored<'a>>, searcher: &Searcher, limit: usize, diversity: f64) -> Result<Vec<Scored<'a>>, PipelineError> {
+    scored.truncate(diverse::n_looked_at(limit));
+    let dims = searcher.description().model.dims;
+    let embedding = |scored: &Scored<'_>| Ok(Embedding::mean(&searcher.embeddings(&scored.found.document)?, dims)?);
+    let embeddings = scored.iter().map(embedding).collect::<Result<Vec<_>, PipelineError>>()?;
+    let scores: Vec<f64> = scored.iter().map(|scored| scored.score).collect();
+    let mut left: Vec<Option<Scored<'a>>> = scored.into_iter().map(Some).collect();
+    let chosen = diverse::different(&scores, &embeddings, limit, diversity);
+    Ok(chosen.into_iter().filter_map(|position| left[position].take()).collect())
 }
 
 /// The stored JSON as it is, or the named fields of it. A dotted name gives the objects around it, with that part alone.

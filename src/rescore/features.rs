@@ -323,11 +323,11 @@ mod tests {
         let (signals, schema) = (Signals { dot: Some(0.123_456_7), ..Signals::default() }, schema());
         let candidate = Candidate::new(&wanted, signals, &job, &schema);
         let scorer = Scorer::Weights(weights);
-        let values = scorer.values(&candidate);
-        let terms = scorer.explain(&values);
+        let explained = scorer.explain(&candidate);
+        let terms = explained.terms();
         let as_json = serde_json::to_value(&terms).unwrap();
         let sum = as_json.as_array().unwrap().iter().fold(0.0, |sum, term| sum + term["contribution"].as_f64().unwrap());
         assert_eq!(terms.len(), 4);
-        assert_eq!(sum, scorer.score(&values));
+        assert_eq!(sum, scorer.score(&candidate));
     }
 }

@@ -5,6 +5,7 @@
 //! | `mod.rs` | the profiles of the settings, and the score |
 //! | `profile.rs` | a profile as it is stored |
 //! | `features.rs` | the one table of features: name, unit, meaning |
+//! | `formula/` | scores that are computed as the user says |
 //! | `wanted.rs` | what a query asks for |
 //! | `model.rs` | learned trees over features |
 //! | `train.rs` | learns them |
@@ -12,6 +13,7 @@
 //! A score is the sum of its terms, in the order in which they are explained, in f64: an explanation adds up exactly.
 
 mod features;
+mod formula;
 mod model;
 mod profile;
 mod train;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorKind;
 pub use features::{Candidate, Feature, Signals};
+pub use formula::{Explanation, Formula, FormulaError};
 pub use model::{Model, ModelError};
 pub use profile::Profile;
 pub use train::{Group, TrainError, Trained, train};
@@ -50,6 +53,8 @@ pub enum RescoreError {
     Direction { direction: String, source: Box<RescoreError> },
     #[error("trees: {0}")]
     Model(#[from] ModelError),
+    #[error(transparent)]
+    Formula(#[from] FormulaError),
     #[error("trees_weight is {actual}: it must be a power of two, from 1/1024 to 1024")]
     TreesWeight { actual: f64 },
     #[error("profile {profile:?}, direction {direction:?}: {source}")]
@@ -66,6 +71,7 @@ impl RescoreError {
             | Self::Json { .. }
             | Self::Direction { .. }
             | Self::Model(_)
+            | Self::Formula(_)
             | Self::TreesWeight { .. } => ErrorKind::Invalid,
         }
     }
@@ -138,6 +144,28 @@ pub enum Scorer {
     Weights(Weights),
     /// The same with learned weights and trees.
     Learned(Arc<Learned>),
+    /// As the user says, for the schema that it was read for.
+    Formula(Arc<Formula>),
+}
+
+/// What a score is made of.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub enum Explained {
+    /// Terms whose contributions, added in their order, are the score.
+    Terms(Vec<Term>),
+    /// Expressions in expressions; the outermost has the score.
+    Tree(Explanation),
+}
+
+impl Explained {
+    /// The terms; none of a formula.
+    pub fn terms(&self) -> &[Term] {
+        match self {
+            Self::Terms(terms) => terms,
+            Self::Tree(_) => &[],
+        }
+    }
 }
 
 /// A weighted sum and trees, as they were learned together.
@@ -189,6 +217,7 @@ impl Scorer {
         match self {
             Self::Weights(weights) => check(weights),
             Self::Learned(learned) => check(&learned.weights),
+            Self::Formula(_) => Ok(()),
         }
     }
 
@@ -197,29 +226,22 @@ impl Scorer {
         match self {
             Self::Weights(weights) => weights.contains_key(&feature),
             Self::Learned(learned) => learned.weights.contains_key(&feature) || learned.trees.features().contains(&feature),
+            Self::Formula(formula) => formula.features().any(|named| named == feature),
         }
     }
 
-    /// The values of a candidate's features, of those that are asked for.
-    pub fn values(&self, candidate: &Candidate<'_>) -> Values {
-        let mut values = [f64::NAN; Feature::ALL.len()];
-        for &feature in Feature::ALL.iter().filter(|feature| self.uses(**feature)) {
-            values[feature as usize] = feature.value(candidate).unwrap_or(f64::NAN);
-        }
-        values
-    }
-
-    /// The score of a candidate with these values: the sum of the contributions of its terms, from the first to the last.
-    pub fn score(&self, values: &Values) -> f64 {
+    /// The score of a candidate: the sum of the contributions of its terms, from the first to the last, or the value of its formula.
+    pub fn score(&self, candidate: &Candidate<'_>) -> f64 {
         match self {
-            Self::Weights(weights) => weighted(weights, values).fold(0.0, |sum, (.., added)| sum + added),
-            Self::Learned(learned) => learned.score(values),
+            Self::Weights(weights) => weighted(weights, &self.values(candidate)).fold(0.0, |sum, (.., added)| sum + added),
+            Self::Learned(learned) => learned.score(&self.values(candidate)),
+            Self::Formula(formula) => formula.evaluate(candidate).score(),
         }
     }
 
-    /// The terms of a candidate's score. A feature that the candidate or the query says nothing about has no term of a weighted sum; what
+    /// What a candidate's score is made of. A feature that the candidate or the query says nothing about has no term of a weighted sum; what
     /// trees make of that may add something.
-    pub fn explain(&self, values: &Values) -> Vec<Term> {
+    pub fn explain(&self, candidate: &Candidate<'_>) -> Explained {
         let of_weight = |(feature, value, weight, contribution): (Feature, f64, f64, f64)| Term {
             feature: feature.name(),
             unit: feature.unit(),
@@ -227,10 +249,11 @@ impl Scorer {
             weight: Some(weight),
             contribution,
         };
+        let values = self.values(candidate);
         match self {
-            Self::Weights(weights) => weighted(weights, values).map(of_weight).collect(),
+            Self::Weights(weights) => Explained::Terms(weighted(weights, &values).map(of_weight).collect()),
             Self::Learned(learned) => {
-                let (base, added) = learned.trees.explain(values);
+                let (base, added) = learned.trees.explain(&values);
                 let of_trees = |(feature, added): (Feature, f64)| Term {
                     feature: feature.name(),
                     unit: feature.unit(),
@@ -240,10 +263,25 @@ impl Scorer {
                 };
                 let base = Term { feature: "base", unit: "", value: None, weight: None, contribution: learned.trees_weight * base };
                 let trees = std::iter::once(base).chain(added.into_iter().map(of_trees));
-                trees.chain(weighted(&learned.weights, values).map(of_weight)).collect()
+                Explained::Terms(trees.chain(weighted(&learned.weights, &values).map(of_weight)).collect())
             }
+            Self::Formula(formula) => Explained::Tree(formula.evaluate(candidate).explanation()),
         }
     }
+
+    /// The values of a candidate's features, of those that are asked for.
+    fn values(&self, candidate: &Candidate<'_>) -> Values {
+        let mut values = [f64::NAN; Feature::ALL.len()];
+        for &feature in Feature::ALL.iter().filter(|feature| self.uses(**feature)) {
+            values[feature as usize] = feature.value(candidate).unwrap_or(f64::NAN);
+        }
+        values
+    }
+}
+
+/// What weights make of values that are known already.
+pub fn weighted_sum(weights: &Weights, values: &Values) -> f64 {
+    weighted(weights, values).fold(0.0, |sum, (.., added)| sum + added)
 }
 
 #[cfg(test)]

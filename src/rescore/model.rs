@@ -6,6 +6,8 @@
 //!
 //! *On disk*: XGBoost's JSON; `learner.feature_names` are names of features.
 
+use std::fmt;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -33,7 +35,7 @@ pub enum ModelError {
 }
 
 /// Trees over features.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Model {
     /// As it was given.
     json: Value,
@@ -41,6 +43,12 @@ pub struct Model {
     nodes: Vec<Node>,
     /// First node of each tree.
     roots: Vec<u32>,
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("features", &self.features).field("n_trees", &self.roots.len()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]

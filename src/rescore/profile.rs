@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Feature, Learned, Model, RescoreError, Scorer, Weights};
+use super::{Feature, Formula, Learned, Model, RescoreError, Scorer, Weights};
+use crate::domain::Schema;
 
 /// A profile of a collection. A direction that it does not have is scored by the dot product alone.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,6 +35,12 @@ struct WrittenScorer {
     trees: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trees_weight: Option<f64>,
+    /// Instead of all these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    formula: Option<Value>,
+    /// Of values that a formula misses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    defaults: Option<Value>,
 }
 
 impl Profile {
@@ -41,15 +48,28 @@ impl Profile {
     ///
     /// # Errors
     /// [`RescoreError`] says what is wrong with it, and where.
-    pub fn parse(json: &str) -> Result<Self, RescoreError> {
+    pub fn parse(json: &str, schema: &Schema) -> Result<Self, RescoreError> {
         let written: Written = serde_json::from_str(json).map_err(|e| RescoreError::Json { reason: e.to_string() })?;
         let mut scorers = BTreeMap::new();
         for (direction, scorer) in written.directions {
             let scorer =
-                scorer.read().map_err(|source| RescoreError::Direction { direction: direction.clone(), source: Box::new(source) })?;
+                scorer.read(schema).map_err(|source| RescoreError::Direction { direction: direction.clone(), source: Box::new(source) })?;
             scorers.insert(direction, scorer);
         }
         Ok(Self { scorers })
+    }
+
+    /// Reads what scores one direction.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read_one(json: &Value, schema: &Schema) -> Result<Scorer, RescoreError> {
+        WrittenScorer::deserialize(json).map_err(|e| RescoreError::Json { reason: e.to_string() })?.read(schema)
+    }
+
+    /// Weights as they are written.
+    pub fn write_weights(weights: &Weights) -> Value {
+        serde_json::json!({"weights": weights})
     }
 
     /// One that was learned, as it is stored.
@@ -58,6 +78,8 @@ impl Profile {
             weights: learned.weights.clone(),
             trees: Some(learned.trees.json().clone()),
             trees_weight: Some(learned.trees_weight),
+            formula: None,
+            defaults: None,
         };
         let written = Written { directions: BTreeMap::from([(direction.to_owned(), scorer)]), card: Some(card) };
         serde_json::to_value(written).expect("it is made of JSON")
@@ -73,13 +95,31 @@ impl Profile {
         self.scorers.get(direction).cloned().unwrap_or_else(Scorer::dot_alone)
     }
 
+    /// The weights of a direction, where it is scored by weights alone.
+    pub fn weights(&self, direction: &str) -> Option<Weights> {
+        match self.scorers.get(direction)? {
+            Scorer::Weights(weights) => Some(weights.clone()),
+            Scorer::Learned(_) | Scorer::Formula(_) => None,
+        }
+    }
+
     pub fn directions(&self) -> Vec<String> {
         self.scorers.keys().cloned().collect()
     }
 }
 
 impl WrittenScorer {
-    fn read(self) -> Result<Scorer, RescoreError> {
+    fn read(self, schema: &Schema) -> Result<Scorer, RescoreError> {
+        if let Some(formula) = self.formula {
+            if !self.weights.is_empty() || self.trees.is_some() {
+                return Err(RescoreError::Json { reason: "it has a formula and weights or trees: choose one".to_owned() });
+            }
+            let mut written = serde_json::json!({"formula": formula});
+            if let Some(defaults) = self.defaults {
+                written["defaults"] = defaults;
+            }
+            return Ok(Scorer::Formula(Arc::new(Formula::parse(&written, schema)?)));
+        }
         let scorer = match self.trees {
             None => Scorer::Weights(self.weights),
             Some(trees) => {
@@ -110,10 +150,15 @@ mod tests {
 
     use super::*;
 
+    fn parse(json: &Value) -> Result<Profile, RescoreError> {
+        let fields = json!({"salary": {"type": "number", "index": true}});
+        Profile::parse(&json.to_string(), &Schema::new(&serde_json::from_value(fields).unwrap()).unwrap())
+    }
+
     #[test]
     fn profiles_are_read_by_direction() {
         let json = json!({"directions": {"text": {"weights": {"dot": 1.0, "recency": 0.3}}, "members": {}}, "card": {"by": "hand"}});
-        let profile = Profile::parse(&json.to_string()).unwrap();
+        let profile = parse(&json).unwrap();
         assert_eq!(profile.scorer("text"), Scorer::Weights(Weights::from([(Feature::Dot, 1.0), (Feature::Recency, 0.3)])));
         assert_eq!(profile.scorer("jobs"), Scorer::dot_alone());
         assert_eq!(profile.directions(), ["members", "text"]);
@@ -121,11 +166,13 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told() {
-        let of_text = |scorer: Value| Profile::parse(&json!({"directions": {"text": scorer}}).to_string()).unwrap_err().to_string();
-        assert!(Profile::parse("[]").unwrap_err().to_string().contains("directions"));
+        let of_text = |scorer: Value| parse(&json!({"directions": {"text": scorer}})).unwrap_err().to_string();
+        assert!(parse(&json!([])).unwrap_err().to_string().contains("directions"));
         assert!(of_text(json!({"weights": {"luck": 1.0}})).contains("luck"));
         assert!(of_text(json!({"weights": {"dot": 1e9}})).contains("\"text\": the weight of dot"));
         assert!(of_text(json!({"trees": {}})).contains("XGBoost"));
+        assert!(of_text(json!({"formula": "salary", "weights": {"dot": 1.0}})).contains("choose one"));
+        assert!(of_text(json!({"formula": {"max": []}})).contains("max"));
         assert!(of_text(json!({"trees": {}, "trees_weight": 3.0})).contains("power of two"));
     }
 }

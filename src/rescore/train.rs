@@ -12,7 +12,7 @@ use hessboost::model::ModelFormat;
 use hessboost::objective::{LambdaRank, Objective};
 use hessboost::training::Trainer;
 
-use super::{Feature, Learned, Model, Values, Weights, weighted};
+use super::{Feature, Learned, Model, Values, Weights, weighted_sum};
 use crate::domain::Choice;
 
 /// Fewest queries to learn from.
@@ -89,7 +89,7 @@ pub fn train(begin: &Weights, groups: &[Group], seed: u64) -> Result<Trained, Tr
             |is_tried: bool| useful.iter().enumerate().filter(move |(i, _)| (i % FOLDS == fold) == is_tried).map(|(_, group)| *group);
         let learned = learn(begin, &part(false).collect::<Vec<_>>(), seed)?;
         for group in part(true) {
-            let [before, after] = [group.ndcg(|values| score(begin, values)), group.ndcg(|values| learned.score(values))];
+            let [before, after] = [group.ndcg(|values| weighted_sum(begin, values)), group.ndcg(|values| learned.score(values))];
             sums[0] += before;
             sums[1] += after;
             differences.push(after - before);
@@ -126,10 +126,6 @@ impl Group {
     }
 }
 
-fn score(weights: &Weights, values: &Values) -> f64 {
-    weighted(weights, values).map(|(.., added)| added).sum()
-}
-
 fn learn(begin: &Weights, groups: &[&Group], seed: u64) -> Result<Learned, TrainError> {
     let mut weights: Weights = begin.iter().map(|(feature, weight)| (*feature, weight * STRETCH)).collect();
     for (feature, more) in learn_weights(&weights, groups, seed) {
@@ -158,7 +154,7 @@ fn learn_weights(begin: &Weights, groups: &[&Group], seed: u64) -> Vec<(Feature,
             let (a, b) = (&group.values[better], &group.values[worse]);
             let value = |values: &Values, i: usize| if values[i].is_nan() { 0.0 } else { values[i] };
             pairs.push((0..Feature::ALL.len()).map(|i| value(a, i) - value(b, i)).collect());
-            offsets.push(score(begin, a) - score(begin, b));
+            offsets.push(weighted_sum(begin, a) - weighted_sum(begin, b));
         }
     }
     let n = pairs.len().max(1) as f64;
@@ -207,4 +203,67 @@ fn learn_trees(groups: &[&Group], seed: u64) -> Result<Model, TrainError> {
     let mut json: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| TrainError::Trees(e.to_string()))?;
     json["learner"]["feature_names"] = used.iter().map(|&i| Feature::ALL[i].name()).collect();
     Model::new(json).map_err(|e| TrainError::Trees(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Queries with 30 candidates of random features each; `label` says what is relevant.
+    fn groups(n: usize, label: impl Fn(f64, f64) -> u32) -> Vec<Group> {
+        let mut choice = Choice::new("examples", 7);
+        let mut one = || {
+            let mut group = Group::default();
+            for _ in 0..30 {
+                let mut values = [f64::NAN; Feature::ALL.len()];
+                let mut draw = || choice.below(1_000) as f64 / 1_000.0;
+                let (dot, bm25) = (draw(), draw());
+                (values[Feature::Dot as usize], values[Feature::Bm25 as usize]) = (dot, bm25);
+                group.values.push(values);
+                group.labels.push(label(dot, bm25));
+            }
+            group
+        };
+        (0..n).map(|_| one()).collect()
+    }
+
+    fn dot() -> Weights {
+        Weights::from([(Feature::Dot, 1.0)])
+    }
+
+    #[test]
+    fn what_counts_is_learned() {
+        // Neither feature tells it alone: both must be high.
+        let groups = groups(90, |dot, bm25| u32::from(dot > 0.6 && bm25 > 0.6));
+        let trained = train(&dot(), &groups, 1).unwrap();
+        assert!(trained.after > trained.before + 0.2 && trained.after > 0.9, "{} to {}", trained.before, trained.after);
+        assert_eq!(trained.n_queries, 90);
+        let again = train(&dot(), &groups, 1).unwrap();
+        assert_eq!(again.learned, trained.learned, "equal judgments teach the same");
+        let written = super::super::Profile::write("text", &trained.learned, serde_json::Value::Null);
+        let schema = crate::domain::Schema::new(&std::collections::BTreeMap::new()).unwrap();
+        let read = super::super::Profile::parse(&written.to_string(), &schema).unwrap().scorer("text");
+        let super::super::Scorer::Learned(read) = read else { panic!("it was learned") };
+        assert!(groups[0].values.iter().all(|values| read.score(values) == trained.learned.score(values)));
+    }
+
+    #[test]
+    fn nothing_is_learned_from_nothing() {
+        let by_dot = |dot: f64, _: f64| u32::from(dot > 0.8);
+        assert!(
+            matches!(train(&dot(), &groups(MIN_QUERIES - 1, by_dot), 1), Err(TrainError::TooFew { actual }) if actual == MIN_QUERIES - 1)
+        );
+        assert!(matches!(train(&dot(), &groups(60, |_, _| 0), 1), Err(TrainError::OneGrade)));
+        assert!(matches!(train(&dot(), &groups(60, by_dot), 1), Err(TrainError::NoBetter { before: 1.0, .. })), "it could not be better");
+    }
+
+    #[test]
+    fn missed_documents_count() {
+        let mut values = [f64::NAN; Feature::ALL.len()];
+        values[0] = 1.0;
+        let mut group = Group { values: vec![values], labels: vec![1], missed: Vec::new() };
+        assert_eq!(group.ndcg(|values| values[0]), 1.0);
+        group.missed.push(1);
+        assert!(group.ndcg(|values| values[0]) < 0.62);
+    }
 }

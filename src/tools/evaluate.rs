@@ -24,7 +24,7 @@ use crate::config::{CollectionSettings, Settings};
 use crate::domain::{ChunkMode, Chunking, CollectionName, Lexical, Retrieval, StrategyChoice};
 use crate::encoder::Encoder;
 use crate::pipeline::{Hit, PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest};
-use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Feature, Group, Profiles, Scorer, TrainError, Values, Weights};
+use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Feature, Group, Profile, Profiles, TrainError, Values, Weights};
 use crate::telemetry::Progress;
 
 /// Hits per query: enough for Recall@100.
@@ -340,9 +340,11 @@ async fn ranked(app: &App, asked: &Asked, text: &str) -> Result<Ranked> {
             candidates: Some(CANDIDATES),
             ef_search: None,
             strategy: asked.strategy,
-            profile: Some(ProfileChoice::Inline(Scorer::Weights(asked.weights.clone()))),
+            profile: Some(ProfileChoice::Inline(Profile::write_weights(&asked.weights))),
             fields: Some(Vec::new()),
             explain: true,
+            group_by: None,
+            diversity: 0.0,
             cross_encode: None,
             encoding: QueryOptions::default(),
         };
@@ -382,17 +384,21 @@ fn learned_scores(args: &EvaluateArgs, name: &str, task: &Task, mut examples: Ve
     let mut scores = Vec::new();
     for (seen, unseen) in [(&even, &odd), (&odd, &even)] {
         let groups: Vec<Group> = seen.iter().map(|(_, group, _)| group.clone()).collect();
-        let scorer = match rescore::train(&args.weights, &groups, LEARNING_SEED) {
-            Ok(trained) => Scorer::Learned(Arc::new(trained.learned)),
+        let learned = match rescore::train(&args.weights, &groups, LEARNING_SEED) {
+            Ok(trained) => Some(trained.learned),
             // Nothing is written then, and searches go on with what there is.
             Err(e @ (TrainError::NoBetter { .. } | TrainError::TooFew { .. })) => {
                 eprintln!("{name}: {e}");
-                Scorer::Weights(args.weights.clone())
+                None
             }
             Err(e) => return Err(e.into()),
         };
         for (query, _, candidates) in unseen {
-            let mut order: Vec<(f64, &String)> = candidates.iter().map(|(id, values)| (scorer.score(values), id)).collect();
+            let score = |values: &Values| match &learned {
+                Some(learned) => learned.score(values),
+                None => rescore::weighted_sum(&args.weights, values),
+            };
+            let mut order: Vec<(f64, &String)> = candidates.iter().map(|(id, values)| (score(values), id)).collect();
             order.sort_by(|a, b| b.0.total_cmp(&a.0));
             let ids: Vec<&String> = order.into_iter().take(DEPTH).map(|(_, id)| id).collect();
             scores.push(Scores::of(&ids, &task.judgments[query]));

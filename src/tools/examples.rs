@@ -15,7 +15,7 @@ pub fn all_features(weights: &Weights) -> Weights {
 /// The values of an explained hit's features.
 pub fn values(hit: &Hit) -> Values {
     let mut values = [f64::NAN; Feature::ALL.len()];
-    for term in hit.explanation.iter().flatten() {
+    for term in hit.explanation.iter().flat_map(|explained| explained.terms()) {
         if let Some(&feature) = Feature::ALL.iter().find(|feature| feature.name() == term.feature) {
             values[feature as usize] = term.value.unwrap_or(f64::NAN);
         }

@@ -59,6 +59,8 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         profile: None,
         fields: None,
         explain: false,
+        group_by: None,
+        diversity: 0.0,
         cross_encode: args.cross_encode.map(|n| CrossEncode { candidates: Some(n), timeout: None }),
         encoding: QueryOptions::default(),
     };

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
 use crate::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
-use crate::pipeline::{CrossEncode, Hit, ProfileChoice, Query, QueryOptions, QueryRequest, Scorer, Weights};
+use crate::pipeline::{CrossEncode, Hit, ProfileChoice, Query, QueryOptions, QueryRequest, Weights};
 use crate::rescore::{self, FROM_TEXT, Group, Profile};
 use crate::telemetry::Progress;
 
@@ -71,7 +71,7 @@ pub fn run(settings: &Settings, command: &TrainCommand) -> Result<()> {
     let searcher = app.catalog.searcher(&args.collection)?;
     let is_known = |id: &str| DocumentId::new(id).is_ok_and(|id| searcher.get(&id).is_ok_and(|found| found.is_some()));
     let labels = if args.teacher { None } else { Some(labels(&queries, &judgments, &engagement, is_known)?) };
-    let begin = begin(&app, args)?;
+    let begin = app.profiles.configured_weights(&args.collection, FROM_TEXT);
     let groups = runtime()?.block_on(ask_all(&app, args, &queries, labels.as_ref(), &begin))?;
     eprintln!("learning from {} queries", groups.len());
     let trained = rescore::train(&begin, &groups, SEED)?;
@@ -95,14 +95,6 @@ pub fn run(settings: &Settings, command: &TrainCommand) -> Result<()> {
         args.collection
     );
     Ok(())
-}
-
-/// What the collection scores by until then.
-fn begin(app: &App, args: &RescoreArgs) -> Result<Weights> {
-    Ok(match app.profiles.configured(&args.collection, FROM_TEXT) {
-        Scorer::Weights(weights) => weights,
-        Scorer::Learned(learned) => learned.weights.clone(),
-    })
 }
 
 /// What is learned: relevance, and what people did.
@@ -166,9 +158,11 @@ async fn ask_all(
             candidates: Some(CANDIDATES),
             ef_search: None,
             strategy: StrategyChoice::Auto,
-            profile: Some(ProfileChoice::Inline(Scorer::Weights(examples::all_features(begin)))),
+            profile: Some(ProfileChoice::Inline(Profile::write_weights(&examples::all_features(begin)))),
             fields: Some(Vec::new()),
             explain: true,
+            group_by: None,
+            diversity: 0.0,
             cross_encode: labels.is_none().then_some(CrossEncode { candidates: Some(TAUGHT), timeout: None }),
             encoding: QueryOptions::default(),
         };

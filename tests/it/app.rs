@@ -63,6 +63,8 @@ pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
         profile: None,
         fields: None,
         explain: false,
+        group_by: None,
+        diversity: 0.0,
         cross_encode: None,
         encoding: QueryOptions::default(),
     }

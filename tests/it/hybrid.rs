@@ -129,6 +129,34 @@ async fn a_request_may_bring_its_own_weights() {
     assert_eq!((hit["id"].as_str(), hit["score"].as_f64()), (Some("k4"), Some(3.0)), "{hit}");
     let terms: Vec<&str> = hit["explanation"].as_array().unwrap().iter().map(|term| term["feature"].as_str().unwrap()).collect();
     assert_eq!(terms, ["bm25", "title_letters"], "nothing is known of its popularity");
-    app.search("jobs", body(json!({"luck": 1.0}))).await.fails(400, "malformed", Some("profile"), "weights");
+    app.search("jobs", body(json!({"luck": 1.0}))).await.fails(422, "invalid", Some("profile"), "luck");
     app.search("jobs", body(json!({"dot": 1e300}))).await.fails(422, "invalid", Some("profile"), "dot");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hits_may_be_asked_to_differ() {
+    let app = TestApp::start().await;
+    let documents: Vec<Value> = ["Night nurse", "Nurse at night", "Nurse, night shift", "Welder"]
+        .iter()
+        .enumerate()
+        .map(|(n, title)| json!({"id": n.to_string(), "title": title, "company": if n < 2 { "Ward" } else { "Kiln" }, "description": "Work."}))
+        .collect();
+    app.put("/v1/collections/jobs/documents", json!(documents)).await.ok();
+    let search = async |more: Value| {
+        let mut body = json!({"query": {"text": "night nurse"}, "limit": 2});
+        more.as_object().unwrap().iter().for_each(|(key, value)| body[key] = value.clone());
+        app.search("jobs", body).await
+    };
+    let plain = search(json!({})).await.ok();
+    assert!(!ids(&plain).contains(&"3"), "{plain}");
+    let differing = search(json!({"diversity": 0.8})).await.ok();
+    assert_eq!(ids(&differing), ["0", "3"], "the best, and then the one that is least like it");
+    let grouped = search(json!({"group_by": "company"})).await.ok();
+    let companies: Vec<&str> = grouped["hits"].as_array().unwrap().iter().map(|hit| hit["fields"]["company"].as_str().unwrap()).collect();
+    assert_eq!(companies, ["Ward", "Kiln"]);
+    assert_eq!(ids(&search(json!({"group_by": {"field": "company", "size": 2}})).await.ok()), ids(&plain));
+    search(json!({"group_by": "employer"})).await.fails(422, "invalid", None, "no such field");
+    search(json!({"group_by": "title"})).await.fails(422, "invalid", None, "title");
+    search(json!({"group_by": {"field": "company", "size": 0}})).await.fails(422, "invalid", None, "group_by.size");
+    search(json!({"diversity": 2.0})).await.fails(422, "invalid", None, "diversity");
 }

@@ -13,6 +13,7 @@ mod hybrid;
 mod kafka;
 mod layers;
 mod operations;
+mod profiles;
 mod query;
 mod rebuild;
 mod recall;

@@ -51,6 +51,7 @@ async fn the_description_names_every_path() {
     let expected = [
         "delete /v1/collections/{collection}",
         "delete /v1/collections/{collection}/documents/{id}",
+        "delete /v1/collections/{collection}/profiles/{profile}",
         "delete /v1/tasks/{id}",
         "get /health",
         "get /healthz",
@@ -62,6 +63,8 @@ async fn the_description_names_every_path() {
         "get /v1/collections/{collection}",
         "get /v1/collections/{collection}/documents/{id}",
         "get /v1/collections/{collection}/generations",
+        "get /v1/collections/{collection}/profiles",
+        "get /v1/collections/{collection}/profiles/{profile}",
         "get /v1/info",
         "get /v1/models",
         "get /v1/models/{id}",
@@ -89,6 +92,7 @@ async fn the_description_names_every_path() {
         "put /v1/collections/{collection}",
         "put /v1/collections/{collection}/documents",
         "put /v1/collections/{collection}/documents/{id}",
+        "put /v1/collections/{collection}/profiles/{profile}",
     ];
     assert_eq!(paths, expected);
 }
