@@ -157,6 +157,6 @@ async fn hits_may_be_asked_to_differ() {
     assert_eq!(ids(&search(json!({"group_by": {"field": "company", "size": 2}})).await.ok()), ids(&plain));
     search(json!({"group_by": "employer"})).await.fails(422, "invalid", None, "no such field");
     search(json!({"group_by": "title"})).await.fails(422, "invalid", None, "title");
-    search(json!({"group_by": {"field": "company", "size": 0}})).await.fails(422, "invalid", None, "group_by.size");
+    search(json!({"group_by": {"field": "company", "size": 0}})).await.fails(422, "invalid", Some("group_by.size"), "within");
     search(json!({"diversity": 2.0})).await.fails(422, "invalid", None, "diversity");
 }

@@ -42,7 +42,7 @@ async fn a_profile_is_kept_and_counted() {
     app.delete(PROFILE).await.ok();
     app.delete(PROFILE).await.fails(404, "not_found", None, "mine");
     app.get(PROFILE).await.fails(404, "not_found", None, "mine");
-    app.get("/v1/collections/nobody/profiles").await.fails(404, "not_found", None, "nobody");
+    app.get("/v1/collections/nobody/profiles").await.fails(404, "not_found", Some("collection"), "nobody");
 }
 
 #[tokio::test(flavor = "multi_thread")]
