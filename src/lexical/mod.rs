@@ -77,7 +77,7 @@ struct QueryTerm {
 }
 
 impl LexicalQuery {
-    /// The terms of a text that say what is looked for: the first [`MAX_TERMS`] different ones.
+    /// The terms of a text that say what is looked for: the first 64 different ones.
     pub fn new(analyzer: &Analyzer, text: &str) -> Self {
         let mut counted: Vec<(String, f32)> = Vec::new();
         analyzer.each_telling_term(text, |term| match counted.iter().position(|(known, _)| known == term) {

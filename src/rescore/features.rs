@@ -325,7 +325,7 @@ mod tests {
         let scorer = Scorer::Weights(weights);
         let explained = scorer.explain(&candidate);
         let terms = explained.terms();
-        let as_json = serde_json::to_value(&terms).unwrap();
+        let as_json = serde_json::to_value(terms).unwrap();
         let sum = as_json.as_array().unwrap().iter().fold(0.0, |sum, term| sum + term["contribution"].as_f64().unwrap());
         assert_eq!(terms.len(), 4);
         assert_eq!(sum, scorer.score(&candidate));

@@ -85,8 +85,7 @@ pub type Weights = BTreeMap<Feature, f64>;
 /// # Errors
 /// [`RescoreError::Weight`].
 pub fn check(weights: &Weights) -> Result<(), RescoreError> {
-    // Written so that what is no number fails.
-    match weights.iter().find(|(_, weight)| !(weight.abs() <= MAX_WEIGHT)) {
+    match weights.iter().find(|(_, weight)| weight.is_nan() || weight.abs() > MAX_WEIGHT) {
         Some((feature, &weight)) => Err(RescoreError::Weight { feature: feature.name(), weight }),
         None => Ok(()),
     }

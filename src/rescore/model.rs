@@ -158,7 +158,7 @@ impl Model {
                 return Err("a value is not a number of a sane size");
             }
         }
-        for node in 0..n {
+        for (node, value) in values.into_iter().enumerate() {
             let split = match (usize::try_from(tree.left_children[node]), usize::try_from(tree.right_children[node])) {
                 (Ok(left), Ok(right)) => {
                     let Some(&feature) = self.features.get(tree.split_indices[node]) else {
@@ -170,7 +170,7 @@ impl Model {
                 }
                 _ => None,
             };
-            self.nodes.push(Node { value: (values[node] * ONE).round() as i64, split });
+            self.nodes.push(Node { value: (value * ONE).round() as i64, split });
         }
         self.roots.push(root as u32);
         Ok(())

@@ -114,7 +114,7 @@ impl Group {
 
     /// nDCG@10 of the order by a score; equal scores stay in the candidates' order.
     pub fn ndcg(&self, score: impl Fn(&Values) -> f64) -> f64 {
-        let mut order: Vec<(f64, u32)> = self.values.iter().map(|values| score(values)).zip(self.labels.iter().copied()).collect();
+        let mut order: Vec<(f64, u32)> = self.values.iter().map(score).zip(self.labels.iter().copied()).collect();
         order.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut best: Vec<u32> = self.labels.iter().chain(&self.missed).copied().collect();
         best.sort_unstable_by(|a, b| b.cmp(a));
