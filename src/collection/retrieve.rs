@@ -121,7 +121,7 @@ impl Searcher {
                 let lexical = self.lexical(words, &scope, request.k)?;
                 let mut found: HashMap<FoundDocument, Found> =
                     ranked(best).map(|(document, signal)| (document, Found { document, dense: Some(signal), lexical: None })).collect();
-                for (document, signal) in ranked(lexical.best.clone()) {
+                for (document, signal) in ranked(lexical.best.iter().copied()) {
                     found.entry(document).or_insert(Found { document, dense: None, lexical: None }).lexical = Some(signal);
                 }
                 let mut found: Vec<Found> = found.into_values().collect();
@@ -266,6 +266,6 @@ fn k_best(mut found: Vec<(FoundDocument, f32)>, k: usize) -> Vec<(FoundDocument,
     found
 }
 
-fn ranked(best: Vec<(FoundDocument, f32)>) -> impl Iterator<Item = (FoundDocument, Signal)> {
+fn ranked(best: impl IntoIterator<Item = (FoundDocument, f32)>) -> impl Iterator<Item = (FoundDocument, Signal)> {
     best.into_iter().zip(1..).map(|((document, score), rank)| (document, Signal { score, rank: Some(rank) }))
 }

@@ -60,8 +60,8 @@ impl Analyzer {
             Lexical::Turkish => Some(Language::Turkish),
         };
         let words = || TextAnalyzer::builder(WordTokenizer::default()).filter(RemoveLongFilter::limit(MAX_WORD_BYTES)).filter(LowerCaser);
-        let filler = FILLER.iter().filter(|_| language == Some(Language::English)).map(|&word| word.to_owned());
-        let telling = words().dynamic().filter_dynamic(StopWordFilter::remove(filler));
+        let filler: &[&str] = if language == Some(Language::English) { &FILLER } else { &[] };
+        let telling = words().dynamic().filter_dynamic(StopWordFilter::remove(filler.iter().map(|&word| word.to_owned())));
         let telling = match language.and_then(StopWordFilter::new) {
             Some(stop_words) => telling.filter_dynamic(stop_words),
             None => telling,

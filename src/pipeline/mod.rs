@@ -29,6 +29,7 @@ mod expire;
 mod pool;
 mod probes;
 mod profiles;
+mod project;
 mod query;
 mod rebuild;
 mod recall;

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::diverse::{self, GroupBy};
 use super::pool::Pool;
 use super::profiles::ProfileCatalog;
+use super::project::project;
 use super::recent::{Recent, RecentQuery};
 use super::rerank::{CrossEncode, RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
@@ -74,6 +75,29 @@ pub struct QueryRequest {
     pub cross_encode: Option<CrossEncode>,
     /// How the query's text is encoded.
     pub encoding: QueryOptions,
+}
+
+impl QueryRequest {
+    /// A search for ten hits, everything else by default.
+    pub fn new(collection: CollectionName, query: Query) -> Self {
+        Self {
+            collection,
+            query,
+            filter: None,
+            limit: 10,
+            retrieval: None,
+            candidates: None,
+            ef_search: None,
+            strategy: StrategyChoice::Auto,
+            profile: None,
+            fields: None,
+            explain: false,
+            group_by: None,
+            diversity: 0.0,
+            cross_encode: None,
+            encoding: QueryOptions::default(),
+        }
+    }
 }
 
 /// The answer to a search.
@@ -288,20 +312,20 @@ impl QueryPipeline {
         within("candidates", candidates, self.limits.max_candidates)?;
         let ef_search = request.ef_search.unwrap_or(self.settings.ef_search);
         within("ef_search", ef_search, self.limits.max_ef_search)?;
-        let filter = request.filter.as_ref().map(|json| Filter::parse(json, &searcher.meaning().schema).map(Arc::new)).transpose()?;
+        let schema = &searcher.meaning().schema;
+        let filter = request.filter.as_ref().map(|json| Filter::parse(json, schema).map(Arc::new)).transpose()?;
         let direction = match &request.query {
             Query::Text(_) | Query::Vector(_) => FROM_TEXT,
             Query::Document { collection, .. } => collection.as_str(),
         };
         let scorer = match &request.profile {
-            Some(ProfileChoice::Inline(json)) => Profile::read_one(json, &searcher.meaning().schema)?,
+            Some(ProfileChoice::Inline(json)) => Profile::read_one(json, schema)?,
             Some(ProfileChoice::Named(name)) => self.profiles.scorer(&collection, &searcher, Some(name), direction)?,
             None => self.profiles.scorer(&collection, &searcher, None, direction)?,
         };
         if !(0.0..=1.0).contains(&request.diversity) {
             return Err(PipelineError::Diversity { actual: request.diversity });
         }
-        let schema = &searcher.meaning().schema;
         let group_by = request.group_by.as_ref().map(|group_by| Ok::<_, PipelineError>((diverse::field(group_by, schema)?, group_by.size)));
         let group_by = group_by.transpose()?;
         if let Some((_, size)) = group_by {
@@ -325,12 +349,11 @@ impl QueryPipeline {
                 let words = self.words(request, target, text)?;
                 let wanted = Wanted::from_text(text, now_us);
                 let asked_text = request.cross_encode.map(|_| text.clone());
-                let words = match words {
-                    Some(words) if self.retrieval(request) == Retrieval::Lexical => {
-                        return Ok(Asked { by: AskedBy::Words(words), wanted, exclude: None, text: asked_text });
-                    }
-                    words => words,
-                };
+                if self.retrieval(request) == Retrieval::Lexical
+                    && let Some(words) = words
+                {
+                    return Ok(Asked { by: AskedBy::Words(words), wanted, exclude: None, text: asked_text });
+                }
                 let encoder = self.encoders.of(target.description())?;
                 let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
                 let encoded = encoder.encode_query(prompt, text, request.encoding).await?;
@@ -525,48 +548,6 @@ fn different<'a>(mut scored: Vec<Scored<'a>>, searcher: &Searcher, limit: usize,
     Ok(chosen.into_iter().filter_map(|position| left[position].take()).collect())
 }
 
-/// The stored JSON as it is, or the named fields of it. A dotted name gives the objects around it, with that part alone.
-fn project(stored: &str, names: Option<&[String]>) -> Result<Box<RawValue>, serde_json::Error> {
-    let Some(names) = names else { return RawValue::from_string(stored.to_owned()) };
-    let all: Json = serde_json::from_str(stored)?;
-    let mut kept = Json::Object(serde_json::Map::new());
-    for name in names {
-        if let Some(value) = all.get(name) {
-            kept[name.as_str()] = value.clone();
-        } else if let Some(part) = part_at(&all, &name.split('.').collect::<Vec<_>>()) {
-            merge(&mut kept, part);
-        }
-    }
-    serde_json::value::to_raw_value(&kept)
-}
-
-/// What lies at a path, inside the objects and arrays on the way to it; `None` if nothing does.
-fn part_at(json: &Json, path: &[&str]) -> Option<Json> {
-    match (json, path) {
-        (value, []) => Some(value.clone()),
-        (Json::Object(map), [key, rest @ ..]) => Some(serde_json::json!({*key: part_at(map.get(*key)?, rest)?})),
-        (Json::Array(items), _) => {
-            let parts: Vec<Option<Json>> = items.iter().map(|item| part_at(item, path)).collect();
-            // Items without it stay as empty objects: the others keep their positions.
-            parts.iter().any(Option::is_some).then(|| parts.into_iter().map(|part| part.unwrap_or_else(|| serde_json::json!({}))).collect())
-        }
-        _ => None,
-    }
-}
-
-/// Puts two parts of one document together.
-fn merge(into: &mut Json, part: Json) {
-    match (into, part) {
-        (Json::Object(into), Json::Object(part)) => {
-            for (key, value) in part {
-                merge(into.entry(key).or_insert_with(|| value.clone()), value);
-            }
-        }
-        (Json::Array(into), Json::Array(part)) => into.iter_mut().zip(part).for_each(|(into, part)| merge(into, part)),
-        (into, part) => *into = part,
-    }
-}
-
 pub(super) fn within(field: &'static str, actual: usize, max: usize) -> Result<(), PipelineError> {
     if (1..=max).contains(&actual) { Ok(()) } else { Err(PipelineError::OutOfRange { field, min: 1, max, actual }) }
 }
@@ -578,27 +559,4 @@ pub(super) fn label(generation: GenerationId) -> String {
 
 pub(super) fn micros(since: Instant) -> u64 {
     since.elapsed().as_micros() as u64
-}
-
-#[cfg(test)]
-mod tests {
-    use super::project;
-
-    fn projected(names: &[&str]) -> String {
-        let stored =
-            r#"{"title":"Nurse","location":{"city":"Bonn","lat":50.7},"experience":[{"title":"a","years":1},{"title":"b"}],"x.y":1}"#;
-        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-        project(stored, Some(&names)).unwrap().get().to_owned()
-    }
-
-    #[test]
-    fn fields_are_picked_by_name_and_path() {
-        assert_eq!(projected(&["title"]), r#"{"title":"Nurse"}"#);
-        assert_eq!(projected(&["location.city", "none", "x.y"]), r#"{"location":{"city":"Bonn"},"x.y":1}"#);
-        assert_eq!(projected(&["experience.title"]), r#"{"experience":[{"title":"a"},{"title":"b"}]}"#);
-        assert_eq!(projected(&["experience.title", "experience.years"]), r#"{"experience":[{"title":"a","years":1},{"title":"b"}]}"#);
-        assert_eq!(projected(&["location.none", "title.x", "experience.years", "x.y.z"]), r#"{"experience":[{"years":1},{}]}"#);
-        assert_eq!(projected(&[]), "{}");
-        assert_eq!(project(r#"{"a": 1}"#, None).unwrap().get(), r#"{"a": 1}"#);
-    }
 }

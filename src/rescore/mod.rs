@@ -100,11 +100,6 @@ pub fn check(weights: &Weights) -> Result<(), RescoreError> {
 pub struct Profiles(BTreeMap<String, BTreeMap<String, Weights>>);
 
 impl Profiles {
-    /// One profile with one direction.
-    pub fn of(profile: &str, direction: &str, weights: Weights) -> Self {
-        Self(BTreeMap::from([(profile.to_owned(), BTreeMap::from([(direction.to_owned(), weights)]))]))
-    }
-
     /// Checks all weights.
     ///
     /// # Errors
@@ -177,6 +172,12 @@ pub struct Learned {
 }
 
 impl Learned {
+    /// The features that weights or trees ask for, each once.
+    fn features(&self) -> impl Iterator<Item = Feature> {
+        let of_trees = self.trees.features().iter().filter(|feature| !self.weights.contains_key(feature));
+        self.weights.keys().chain(of_trees).copied()
+    }
+
     /// The score of a candidate.
     pub fn score(&self, values: &Values) -> f64 {
         // In the order of the terms.
@@ -224,7 +225,7 @@ impl Scorer {
     pub fn uses(&self, feature: Feature) -> bool {
         match self {
             Self::Weights(weights) => weights.contains_key(&feature),
-            Self::Learned(learned) => learned.weights.contains_key(&feature) || learned.trees.features().contains(&feature),
+            Self::Learned(learned) => learned.features().any(|asked| asked == feature),
             Self::Formula(formula) => formula.features().any(|named| named == feature),
         }
     }
@@ -232,8 +233,8 @@ impl Scorer {
     /// The score of a candidate: the sum of the contributions of its terms, from the first to the last, or the value of its formula.
     pub fn score(&self, candidate: &Candidate<'_>) -> f64 {
         match self {
-            Self::Weights(weights) => weighted(weights, &self.values(candidate)).fold(0.0, |sum, (.., added)| sum + added),
-            Self::Learned(learned) => learned.score(&self.values(candidate)),
+            Self::Weights(weights) => weighted_sum(weights, &values(weights.keys().copied(), candidate)),
+            Self::Learned(learned) => learned.score(&values(learned.features(), candidate)),
             Self::Formula(formula) => formula.evaluate(candidate).score(),
         }
     }
@@ -248,10 +249,13 @@ impl Scorer {
             weight: Some(weight),
             contribution,
         };
-        let values = self.values(candidate);
         match self {
-            Self::Weights(weights) => Explained::Terms(weighted(weights, &values).map(of_weight).collect()),
+            Self::Weights(weights) => {
+                let values = values(weights.keys().copied(), candidate);
+                Explained::Terms(weighted(weights, &values).map(of_weight).collect())
+            }
             Self::Learned(learned) => {
+                let values = values(learned.features(), candidate);
                 let (base, added) = learned.trees.explain(&values);
                 let of_trees = |(feature, added): (Feature, f64)| Term {
                     feature: feature.name(),
@@ -267,15 +271,15 @@ impl Scorer {
             Self::Formula(formula) => Explained::Tree(formula.evaluate(candidate).explanation()),
         }
     }
+}
 
-    /// The values of a candidate's features, of those that are asked for.
-    fn values(&self, candidate: &Candidate<'_>) -> Values {
-        let mut values = [f64::NAN; Feature::ALL.len()];
-        for &feature in Feature::ALL.iter().filter(|feature| self.uses(**feature)) {
-            values[feature as usize] = feature.value(candidate).unwrap_or(f64::NAN);
-        }
-        values
+/// A candidate's values of some features; NaN for all others.
+fn values(features: impl Iterator<Item = Feature>, candidate: &Candidate<'_>) -> Values {
+    let mut values = [f64::NAN; Feature::ALL.len()];
+    for feature in features {
+        values[feature as usize] = feature.value(candidate).unwrap_or(f64::NAN);
     }
+    values
 }
 
 /// What weights make of values that are known already.

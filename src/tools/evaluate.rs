@@ -23,8 +23,8 @@ use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
 use crate::domain::{ChunkMode, Chunking, CollectionName, Lexical, Retrieval, StrategyChoice};
 use crate::encoder::Encoder;
-use crate::pipeline::{Hit, PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest};
-use crate::rescore::{self, DEFAULT_PROFILE, FROM_TEXT, Feature, Group, Profile, Profiles, TrainError, Values, Weights};
+use crate::pipeline::{Hit, PipelineError, ProfileChoice, Query, QueryRequest};
+use crate::rescore::{self, Feature, Group, Profile, Profiles, TrainError, Values, Weights};
 use crate::telemetry::Progress;
 
 /// Hits per query: enough for Recall@100.
@@ -283,7 +283,6 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
     settings.limits.max_batch_documents = usize::MAX;
     settings.limits.max_limit = settings.limits.max_limit.max(CANDIDATES);
     let fields = serde_json::from_value(json!({"title": {"type": "text"}, "text": {"type": "text"}})).expect("good fields");
-    let profiles = Profiles::of(DEFAULT_PROFILE, FROM_TEXT, args.weights.clone());
     let corpus = CollectionSettings {
         template: args.template.clone(),
         query_prompt: args.query_prompt.clone(),
@@ -297,7 +296,8 @@ fn temporary(settings: &Settings, args: &EvaluateArgs, dir: &Path, collection: &
         },
         lexical: args.lexical,
         fields,
-        profiles,
+        // Every search brings its own weights.
+        profiles: Profiles::default(),
     };
     settings.collections = [(collection.clone(), corpus)].into();
     settings
@@ -332,21 +332,14 @@ struct Ranked {
 async fn ranked(app: &App, asked: &Asked, text: &str) -> Result<Ranked> {
     let search = async |retrieval| {
         let request = QueryRequest {
-            collection: asked.collection.clone(),
-            query: Query::Text(text.to_owned()),
-            filter: None,
             limit: CANDIDATES,
             retrieval: Some(retrieval),
             candidates: Some(CANDIDATES),
-            ef_search: None,
             strategy: asked.strategy,
             profile: Some(ProfileChoice::Inline(Profile::write_weights(&asked.weights))),
             fields: Some(Vec::new()),
             explain: true,
-            group_by: None,
-            diversity: 0.0,
-            cross_encode: None,
-            encoding: QueryOptions::default(),
+            ..QueryRequest::new(asked.collection.clone(), Query::Text(text.to_owned()))
         };
         // Words that are not there are no reason to stop: nothing is found by them.
         match app.query.search(request).await {

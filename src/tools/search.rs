@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
 use crate::domain::{CollectionName, StrategyChoice};
-use crate::pipeline::{CrossEncode, Hit, Query, QueryOptions, QueryRequest, QueryResponse};
+use crate::pipeline::{CrossEncode, Hit, Query, QueryRequest, QueryResponse};
 
 /// Fields that tell people most about a posting or a member, in the order in which they are shown.
 const DETAILS: [&str; 7] = ["company", "location.city", "location.country", "seniority", "remote", "salary.min", "posted_at"];
@@ -48,21 +48,11 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
     let filter = args.filter.as_deref().map(serde_json::from_str).transpose().context("--filter is not valid JSON")?;
     let app = App::open(settings, Access::Read)?;
     let request = QueryRequest {
-        collection: args.collection.clone(),
-        query: Query::Text(args.text.clone()),
         filter,
         limit: args.limit,
-        retrieval: None,
-        candidates: None,
-        ef_search: None,
         strategy: args.strategy,
-        profile: None,
-        fields: None,
-        explain: false,
-        group_by: None,
-        diversity: 0.0,
         cross_encode: args.cross_encode.map(|n| CrossEncode { candidates: Some(n), timeout: None }),
-        encoding: QueryOptions::default(),
+        ..QueryRequest::new(args.collection.clone(), Query::Text(args.text.clone()))
     };
     let response = runtime()?.block_on(app.query.search(request))?;
     if args.json {

@@ -14,8 +14,8 @@ use super::serve::runtime;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
-use crate::pipeline::{CrossEncode, Hit, ProfileChoice, Query, QueryOptions, QueryRequest, Weights};
+use crate::domain::{CollectionName, DocumentId, Retrieval};
+use crate::pipeline::{CrossEncode, Hit, ProfileChoice, Query, QueryRequest, Weights};
 use crate::rescore::{self, FROM_TEXT, Group, Profile};
 use crate::telemetry::Progress;
 
@@ -150,21 +150,14 @@ async fn ask_all(
     let mut groups = Vec::with_capacity(wanted.len());
     for query in wanted {
         let request = QueryRequest {
-            collection: args.collection.clone(),
-            query: Query::Text(query.text.clone()),
-            filter: None,
             limit: CANDIDATES,
             retrieval: Some(Retrieval::Hybrid),
             candidates: Some(CANDIDATES),
-            ef_search: None,
-            strategy: StrategyChoice::Auto,
             profile: Some(ProfileChoice::Inline(Profile::write_weights(&examples::all_features(begin)))),
             fields: Some(Vec::new()),
             explain: true,
-            group_by: None,
-            diversity: 0.0,
             cross_encode: labels.is_none().then_some(CrossEncode { candidates: Some(TAUGHT), timeout: None }),
-            encoding: QueryOptions::default(),
+            ..QueryRequest::new(args.collection.clone(), Query::Text(query.text.clone()))
         };
         let hits = app.query.search(request).await?.hits;
         groups.push(match labels {

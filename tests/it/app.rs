@@ -6,10 +6,10 @@ use std::sync::{Arc, OnceLock};
 use kindred::app::{App, AppError};
 use kindred::collection::Access;
 use kindred::config::{Settings, Sources};
-use kindred::domain::{CollectionName, StrategyChoice};
+use kindred::domain::CollectionName;
 use kindred::encoder::{CrossEncoder, Encoder, PairFit, Side, assets};
 use kindred::http::{self, Gate};
-use kindred::pipeline::{Query, QueryOptions, QueryRequest};
+use kindred::pipeline::{Query, QueryRequest};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -51,23 +51,7 @@ pub async fn logits(query: &str, texts: &[&str]) -> Vec<f32> {
 
 /// A search for three hits, everything else by default.
 pub fn request(collection: CollectionName, query: Query) -> QueryRequest {
-    QueryRequest {
-        collection,
-        query,
-        filter: None,
-        limit: 3,
-        retrieval: None,
-        candidates: None,
-        ef_search: None,
-        strategy: StrategyChoice::Auto,
-        profile: None,
-        fields: None,
-        explain: false,
-        group_by: None,
-        diversity: 0.0,
-        cross_encode: None,
-        encoding: QueryOptions::default(),
-    }
+    QueryRequest { limit: 3, ..QueryRequest::new(collection, query) }
 }
 
 /// The defaults, in a folder of the test's own; `flags` as after `--set`.
