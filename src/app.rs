@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 use crate::http::{self, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::{
-    Catalog, EmbedPipeline, Encoders, Expirer, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RebuildSettings,
+    Catalog, EmbedPipeline, Encoders, Expirer, FitPipeline, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RebuildSettings,
     RerankPipeline, SnapshotPipeline, Tasks, WritePipeline,
 };
 use crate::telemetry;
@@ -48,6 +48,7 @@ impl AppError {
 pub struct App {
     pub query: QueryPipeline,
     pub embed: EmbedPipeline,
+    pub fit: FitPipeline,
     pub rerank: Arc<RerankPipeline>,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
@@ -109,6 +110,7 @@ impl App {
             rebuild.check()?;
         }
         let write = Arc::new(WritePipeline::new(Arc::clone(&encoders), Arc::clone(&collections), Arc::clone(&rebuild), limits.clone()));
+        let fit = FitPipeline::new(Arc::clone(&encoders), Arc::clone(&collections));
         let embed = EmbedPipeline::new(Arc::clone(&encoders), limits.clone(), settings.encoder.max_queue);
         let of_pairs = &settings.cross_encoder;
         let cross_encoder = of_pairs.is_configured().then(|| CrossEncoder::load(of_pairs, &settings.encoder)).transpose()?;
@@ -129,6 +131,7 @@ impl App {
         Ok(Self {
             query,
             embed,
+            fit,
             rerank,
             write,
             rebuild,
@@ -155,6 +158,7 @@ impl App {
         http::router(Services {
             query: self.query,
             embed: self.embed,
+            fit: self.fit,
             rerank: self.rerank,
             write: self.write,
             rebuild: self.rebuild,

@@ -16,7 +16,7 @@
 use std::path::Path;
 
 use super::Contents;
-use crate::domain::{Attributes, FieldId, SeqNo, TextHash};
+use crate::domain::{Attributes, FieldId, Selected, Selection, SeqNo, TextHash};
 use crate::storage::{SectionFile, SectionWriter, StorageError};
 
 pub(super) const DOCUMENTS_FILE: &str = "documents.bin";
@@ -106,6 +106,13 @@ impl Documents {
         let bytes = self.blob(0, row)?;
         let decoded = bincode::decode_from_slice(bytes, bincode::config::standard().with_limit::<MAX_ATTRIBUTES_BYTES>());
         decoded.map(|(attributes, _)| attributes).map_err(|e| self.file.corrupt(format!("the attributes of row {row}: {e}")))
+    }
+
+    /// What is selected of a document's attributes.
+    pub fn selected(&self, row: u32, selection: &Selection) -> Result<Attributes, StorageError> {
+        let limits = bincode::config::standard().with_limit::<MAX_ATTRIBUTES_BYTES>();
+        let decoded = bincode::decode_from_slice_with_context(self.blob(0, row)?, limits, selection);
+        decoded.map(|(Selected(attributes), _)| attributes).map_err(|e| self.file.corrupt(format!("the attributes of row {row}: {e}")))
     }
 
     /// The document's fields as JSON text.

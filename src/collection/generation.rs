@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{FileEntry, MANIFEST_FILE, Manifest};
 use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, text_of};
-use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, SeqNo, TextHash};
+use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, Selection, SeqNo, TextHash};
 use crate::error::ErrorKind;
 use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
 use crate::lexical::{LexicalSegment, LexicalWriter};
@@ -257,6 +257,10 @@ impl Generation {
 
     pub fn attributes(&self, row: u32) -> Result<Attributes, StorageError> {
         self.documents.attributes(row)
+    }
+
+    pub fn selected(&self, row: u32, selection: &Selection) -> Result<Attributes, StorageError> {
+        self.documents.selected(row, selection)
     }
 
     pub fn fields(&self, row: u32) -> Result<&str, StorageError> {

@@ -129,11 +129,34 @@ impl Searcher {
                     b.reciprocal_rank().total_cmp(&a.reciprocal_rank()).then_with(|| a.document.order(&b.document))
                 });
                 found.truncate(request.k);
-                self.complete(&mut found, query, &lexical)?;
+                self.complete_dense(&mut found, query)?;
+                self.complete_lexical(&mut found, &lexical)?;
                 let plan = Plan { retrieval: Retrieval::Hybrid, ..plan };
                 Ok(Retrieved { found, plan, best_lexical: lexical.best_score() })
             }
         }
+    }
+
+    /// What both ways say about one document, found or not.
+    ///
+    /// # Errors
+    /// As [`Self::retrieve`].
+    pub fn measure(&self, question: Question<'_>, document: FoundDocument) -> Result<Found, CollectionError> {
+        let mut found = [Found { document, dense: None, lexical: None }];
+        let (meaning, words) = match question {
+            Question::Meaning(query) => (Some(query), None),
+            Question::Words(words) => (None, Some(words)),
+            Question::Both(query, words) => (Some(query), Some(words)),
+        };
+        if let Some(query) = meaning {
+            self.complete_dense(&mut found, query)?;
+        }
+        if let Some(words) = words {
+            let any = RetrieveRequest { k: 1, ef_search: 1, strategy: StrategyChoice::Auto, filter: None, exclude: None };
+            self.complete_lexical(&mut found, &self.lexical(words, &self.scope(&any)?, 1)?)?;
+        }
+        let [found] = found;
+        Ok(found)
     }
 
     fn scope(&self, request: &RetrieveRequest<'_>) -> Result<Scope<'_>, CollectionError> {
@@ -200,8 +223,8 @@ impl Searcher {
         Ok(ByWords { words, bm25, best: k_best(best, k), newer })
     }
 
-    /// Gives candidates that one way has found the scores of the other.
-    fn complete(&self, found: &mut [Found], query: &Embedding, lexical: &ByWords<'_>) -> Result<(), CollectionError> {
+    /// Gives candidates that were not found by meaning their scores by it.
+    fn complete_dense(&self, found: &mut [Found], query: &Embedding) -> Result<(), CollectionError> {
         for found in found.iter_mut().filter(|found| found.dense.is_none()) {
             let score = match found.document {
                 FoundDocument::Base(row) => self.base().index.score(query, row)?,
@@ -209,6 +232,11 @@ impl Searcher {
             };
             found.dense = Some(Signal { score, rank: None });
         }
+        Ok(())
+    }
+
+    /// The same by words.
+    fn complete_lexical(&self, found: &mut [Found], lexical: &ByWords<'_>) -> Result<(), CollectionError> {
         let mut rows = Vec::new();
         for found in found.iter_mut().filter(|found| found.lexical.is_none()) {
             match found.document {

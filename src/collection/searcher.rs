@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 use super::delta::{Delta, Slot};
 use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
-use crate::domain::{Attributes, Clock, CollectionName, DocumentId, Filter, GenerationId, ModelTag, SeqNo, TextHash};
+use crate::domain::{Attributes, Clock, CollectionName, DocumentId, Filter, GenerationId, ModelTag, Selection, SeqNo, TextHash};
 use crate::index::Quantization;
 use crate::wal::{Batch, Operation};
 
@@ -273,6 +273,14 @@ impl Searcher {
     pub fn attributes(&self, document: &FoundDocument) -> Result<Cow<'_, Attributes>, CollectionError> {
         match document {
             FoundDocument::Base(row) => Ok(Cow::Owned(self.base().attributes(*row)?)),
+            FoundDocument::Delta(row) => Ok(Cow::Borrowed(&self.delta.document(*row).attributes)),
+        }
+    }
+
+    /// The typed values of a document of this snapshot: at least those that are selected.
+    pub fn selected(&self, document: &FoundDocument, selection: &Selection) -> Result<Cow<'_, Attributes>, CollectionError> {
+        match document {
+            FoundDocument::Base(row) => Ok(Cow::Owned(self.base().selected(*row, selection)?)),
             FoundDocument::Delta(row) => Ok(Cow::Borrowed(&self.delta.document(*row).attributes)),
         }
     }

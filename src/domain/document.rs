@@ -168,6 +168,11 @@ fn as_words(leaf: &Json) -> Option<String> {
     }
 }
 
+/// The values of a field of this name, as they were sent: at a dotted path, arrays opened at every step.
+pub fn values_of(fields: &Map<String, Json>, name: &str) -> Vec<Json> {
+    leaves(fields, &name.split('.').collect::<Vec<_>>()).into_iter().cloned().collect()
+}
+
 /// The values at a dotted path, arrays opened at every step. A key that holds the dots itself is found too.
 fn leaves<'a>(fields: &'a Map<String, Json>, path: &[impl AsRef<str>]) -> Vec<&'a Json> {
     fn walk<'a>(json: &'a Json, path: &[&str], found: &mut Vec<&'a Json>) {

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Attributes, FieldId, FieldType, GeoPoint, Schema, Value, parse_time_us};
+use super::{Attributes, FieldId, FieldType, GeoPoint, Schema, Selection, Value, parse_time_us};
 use crate::error::ErrorKind;
 
 /// Most conditions and values in a filter, together.
@@ -129,6 +129,21 @@ impl Condition {
                 attributes.places(Some(*field)).iter().any(|p| p.distance_km(*center) <= *radius_km)
             }
             Self::Nested(filter) => filter.matches(attributes),
+        }
+    }
+
+    /// Adds the fields that it looks at.
+    pub fn select(&self, selection: &mut Selection) {
+        match self {
+            Self::Words { field, .. }
+            | Self::WordsExcept { field, .. }
+            | Self::Bool { field, .. }
+            | Self::Numbers { field, .. }
+            | Self::Range { field, .. }
+            | Self::GeoRadius { field, .. } => selection.add(Some(*field)),
+            Self::Nested(Filter { must, should, must_not }) => {
+                [must, should, must_not].into_iter().flatten().for_each(|condition| condition.select(selection));
+            }
         }
     }
 

@@ -52,12 +52,17 @@ pub fn trigrams(text: &str) -> Vec<u64> {
     let mut all = Vec::with_capacity(text.len());
     for word in text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         let (mut before, mut last) = (0, u64::from('^'));
-        for letter in word.chars().flat_map(char::to_lowercase).chain(['$']).map(u64::from) {
+        let mut add = |letter: char| {
             if before != 0 {
-                all.push(before << 42 | last << 21 | letter);
+                all.push(before << 42 | last << 21 | u64::from(letter));
             }
-            (before, last) = (last, letter);
+            (before, last) = (last, u64::from(letter));
+        };
+        for letter in word.chars() {
+            // Most letters are, and need no table.
+            if letter.is_ascii() { add(letter.to_ascii_lowercase()) } else { letter.to_lowercase().for_each(&mut add) }
         }
+        add('$');
     }
     all.sort_unstable();
     all.dedup();

@@ -2,8 +2,9 @@
 //!
 //! | file | routes |
 //! |---|---|
-//! | `search.rs` | `POST /v1/collections/{c}/search`, `POST /v1/match` |
+//! | `search.rs` | `POST /v1/collections/{c}/search`, `POST …/explain`, `POST /v1/match` |
 //! | `recall.rs` | `POST /v1/collections/{c}/recall` |
+//! | `fit.rs` | `POST /v1/fit` |
 //! | `documents.rs` | `PUT`, `PATCH /v1/collections/{c}/documents`, `POST …/documents/delete`, `GET`, `PUT`, `PATCH`, `DELETE …/documents/{id}` |
 //! | `generations.rs` | `POST /v1/collections/{c}/rebuild`, `GET …/generations`, `POST …/generations/{id}/activate`, `POST …/rollback` |
 //! | `snapshots.rs` | `POST /v1/snapshots` |
@@ -25,6 +26,7 @@ mod collections;
 mod compat;
 mod documents;
 mod error;
+mod fit;
 mod gate;
 mod generations;
 mod operations;
@@ -52,8 +54,8 @@ use utoipa_axum::routes;
 
 use crate::ingest::kafka::FeedStates;
 use crate::pipeline::{
-    Catalog, EmbedPipeline, Expirer, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RerankPipeline, SnapshotPipeline,
-    Tasks, WritePipeline,
+    Catalog, EmbedPipeline, Expirer, FitPipeline, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RerankPipeline,
+    SnapshotPipeline, Tasks, WritePipeline,
 };
 use compat::{cohere, openai, tei, tei_rerank};
 use error::ApiError;
@@ -64,6 +66,7 @@ pub use gate::Gate;
 pub struct Services {
     pub query: QueryPipeline,
     pub embed: EmbedPipeline,
+    pub fit: FitPipeline,
     pub rerank: Arc<RerankPipeline>,
     pub write: Arc<WritePipeline>,
     pub rebuild: Arc<RebuildPipeline>,
@@ -95,8 +98,10 @@ pub fn router(services: Services) -> Router {
     let max_body_bytes = services.max_body_bytes;
     let (router, api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(search::search))
+        .routes(routes!(search::explain))
         .routes(routes!(search::match_documents))
         .routes(routes!(recall::recall))
+        .routes(routes!(fit::fit))
         .routes(routes!(collections::list))
         .routes(routes!(collections::get, collections::put, collections::delete))
         .routes(routes!(documents::put, documents::patch))

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::Services;
-use super::body::JsonBody;
+use super::body::{self, JsonBody};
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::domain::{DocumentId, Retrieval, StrategyChoice};
+use crate::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
 use crate::error::ErrorKind;
-use crate::pipeline::{CrossEncode, GroupBy, PipelineError, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse};
+use crate::pipeline::{CrossEncode, GroupBy, PipelineError, Placement, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse};
 
 fn default_limit() -> usize {
     10
@@ -98,6 +98,9 @@ pub struct SearchBody {
     /// How much hits should differ from each other, 0 to 1 (maximal marginal relevance).
     #[serde(default)]
     diversity: f64,
+    /// Of each of the first 20 hits, so many phrases of its text that are nearest to the query, at most 10.
+    #[serde(default)]
+    phrases: usize,
     /// Order the best hits by the cross-encoder: `true`, or `{"candidates": 50, "timeout_ms": 200}`.
     cross_encode: Option<CrossEncodeBody>,
     /// Whether the text's embedding may be one that was made for an earlier query.
@@ -162,7 +165,7 @@ pub enum Id {
 }
 
 impl Id {
-    fn check(self, field: &str) -> Result<DocumentId, ApiError> {
+    pub(super) fn check(self, field: &str) -> Result<DocumentId, ApiError> {
         let text = match self {
             Self::Text(text) => text,
             Self::Number(number) => number.to_string(),
@@ -204,6 +207,8 @@ pub struct MatchBody {
     group_by: Option<GroupByBody>,
     #[serde(default)]
     diversity: f64,
+    #[serde(default)]
+    phrases: usize,
     cross_encode: Option<CrossEncodeBody>,
 }
 
@@ -215,64 +220,73 @@ pub async fn search(
     PathParts(collection): PathParts<String>,
     JsonBody(body): JsonBody<SearchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let collection = existing(&collection)?;
-    let query = match body.query {
-        QueryBody { text: Some(text), vector: None, id: None } => Query::Text(text),
-        QueryBody { text: None, vector: Some(vector), id: None } => Query::Vector(vector),
-        QueryBody { text: None, vector: None, id: Some(id) } => {
-            Query::Document { collection: collection.clone(), id: id.check("query.id")? }
-        }
-        _ => {
-            return Err(ApiError::new(
-                ErrorKind::Malformed,
-                "the query needs exactly one of \"text\", \"vector\" and \"id\"",
-                Some("query".to_owned()),
-            ));
-        }
-    };
-    let SearchBody {
-        filter,
-        limit,
-        retrieval,
-        candidates,
-        ef_search,
-        strategy,
-        profile,
-        fields,
-        explain,
-        group_by,
-        diversity,
-        cache,
-        timeout_ms,
-        cross_encode,
-        ..
-    } = body;
-    let cross_encode = cross_encode.and_then(CrossEncodeBody::read);
-    // A time beyond all clocks is none.
-    let deadline = timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
-    let encoding = QueryOptions { deadline, skip_cache: !cache };
-    let request = QueryRequest {
-        collection,
-        query,
-        filter,
-        limit,
-        retrieval,
-        candidates,
-        ef_search,
-        strategy,
-        profile: profile.map(ProfileBody::choice),
-        fields,
-        explain,
-        group_by: group_by.map(GroupByBody::read),
-        diversity,
-        cross_encode,
-        encoding,
-    };
+    let request = body.request(existing(&collection)?)?;
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
+/// Say what becomes of a document in a search: its place at each stage, or what keeps it out.
+#[utoipa::path(post, path = "/v1/collections/{collection}/explain",
+    request_body(content = SearchBody, description = "A search, and beside its keys \"id\": the document's"),
+    responses((status = 200, body = Placement), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+pub async fn explain(
+    State(services): State<Arc<Services>>,
+    PathParts(collection): PathParts<String>,
+    JsonBody(mut body): JsonBody<Map<String, Value>>,
+) -> Result<Json<Placement>, ApiError> {
+    let missing = || ApiError::new(ErrorKind::Malformed, "which document? Give its \"id\" beside the \"query\"", Some("id".to_owned()));
+    let id: Id = body::read(body.remove("id").ok_or_else(missing)?).map_err(|e| e.about("id"))?;
+    let id = id.check("id")?;
+    let request = body::read::<SearchBody>(Value::Object(body))?.request(existing(&collection)?)?;
+    let asked_with = match &request.query {
+        Query::Document { id, .. } => Some(id.clone()),
+        Query::Text(_) | Query::Vector(_) => None,
+    };
+    let is_asked_with = |e: &PipelineError| matches!(e, PipelineError::UnknownDocument { id, .. } if asked_with.as_ref().is_some_and(|asked| asked.as_str() == id));
+    let explained = services.query.explain(request, id).await;
+    Ok(Json(explained.map_err(|e| if is_asked_with(&e) { located(e, "query.id", "collection") } else { located(e, "id", "collection") })?))
+}
+
+impl SearchBody {
+    fn request(self, collection: CollectionName) -> Result<QueryRequest, ApiError> {
+        let query = match self.query {
+            QueryBody { text: Some(text), vector: None, id: None } => Query::Text(text),
+            QueryBody { text: None, vector: Some(vector), id: None } => Query::Vector(vector),
+            QueryBody { text: None, vector: None, id: Some(id) } => {
+                Query::Document { collection: collection.clone(), id: id.check("query.id")? }
+            }
+            _ => {
+                return Err(ApiError::new(
+                    ErrorKind::Malformed,
+                    "the query needs exactly one of \"text\", \"vector\" and \"id\"",
+                    Some("query".to_owned()),
+                ));
+            }
+        };
+        // A time beyond all clocks is none.
+        let deadline = self.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+        Ok(QueryRequest {
+            collection,
+            query,
+            filter: self.filter,
+            limit: self.limit,
+            retrieval: self.retrieval,
+            candidates: self.candidates,
+            ef_search: self.ef_search,
+            strategy: self.strategy,
+            profile: self.profile.map(ProfileBody::choice),
+            fields: self.fields,
+            explain: self.explain,
+            group_by: self.group_by.map(GroupByBody::read),
+            diversity: self.diversity,
+            cross_encode: self.cross_encode.and_then(CrossEncodeBody::read),
+            phrases: self.phrases,
+            encoding: QueryOptions { deadline, skip_cache: !self.cache },
+        })
+    }
+}
+
 /// An error about the asking document, or about the collection that is searched, named as the request names it.
-fn located(e: PipelineError, id: &str, collection: &str) -> ApiError {
+pub(super) fn located(e: PipelineError, id: &str, collection: &str) -> ApiError {
     let field = match &e {
         PipelineError::UnknownDocument { .. } => Some(id),
         PipelineError::Collection(e) if e.kind() == ErrorKind::NotFound => Some(collection),
@@ -291,44 +305,27 @@ pub async fn match_documents(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let MatchBody {
-        from,
-        to,
-        filter,
-        limit,
-        retrieval,
-        candidates,
-        ef_search,
-        strategy,
-        profile,
-        fields,
-        explain,
-        group_by,
-        diversity,
-        cross_encode,
-    } = body;
-    let cross_encode = cross_encode.and_then(CrossEncodeBody::read);
-    let asking = existing(&from.collection).map_err(|e| e.about("from.collection"))?;
+    let asking = existing(&body.from.collection).map_err(|e| e.about("from.collection"))?;
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
-    let query = Query::Document { collection: asking, id: from.id.check("from.id")? };
-    let collection = existing(&to).map_err(|e| e.about("to"))?;
-    let encoding = QueryOptions::default();
+    let query = Query::Document { collection: asking, id: body.from.id.check("from.id")? };
+    let collection = existing(&body.to).map_err(|e| e.about("to"))?;
     let request = QueryRequest {
         collection,
         query,
-        filter,
-        limit,
-        retrieval,
-        candidates,
-        ef_search,
-        strategy,
-        profile: profile.map(ProfileBody::choice),
-        fields,
-        explain,
-        group_by: group_by.map(GroupByBody::read),
-        diversity,
-        cross_encode,
-        encoding,
+        filter: body.filter,
+        limit: body.limit,
+        retrieval: body.retrieval,
+        candidates: body.candidates,
+        ef_search: body.ef_search,
+        strategy: body.strategy,
+        profile: body.profile.map(ProfileBody::choice),
+        fields: body.fields,
+        explain: body.explain,
+        group_by: body.group_by.map(GroupByBody::read),
+        diversity: body.diversity,
+        cross_encode: body.cross_encode.and_then(CrossEncodeBody::read),
+        phrases: body.phrases,
+        encoding: QueryOptions::default(),
     };
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

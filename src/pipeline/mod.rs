@@ -16,6 +16,10 @@
 //! | `probes.rs` | the queries that this is measured with |
 //! | `recent.rs` | the last searches, some of those queries |
 //! | `catalog.rs` | what there is: collections, documents, the model |
+//! | `explain.rs` | why a document is where it is in the answer to a search, or is not in it |
+//! | `fate.rs` | the same in a sentence |
+//! | `fit.rs` | a member and a posting in, the posting's requirements out |
+//! | `phrases.rs` | what in a document's text answers a query |
 //! | `pool.rs` | the bounded threads that search |
 //!
 //! Only this layer joins encoder, collections and re-scoring.
@@ -26,6 +30,10 @@ mod diverse;
 mod embed;
 mod encoders;
 mod expire;
+mod explain;
+mod fate;
+mod fit;
+mod phrases;
 mod pool;
 mod probes;
 mod profiles;
@@ -48,6 +56,10 @@ pub use diverse::GroupBy;
 pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
 pub use encoders::Encoders;
 pub use expire::Expirer;
+pub use explain::Placement;
+pub use fate::Fate;
+pub use fit::{FitPipeline, FitReport, FitRequest};
+pub use phrases::Phrase;
 pub use profiles::{ProfileCatalog, ProfileContents, ProfileInfo};
 pub use query::{Hit, ProfileChoice, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
 pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};

@@ -42,13 +42,15 @@ struct Read {
 #[derive(Debug)]
 pub struct ProfileCatalog {
     collections: Arc<Collections>,
-    configured: BTreeMap<CollectionName, Profiles>,
+    /// Those of the settings, by collection and name.
+    configured: BTreeMap<CollectionName, BTreeMap<String, Profile>>,
     /// What stored profiles mean, by collection and name, with what was read.
     read: Mutex<HashMap<(CollectionName, String), Read>>,
 }
 
 impl ProfileCatalog {
     pub fn new(collections: Arc<Collections>, configured: BTreeMap<CollectionName, Profiles>) -> Self {
+        let configured = configured.into_iter().map(|(collection, profiles)| (collection, profiles.read())).collect();
         Self { collections, configured, read: Mutex::default() }
     }
 
@@ -73,11 +75,8 @@ impl ProfileCatalog {
             Some(profile) => Ok(profile.scorer(direction)),
             None if name == DEFAULT_PROFILE => Ok(Scorer::dot_alone()),
             None => {
-                let names = configured
-                    .into_iter()
-                    .flat_map(|profiles| profiles.iter().map(|(name, _)| name))
-                    .chain(stored.keys().map(String::as_str))
-                    .chain([DEFAULT_PROFILE]);
+                let names =
+                    configured.into_iter().flat_map(BTreeMap::keys).chain(stored.keys()).map(String::as_str).chain([DEFAULT_PROFILE]);
                 let known: Vec<&str> = names.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
                 Err(RescoreError::UnknownProfile { name: name.to_owned(), known: format!("there are {}", known.join(", ")) }.into())
             }
@@ -117,8 +116,8 @@ impl ProfileCatalog {
     pub fn list(&self, collection: &CollectionName) -> Result<Vec<ProfileInfo>, PipelineError> {
         let collection = self.collections.get(collection)?;
         let mut all = BTreeMap::new();
-        for (name, profile) in self.configured.get(collection.name()).into_iter().flat_map(Profiles::iter) {
-            all.insert(name.to_owned(), ProfileInfo { name: name.to_owned(), version: None, directions: profile.directions() });
+        for (name, profile) in self.configured.get(collection.name()).into_iter().flatten() {
+            all.insert(name.clone(), ProfileInfo { name: name.clone(), version: None, directions: profile.directions() });
         }
         for (name, stored) in collection.profiles().iter() {
             let directions = self.profile(collection.name(), name, stored, &collection.searcher().meaning().schema)?.directions();

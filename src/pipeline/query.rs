@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::diverse::{self, GroupBy};
+use super::phrases::Phrase;
 use super::pool::Pool;
 use super::profiles::ProfileCatalog;
 use super::project::project;
@@ -19,7 +20,7 @@ use super::rerank::{CrossEncode, RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
 use crate::collection::{Collection, Collections, Found, FoundDocument, LexicalQuery, Question, RetrieveRequest, Retrieved, Searcher};
 use crate::domain::{
-    Attributes, CollectionName, DocumentId, Embedding, FieldId, Filter, GenerationId, Plan, Retrieval, Schema, StrategyChoice,
+    Attributes, CollectionName, DocumentId, Embedding, FieldId, Filter, GenerationId, Plan, Retrieval, Schema, Selection, StrategyChoice,
 };
 use crate::encoder::QueryOptions;
 use crate::rescore::{self, Explained, FROM_TEXT, Feature, Profile, Scorer, Signals, Wanted};
@@ -73,6 +74,8 @@ pub struct QueryRequest {
     pub diversity: f64,
     /// Whether, and how, the best hits are ordered by the cross-encoder.
     pub cross_encode: Option<CrossEncode>,
+    /// Of each hit, so many phrases of its text that are nearest to the query.
+    pub phrases: usize,
     /// How the query's text is encoded.
     pub encoding: QueryOptions,
 }
@@ -95,6 +98,7 @@ impl QueryRequest {
             group_by: None,
             diversity: 0.0,
             cross_encode: None,
+            phrases: 0,
             encoding: QueryOptions::default(),
         }
     }
@@ -133,6 +137,9 @@ pub struct Hit {
     pub cross_encoder_score: Option<f32>,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
+    /// What its text has that is nearest to the query, best first, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phrases: Vec<Phrase>,
     /// What the score is made of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub explanation: Option<Explained>,
@@ -189,8 +196,8 @@ impl Timings {
 /// Answers searches.
 #[derive(Debug)]
 pub struct QueryPipeline {
-    encoders: Arc<Encoders>,
-    rerank: Arc<RerankPipeline>,
+    pub(super) encoders: Arc<Encoders>,
+    pub(super) rerank: Arc<RerankPipeline>,
     pub(super) collections: Arc<Collections>,
     profiles: Arc<ProfileCatalog>,
     pub(super) settings: SearchSettings,
@@ -202,30 +209,43 @@ pub struct QueryPipeline {
     pub(super) measuring: tokio::sync::Mutex<()>,
 }
 
+/// A search that is ready to be carried out.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub request: QueryRequest,
+    pub checked: Checked,
+    pub asked: Asked,
+}
+
 /// A request whose every part has been checked against the searcher it pinned.
-struct Checked {
-    collection: Arc<Collection>,
-    searcher: Arc<Searcher>,
-    filter: Option<Arc<Filter>>,
-    scorer: Scorer,
-    candidates: usize,
-    ef_search: usize,
-    group_by: Option<(FieldId, usize)>,
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub collection: Arc<Collection>,
+    pub searcher: Arc<Searcher>,
+    pub filter: Option<Arc<Filter>>,
+    pub scorer: Scorer,
+    /// What is read of the candidates.
+    pub selection: Selection,
+    pub candidates: usize,
+    pub ef_search: usize,
+    pub group_by: Option<(FieldId, usize)>,
     /// Hits that the cross-encoder orders.
-    n_cross_encoded: usize,
+    pub n_cross_encoded: usize,
 }
 
 /// What a query asks with.
-struct Asked {
-    by: AskedBy,
-    wanted: Wanted,
-    exclude: Option<DocumentId>,
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub by: AskedBy,
+    pub wanted: Wanted,
+    pub exclude: Option<DocumentId>,
     /// For the cross-encoder, where that is asked for.
-    text: Option<String>,
+    pub text: Option<String>,
 }
 
 /// What candidates are found by.
-enum AskedBy {
+#[derive(Debug)]
+pub(super) enum AskedBy {
     Meaning(Arc<Embedding>),
     Words(LexicalQuery),
     Both(Arc<Embedding>, LexicalQuery),
@@ -239,14 +259,14 @@ impl AskedBy {
         }
     }
 
-    fn embedding(&self) -> Option<&Arc<Embedding>> {
+    pub fn embedding(&self) -> Option<&Arc<Embedding>> {
         match self {
             Self::Meaning(embedding) | Self::Both(embedding, _) => Some(embedding),
             Self::Words(_) => None,
         }
     }
 
-    fn question(&self) -> Question<'_> {
+    pub fn question(&self) -> Question<'_> {
         match self {
             Self::Meaning(embedding) => Question::Meaning(embedding),
             Self::Words(words) => Question::Words(words),
@@ -275,29 +295,45 @@ impl QueryPipeline {
     /// [`PipelineError`] says which part of the request cannot be accepted, or what is not available.
     pub async fn search(&self, request: QueryRequest) -> Result<QueryResponse, PipelineError> {
         let started = Instant::now();
+        let (prepared, timings) = self.prepare(request).await?;
+        let mut response = self.carry_out(&prepared, timings).await?;
+        let Prepared { checked, asked, .. } = &*prepared;
+        if let Some(embedding) = asked.by.embedding().cloned() {
+            let noted = RecentQuery { embedding, filter: checked.filter.clone(), exclude: asked.exclude.clone() };
+            self.recent.note(&checked.collection, noted);
+        }
+        response.timings.total_us = micros(started);
+        response.timings.record();
+        Ok(response)
+    }
+
+    /// Pins a searcher, checks every part of the request, and encodes the query.
+    pub(super) async fn prepare(&self, request: QueryRequest) -> Result<(Arc<Prepared>, Timings), PipelineError> {
         let checked = self.check(&request)?;
         let mut timings = Timings::default();
-        let mut asked = self.ask(&request, &checked.searcher, &mut timings).await?;
-        let (limit, cross_encode, deadline) = (request.limit, request.cross_encode.zip(asked.text.take()), request.encoding.deadline);
-        let (collection, filter) = (Arc::clone(&checked.collection), checked.filter.clone());
-        let noted = asked.by.embedding().cloned().map(|embedding| RecentQuery { embedding, filter, exclude: asked.exclude.clone() });
+        let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        Ok((Arc::new(Prepared { request, checked, asked }), timings))
+    }
+
+    /// Answers with what was pinned.
+    pub(super) async fn carry_out(&self, prepared: &Arc<Prepared>, timings: Timings) -> Result<QueryResponse, PipelineError> {
+        let Prepared { request, checked, asked } = &**prepared;
         let waiting = Instant::now();
         // A walk through the graph for some hundred candidates takes less than waking another thread.
         let is_short = checked.filter.is_none()
             && request.strategy == StrategyChoice::Auto
             && checked.candidates.max(checked.ef_search) <= MAX_SHORT
             && checked.n_cross_encoded == 0;
-        let work = move || answer(&request, &checked, &asked, timings, waiting);
+        let here = Arc::clone(prepared);
+        let work = move || answer(&here, timings, waiting);
         let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
-        if let Some(noted) = noted {
-            self.recent.note(&collection, noted);
+        if let Some((cross_encode, query)) = request.cross_encode.zip(asked.text.clone()) {
+            self.rerank.order(&mut response, query, texts, cross_encode, request.encoding.deadline).await;
         }
-        if let Some((cross_encode, query)) = cross_encode {
-            self.rerank.order(&mut response, query, texts, cross_encode, deadline).await;
+        response.hits.truncate(request.limit);
+        if request.phrases > 0 {
+            self.tell_phrases(prepared, &mut response).await;
         }
-        response.hits.truncate(limit);
-        response.timings.total_us = micros(started);
-        response.timings.record();
         Ok(response)
     }
 
@@ -305,6 +341,7 @@ impl QueryPipeline {
         let collection = self.collections.get(&request.collection)?;
         let searcher = collection.searcher();
         within("limit", request.limit, self.limits.max_limit)?;
+        Self::check_phrases(request.phrases)?;
         if let Some(actual) = request.fields.as_ref().map(Vec::len).filter(|&n| n > MAX_FIELDS) {
             return Err(PipelineError::OutOfRange { field: "fields", min: 0, max: MAX_FIELDS, actual });
         }
@@ -331,9 +368,11 @@ impl QueryPipeline {
         if let Some((_, size)) = group_by {
             within("group_by.size", size, self.limits.max_limit)?;
         }
+        let mut selection = scorer.selection(schema);
+        selection.add(group_by.map(|(field, _)| field));
         let n_cross_encoded = self.rerank.n_hits(request.cross_encode, &request.query)?;
         let candidates = candidates.max(request.limit).max(n_cross_encoded);
-        Ok(Checked { collection, searcher, filter, scorer, candidates, ef_search, group_by, n_cross_encoded })
+        Ok(Checked { collection, searcher, filter, scorer, selection, candidates, ef_search, group_by, n_cross_encoded })
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -440,42 +479,56 @@ impl QueryPipeline {
 }
 
 /// A candidate with its score.
-struct Scored<'a> {
-    score: f64,
-    candidate: rescore::Candidate<'a>,
-    found: &'a Found,
+pub(super) struct Scored<'a> {
+    pub score: f64,
+    pub candidate: rescore::Candidate<'a>,
+    pub found: &'a Found,
     /// Its place before re-scoring, from 1.
     retrieval: u32,
 }
 
+impl Prepared {
+    /// What is asked of retrieval.
+    pub fn retrieve(&self) -> RetrieveRequest<'_> {
+        RetrieveRequest {
+            k: self.checked.candidates,
+            ef_search: self.checked.ef_search,
+            strategy: self.request.strategy,
+            filter: self.checked.filter.as_deref(),
+            exclude: self.asked.exclude.as_ref(),
+        }
+    }
+
+    /// What is read of candidates to re-score them.
+    pub fn attributes<'a>(&'a self, found: &[Found]) -> Result<Vec<Cow<'a, Attributes>>, PipelineError> {
+        let selected = |found: &Found| self.checked.searcher.selected(&found.document, &self.checked.selection);
+        Ok(found.iter().map(selected).collect::<Result<_, _>>()?)
+    }
+
+    /// What the query asks for, once it is known what the candidates are.
+    pub fn wanted(&self, attributes: &[Cow<'_, Attributes>]) -> Cow<'_, Wanted> {
+        // Words are weighed among all candidates: not for those who do not ask.
+        match self.checked.scorer.uses(Feature::TextOverlap) {
+            true => Cow::Owned(self.asked.wanted.weighed(attributes.iter().map(AsRef::as_ref))),
+            false => Cow::Borrowed(&self.asked.wanted),
+        }
+    }
+}
+
 /// Retrieval and re-scoring, on a search thread; and the texts of the hits that the cross-encoder is to order.
-fn answer(
-    request: &QueryRequest,
-    checked: &Checked,
-    asked: &Asked,
-    mut timings: Timings,
-    waiting: Instant,
-) -> Result<(QueryResponse, Vec<String>), PipelineError> {
+fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result<(QueryResponse, Vec<String>), PipelineError> {
     timings.queue_us += micros(waiting);
+    let Prepared { request, checked, asked } = prepared;
     let searcher = &checked.searcher;
 
     let retrieving = Instant::now();
-    let retrieve = RetrieveRequest {
-        k: checked.candidates,
-        ef_search: checked.ef_search,
-        strategy: request.strategy,
-        filter: checked.filter.as_deref(),
-        exclude: asked.exclude.as_ref(),
-    };
-    let retrieved = searcher.retrieve(asked.by.question(), &retrieve)?;
+    let retrieved = searcher.retrieve(asked.by.question(), &prepared.retrieve())?;
     timings.retrieve_us = micros(retrieving);
 
     let rescoring = Instant::now();
-    let attributes = retrieved.found.iter().map(|found| searcher.attributes(&found.document)).collect::<Result<Vec<_>, _>>()?;
-    // Words are weighed among all candidates: not for those who do not ask.
-    let weighed = checked.scorer.uses(Feature::TextOverlap).then(|| asked.wanted.weighed(attributes.iter().map(AsRef::as_ref)));
-    let wanted = weighed.as_ref().unwrap_or(&asked.wanted);
-    let mut scored = rescore(&retrieved, &attributes, wanted, &checked.scorer, &searcher.meaning().schema);
+    let attributes = prepared.attributes(&retrieved.found)?;
+    let wanted = prepared.wanted(&attributes);
+    let mut scored = rescore(&retrieved, &attributes, &wanted, &checked.scorer, &searcher.meaning().schema);
     if let Some((field, size)) = checked.group_by {
         let value = |scored: &Scored<'_>| scored.candidate.attributes.words(Some(field)).first().cloned();
         scored = diverse::first_of_groups(scored, size, value);
@@ -499,7 +552,8 @@ fn answer(
             true => (Some(checked.scorer.explain(&candidate)), Some(Ranks { dense, lexical, retrieval, rescore })),
             false => (None, None),
         };
-        Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score: None, fields, explanation, ranks })
+        let (cross_encoder_score, phrases) = (None, Vec::new());
+        Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score, fields, phrases, explanation, ranks })
     };
     let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
     let generation = searcher.generation();
@@ -509,7 +563,7 @@ fn answer(
 }
 
 /// Gives all candidates their scores and puts the best first.
-fn rescore<'a>(
+pub(super) fn rescore<'a>(
     retrieved: &'a Retrieved,
     attributes: &'a [Cow<'_, Attributes>],
     wanted: &'a Wanted,

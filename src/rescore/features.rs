@@ -8,7 +8,7 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::wanted::{Wanted, level};
-use crate::domain::{Attributes, FieldId, Role, Schema, dice, dice_of_sorted, trigrams, words};
+use crate::domain::{Attributes, FieldId, Role, Schema, Selection, dice, dice_of_sorted, trigrams, words};
 
 /// Distances beyond this count as this: two oceans are not worse than one.
 const MAX_DISTANCE_KM: f64 = 1_000.0;
@@ -165,6 +165,24 @@ impl<'a> Candidate<'a> {
 }
 
 impl Feature {
+    /// Adds what it looks at in a candidate's attributes.
+    pub fn select(self, schema: &Schema, selection: &mut Selection) {
+        let role = match self {
+            Self::Dot | Self::DotGap | Self::Bm25 | Self::Bm25Unread | Self::DenseRank | Self::LexicalRank | Self::ReciprocalRank => return,
+            Self::TextOverlap | Self::TextLength => return selection.add_text_words(),
+            Self::TitleOverlap | Self::TitleFound | Self::TitleWanted | Self::TitleLetters | Self::TitleLettersFound => Role::Title,
+            Self::SkillOverlap => Role::Skills,
+            Self::CompanyNamed => Role::Company,
+            Self::Recency => Role::PostedAt,
+            Self::SameSeniority | Self::SeniorityGap => Role::Seniority,
+            Self::DistanceKm | Self::Nearness => Role::Location,
+            Self::Remote | Self::RemoteFit => Role::Remote,
+            Self::SalaryFit => Role::Salary,
+            Self::Popularity => Role::Popularity,
+        };
+        selection.add(schema.role(role));
+    }
+
     /// The value for a candidate; `None` where the candidate or the query says nothing about it.
     pub fn value(self, candidate: &Candidate<'_>) -> Option<f64> {
         let Candidate { wanted, signals, attributes, .. } = candidate;

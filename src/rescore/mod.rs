@@ -24,13 +24,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::{Schema, Selection};
 use crate::error::ErrorKind;
 pub use features::{Candidate, Feature, Signals};
 pub use formula::{Explanation, Formula, FormulaError};
 pub use model::{Model, ModelError};
 pub use profile::Profile;
 pub use train::{Group, TrainError, Trained, train};
-pub use wanted::Wanted;
+pub use wanted::{Wanted, level};
 
 /// The direction of queries that bring a text or a vector rather than a document.
 pub const FROM_TEXT: &str = "text";
@@ -117,14 +118,9 @@ impl Profiles {
         Ok(())
     }
 
-    /// The profile of a name.
-    pub fn get(&self, name: &str) -> Option<Profile> {
-        self.0.get(name).map(Profile::of_weights)
-    }
-
     /// All of them, by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, Profile)> {
-        self.0.iter().map(|(name, directions)| (name.as_str(), Profile::of_weights(directions)))
+    pub fn read(&self) -> BTreeMap<String, Profile> {
+        self.0.iter().map(|(name, directions)| (name.clone(), Profile::of_weights(directions))).collect()
     }
 }
 
@@ -221,6 +217,17 @@ impl Scorer {
         }
     }
 
+    /// What it looks at in a candidate's attributes.
+    pub fn selection(&self, schema: &Schema) -> Selection {
+        let mut selection = Selection::default();
+        match self {
+            Self::Weights(weights) => weights.keys().for_each(|feature| feature.select(schema, &mut selection)),
+            Self::Learned(learned) => learned.features().for_each(|feature| feature.select(schema, &mut selection)),
+            Self::Formula(formula) => formula.select(schema, &mut selection),
+        }
+        selection
+    }
+
     /// Whether a feature is asked for.
     pub fn uses(&self, feature: Feature) -> bool {
         match self {
@@ -295,11 +302,12 @@ mod tests {
     fn profiles_are_found_by_name_and_direction() {
         let profiles: Profiles = toml::from_str("[fresh.text]\ndot = 1.0\nrecency = 0.3\n[default.members]\nremote = 0.5").unwrap();
         profiles.check().unwrap();
-        let weights = |name: &str, direction: &str| profiles.get(name).unwrap().scorer(direction);
+        let read = profiles.read();
+        let weights = |name: &str, direction: &str| read[name].scorer(direction);
         assert_eq!(weights("fresh", "text"), Scorer::Weights(Weights::from([(Feature::Dot, 1.0), (Feature::Recency, 0.3)])));
         assert_eq!(weights("default", "members"), Scorer::Weights(Weights::from([(Feature::Remote, 0.5)])));
         assert_eq!(weights("default", "text"), Scorer::dot_alone());
-        assert_eq!(profiles.get("stale"), None);
+        assert_eq!(read.len(), 2);
         assert!(toml::from_str::<Profiles>("[default.text]\nluck = 1.0").is_err(), "features are a closed list");
         assert!(toml::from_str::<Profiles>("[default.text]\ndot = inf").unwrap().check().is_err());
     }

@@ -129,7 +129,7 @@ impl Wanted {
 }
 
 /// The step of a career that a word stands for.
-pub(super) fn level(word: &str) -> Option<f64> {
+pub fn level(word: &str) -> Option<f64> {
     const STEPS: [&[&str]; 9] = [
         &["intern", "internship", "trainee", "apprentice"],
         &["entry", "junior", "graduate"],

@@ -34,7 +34,7 @@ mod tests;
 use serde::Serialize;
 
 use super::{Candidate, Feature};
-use crate::domain::{Attributes, Condition, FieldId, GeoPoint};
+use crate::domain::{Attributes, Condition, FieldId, GeoPoint, Schema, Selection};
 pub use error::FormulaError;
 use evaluate::Computed;
 
@@ -161,6 +161,18 @@ impl Formula {
             Op::Feature { feature, .. } => Some(feature),
             _ => None,
         })
+    }
+
+    /// Adds what it looks at in a candidate's attributes.
+    pub fn select(&self, schema: &Schema, selection: &mut Selection) {
+        self.features().for_each(|feature| feature.select(schema, selection));
+        for node in &self.nodes {
+            match &node.op {
+                Op::Number { field, .. } | Op::Time { field, .. } | Op::Distance { field, .. } => selection.add(Some(*field)),
+                Op::Condition(condition) => condition.select(selection),
+                _ => {}
+            }
+        }
     }
 
     fn evaluate_with(&self, attributes: &Attributes, feature: impl Fn(Feature) -> Option<f64>) -> Evaluated<'_> {
