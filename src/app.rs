@@ -9,6 +9,7 @@ use crate::encoder::{CrossEncoder, Encoder, EncoderError};
 use crate::error::ErrorKind;
 use crate::http::{self, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
+use crate::pipeline::evaluate::EvaluationPipeline;
 use crate::pipeline::{
     Catalog, EmbedPipeline, Encoders, Expirer, FitPipeline, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RebuildSettings,
     RerankPipeline, SnapshotPipeline, Tasks, WritePipeline,
@@ -46,7 +47,8 @@ impl AppError {
 /// Everything, ready to use.
 #[derive(Debug)]
 pub struct App {
-    pub query: QueryPipeline,
+    pub query: Arc<QueryPipeline>,
+    pub evaluations: Arc<EvaluationPipeline>,
     pub embed: EmbedPipeline,
     pub fit: FitPipeline,
     pub rerank: Arc<RerankPipeline>,
@@ -119,6 +121,8 @@ impl App {
         let profiles = Arc::new(ProfileCatalog::new(Arc::clone(&collections), profiles));
         let query =
             QueryPipeline::new(Arc::clone(&encoders), Arc::clone(&rerank), Arc::clone(&collections), Arc::clone(&profiles), search, limits);
+        let query = Arc::new(query);
+        let evaluations = Arc::new(EvaluationPipeline::new(Arc::clone(&query), Arc::clone(&tasks)));
         let expirer = match access {
             Access::Serve => Some(Expirer::start(Arc::clone(&collections), Arc::clone(&rebuild))?),
             Access::Read | Access::Rebuild => None,
@@ -130,6 +134,7 @@ impl App {
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
         Ok(Self {
             query,
+            evaluations,
             embed,
             fit,
             rerank,
@@ -157,6 +162,7 @@ impl App {
     pub fn into_router(self) -> Router {
         http::router(Services {
             query: self.query,
+            evaluations: self.evaluations,
             embed: self.embed,
             fit: self.fit,
             rerank: self.rerank,

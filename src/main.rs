@@ -76,9 +76,9 @@ enum Command {
         after_help = "Examples:\n  kindred rebuild jobs --model-dir models/mine     embeds all documents again with another model\n  kindred rebuild jobs --min-recall 0.95 --min-documents 100000\n\nThe server must not run on the same data folder meanwhile: POST /v1/collections/{collection}/rebuild asks a running one."
     )]
     Rebuild(RebuildArgs),
-    /// Measure retrieval on judged queries: nDCG@10, MRR, Recall@10, Recall@100
+    /// Measure retrieval on judged queries, of files or of a collection that is there: nDCG@10, MRR, Recall@10, Recall@100
     #[command(
-        after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each\n  kindred evaluate tasks/* --save before.jsonl     then change something, and:\n  kindred evaluate tasks/* --baseline before.jsonl --no-worse"
+        after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each\n  kindred evaluate tasks/* --save before.jsonl     then change something, and:\n  kindred evaluate tasks/* --baseline before.jsonl --no-worse\n  kindred evaluate --collection jobs --queries queries.jsonl --qrels qrels.tsv --variant base --variant 'words={\"retrieval\": \"lexical\"}' --svg result.svg"
     )]
     Evaluate(evaluate::EvaluateArgs),
     /// Learn from judgments what to score candidates by

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `search.rs` | `POST /v1/collections/{c}/search`, `POST …/explain`, `POST /v1/match` |
 //! | `recall.rs` | `POST /v1/collections/{c}/recall` |
+//! | `evaluations.rs` | `POST /v1/evaluations`, `GET /v1/evaluations/{task}`, `GET …/svg` |
 //! | `fit.rs` | `POST /v1/fit` |
 //! | `documents.rs` | `PUT`, `PATCH /v1/collections/{c}/documents`, `POST …/documents/delete`, `GET`, `PUT`, `PATCH`, `DELETE …/documents/{id}` |
 //! | `generations.rs` | `POST /v1/collections/{c}/rebuild`, `GET …/generations`, `POST …/generations/{id}/activate`, `POST …/rollback` |
@@ -26,6 +27,7 @@ mod collections;
 mod compat;
 mod documents;
 mod error;
+mod evaluations;
 mod fit;
 mod gate;
 mod generations;
@@ -53,6 +55,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::ingest::kafka::FeedStates;
+use crate::pipeline::evaluate::EvaluationPipeline;
 use crate::pipeline::{
     Catalog, EmbedPipeline, Expirer, FitPipeline, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RerankPipeline,
     SnapshotPipeline, Tasks, WritePipeline,
@@ -64,7 +67,8 @@ pub use gate::Gate;
 /// What the handlers need.
 #[derive(Debug)]
 pub struct Services {
-    pub query: QueryPipeline,
+    pub query: Arc<QueryPipeline>,
+    pub evaluations: Arc<EvaluationPipeline>,
     pub embed: EmbedPipeline,
     pub fit: FitPipeline,
     pub rerank: Arc<RerankPipeline>,
@@ -101,6 +105,9 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(search::explain))
         .routes(routes!(search::match_documents))
         .routes(routes!(recall::recall))
+        .routes(routes!(evaluations::start))
+        .routes(routes!(evaluations::get))
+        .routes(routes!(evaluations::picture))
         .routes(routes!(fit::fit))
         .routes(routes!(collections::list))
         .routes(routes!(collections::get, collections::put, collections::delete))

@@ -13,6 +13,7 @@
 //! | `expire.rs` | deletes documents whose time is over |
 //! | `encoders.rs` | the models in use |
 //! | `recall.rs` | how much of the exact answer searches find |
+//! | `evaluate/` | how well judged queries are answered |
 //! | `probes.rs` | the queries that this is measured with |
 //! | `recent.rs` | the last searches, some of those queries |
 //! | `catalog.rs` | what there is: collections, documents, the model |
@@ -29,6 +30,7 @@ mod checked;
 mod diverse;
 mod embed;
 mod encoders;
+pub mod evaluate;
 mod expire;
 mod explain;
 mod fate;
@@ -77,6 +79,7 @@ use crate::error::ErrorKind;
 use crate::rescore::RescoreError;
 pub use crate::rescore::{Scorer, Weights};
 use crate::snapshot::SnapshotError;
+use evaluate::EvaluationError;
 
 /// What a request may ask for at most.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -159,6 +162,8 @@ pub enum PipelineError {
     #[error("a worker ended before it answered; the log says why")]
     WorkerLost,
     #[error(transparent)]
+    Evaluation(#[from] EvaluationError),
+    #[error(transparent)]
     Filter(#[from] FilterError),
     #[error(transparent)]
     Vector(#[from] EmbeddingError),
@@ -194,6 +199,7 @@ impl PipelineError {
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
             Self::WorkerLost => ErrorKind::Internal,
             Self::Cancelled { .. } | Self::ModelGone { .. } | Self::Thread { .. } => ErrorKind::Unavailable,
+            Self::Evaluation(e) => e.kind(),
             Self::Filter(e) => e.kind(),
             Self::Vector(e) => e.kind(),
             Self::Rescore(e) => e.kind(),
@@ -218,6 +224,7 @@ impl PipelineError {
             Self::NoCrossEncoder => Some("cross_encode"),
             Self::EmptyQuery | Self::QueryTooLong { .. } => Some("query.text"),
             Self::UnknownDocument { .. } => Some("id"),
+            Self::Evaluation(e) => e.field(),
             Self::Filter(e) => Some(&e.path),
             Self::Vector(_) => Some("query.vector"),
             Self::Rescore(_) => Some("profile"),

@@ -100,7 +100,7 @@ impl ProfileCatalog {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(&key)
             && Arc::ptr_eq(&known.stored, stored)
-            && Arc::ptr_eq(&known.schema, schema)
+            && known.schema == *schema
         {
             return Ok(Arc::clone(&known.profile));
         }

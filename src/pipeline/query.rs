@@ -307,9 +307,26 @@ impl QueryPipeline {
         Ok(response)
     }
 
+    /// The same on a searcher that need not be the one that serves: not a user's search, so it is neither counted nor remembered, and it may
+    /// have as many hits as candidates.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub(super) async fn search_on(&self, on: &Arc<Searcher>, request: QueryRequest) -> Result<QueryResponse, PipelineError> {
+        let started = Instant::now();
+        let (prepared, timings) = self.prepare_on(Some(on), request).await?;
+        let mut response = self.carry_out(&prepared, timings).await?;
+        response.timings.total_us = micros(started);
+        Ok(response)
+    }
+
     /// Pins a searcher, checks every part of the request, and encodes the query.
     pub(super) async fn prepare(&self, request: QueryRequest) -> Result<(Arc<Prepared>, Timings), PipelineError> {
-        let checked = self.check(&request)?;
+        self.prepare_on(None, request).await
+    }
+
+    async fn prepare_on(&self, on: Option<&Arc<Searcher>>, request: QueryRequest) -> Result<(Arc<Prepared>, Timings), PipelineError> {
+        let checked = self.check(on, &request)?;
         let mut timings = Timings::default();
         let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
         Ok((Arc::new(Prepared { request, checked, asked }), timings))
@@ -337,10 +354,21 @@ impl QueryPipeline {
         Ok(response)
     }
 
-    fn check(&self, request: &QueryRequest) -> Result<Checked, PipelineError> {
+    /// Whether a request would be accepted.
+    ///
+    /// # Errors
+    /// As [`Self::search`], but for what its text makes of it.
+    pub(super) fn accepts(&self, on: &Arc<Searcher>, request: &QueryRequest) -> Result<(), PipelineError> {
+        self.check(Some(on), request)?;
+        self.encoders.of(on.description())?;
+        self.words(request, on, "word").map(drop)
+    }
+
+    fn check(&self, on: Option<&Arc<Searcher>>, request: &QueryRequest) -> Result<Checked, PipelineError> {
         let collection = self.collections.get(&request.collection)?;
-        let searcher = collection.searcher();
-        within("limit", request.limit, self.limits.max_limit)?;
+        let searcher = on.cloned().unwrap_or_else(|| collection.searcher());
+        let max_limit = if on.is_none() { self.limits.max_limit } else { self.limits.max_candidates };
+        within("limit", request.limit, max_limit)?;
         Self::check_phrases(request.phrases)?;
         if let Some(actual) = request.fields.as_ref().map(Vec::len).filter(|&n| n > MAX_FIELDS) {
             return Err(PipelineError::OutOfRange { field: "fields", min: 0, max: MAX_FIELDS, actual });
@@ -439,6 +467,12 @@ impl QueryPipeline {
 }
 
 impl QueryPipeline {
+    /// What candidates of a text are found by on a searcher.
+    pub(super) fn retrieval_on(&self, on: &Searcher, request: &QueryRequest) -> Retrieval {
+        let can_words = request.retrieval.is_some() || on.words("").is_ok();
+        if can_words { self.retrieval(request) } else { Retrieval::Dense }
+    }
+
     /// What candidates of a text are to be found by.
     fn retrieval(&self, request: &QueryRequest) -> Retrieval {
         request.retrieval.unwrap_or(self.settings.retrieval)

@@ -1,8 +1,8 @@
 //! Judged queries as examples to learn from.
 
-use super::measures::Judged;
 use crate::domain::mix_bits;
 use crate::pipeline::Hit;
+use crate::pipeline::evaluate::Judged;
 use crate::rescore::{Feature, Group, Values, Weights};
 
 /// Weights, and 0 for every other feature: its value is told by an explanation, and changes no score.

@@ -4,15 +4,16 @@
 //! (`query 0 document relevance`, separated by blanks or tabs) or as BEIR's table (`query-id corpus-id score`, tabs, with that header).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::measures::Judged;
 use crate::error::ErrorKind;
+pub use crate::pipeline::evaluate::Skipped;
+use crate::pipeline::evaluate::{Judged, Judgments};
 
 /// A document of the task's corpus.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -42,17 +43,6 @@ pub struct Task {
     /// Query id → document id → relevance.
     pub judgments: BTreeMap<String, Judged>,
     pub skipped: Skipped,
-}
-
-/// What the files name but cannot be used; more than a few hint at files that do not belong together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Skipped {
-    /// Judgments whose query is not in the queries file.
-    pub unknown_queries: usize,
-    /// Judgments whose document is not in the corpus; they still count as relevant documents that cannot be found.
-    pub unknown_documents: usize,
-    /// Queries without any relevant document.
-    pub unjudged_queries: usize,
 }
 
 /// Why a task cannot be read.
@@ -113,28 +103,9 @@ impl Task {
 /// # Errors
 /// [`JudgmentsError::Io`], or [`JudgmentsError::Line`] for a line with too few or too many columns or a relevance that is no whole number.
 pub fn read_qrels(path: &Path) -> Result<BTreeMap<String, Judged>, JudgmentsError> {
-    let mut judgments: BTreeMap<String, Judged> = BTreeMap::new();
-    let mut is_beir = false;
-    for (line, text) in lines(path)? {
-        let text = text?;
-        let fail = |reason: String| JudgmentsError::Line { path: path.to_owned(), line, reason };
-        let fields: Vec<&str> = text.split_whitespace().collect();
-        let (query, document, relevance) = match fields[..] {
-            ["query-id" | "query_id" | "qid", _, _] if line == 1 => {
-                is_beir = true;
-                continue;
-            }
-            [query, document, relevance] if is_beir => (query, document, relevance),
-            [query, _, document, relevance] if !is_beir => (query, document, relevance),
-            [_, _, _] => return Err(fail("3 columns, but the first line is not \"query-id corpus-id score\"".to_owned())),
-            _ => return Err(fail(format!("{} columns; expected \"query 0 document relevance\"", fields.len()))),
-        };
-        let relevance = relevance.parse().map_err(|_| fail(format!("relevance {relevance:?} is no whole number")))?;
-        if judgments.entry(query.to_owned()).or_default().insert(document.to_owned(), relevance).is_some() {
-            return Err(fail(format!("document {document:?} is judged twice for query {query:?}")));
-        }
-    }
-    Ok(judgments)
+    let text = fs::read_to_string(path).map_err(|source| JudgmentsError::Io { path: path.to_owned(), source })?;
+    let read = Judgments::parse(&text);
+    read.map(|Judgments(judgments)| judgments).map_err(|e| JudgmentsError::Line { path: path.to_owned(), line: e.line, reason: e.reason })
 }
 
 pub(super) fn read_json_lines<T: DeserializeOwned>(path: &Path, id: impl Fn(&T) -> &String) -> Result<Vec<T>, JudgmentsError> {
@@ -161,8 +132,6 @@ fn lines(path: &Path) -> Result<impl Iterator<Item = (usize, Result<String, Judg
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     const CORPUS: &str = "{\"_id\": \"d1\", \"title\": \"Nurse\", \"text\": \"cares\"}\n\n{\"_id\": \"d2\", \"text\": \"bakes\"}\n";

@@ -13,16 +13,13 @@
 //! | `snapshot` | make, restore, verify and list snapshots |
 //! | `model` | a sentence-transformers folder becomes a model folder |
 //! | `inspect` | what a collection holds |
-//! | `evaluate` | how well a search finds what people judged relevant |
+//! | `evaluate/` | how well a search finds what people judged relevant: of files, or of a collection that is there |
 //! | `examples` | judged queries to learn from |
 //! | `train` | learns from judgments what to score candidates by |
-//! | `compare` | is one evaluation better than another, or is it chance |
 //! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
-//! | `measures` | nDCG, MRR, MAP, recall, precision and hits of a ranking |
 
 pub mod bench;
-mod compare;
 pub mod demo;
 pub mod demo_corpus;
 pub mod evaluate;
@@ -32,7 +29,6 @@ mod fill;
 pub mod ingest;
 pub mod inspect;
 pub mod judgments;
-pub mod measures;
 pub mod model;
 pub mod search;
 pub mod serve;

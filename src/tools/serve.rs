@@ -55,7 +55,7 @@ impl Server {
     /// # Errors
     /// The listener broke; the settings of the Kafka feed cannot be used.
     pub fn serve(self, mut app: App, ready: impl FnOnce(&str)) -> Result<()> {
-        let (model, rebuild) = (app.catalog.model().clone(), Arc::clone(&app.rebuild));
+        let (model, rebuild, evaluations) = (app.catalog.model().clone(), Arc::clone(&app.rebuild), Arc::clone(&app.evaluations));
         let feed = app.take_feed().map(|feed| feed.start(self.runtime.handle())).transpose()?;
         self.gate.open(app.into_router());
         tracing::info!(address = self.address, model = model.name, provider = model.provider, "serving");
@@ -65,6 +65,7 @@ impl Server {
             feed.end();
         }
         rebuild.end();
+        evaluations.end();
         served?;
         tracing::info!("ended");
         Ok(())

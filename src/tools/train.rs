@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::examples;
 use super::judgments::{TaskQuery, read_json_lines, read_qrels};
-use super::measures::Judged;
 use super::serve::runtime;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
 use crate::domain::{CollectionName, DocumentId, Retrieval};
+use crate::pipeline::evaluate::Judged;
 use crate::pipeline::{CrossEncode, Hit, ProfileChoice, Query, QueryRequest, Weights};
 use crate::rescore::{self, FROM_TEXT, Group, Profile};
 use crate::telemetry::Progress;

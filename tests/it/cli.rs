@@ -8,7 +8,7 @@ use kindred::encoder::assets;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::app::{jobs, models};
+use crate::app::{jobs, models, with_cross_encoder};
 use crate::bulk::says;
 
 /// Runs the binary in `dir` with the fetched model.
@@ -104,6 +104,87 @@ fn evaluate_prints_the_measures() {
     says(&kindred(dir.path(), &[&files[..], &["--baseline", "before.jsonl", "--no-worse"]].concat()), 1, &["nDCG@10 is too low"]);
     says(&kindred(dir.path(), &[&files[..], &["--min-ndcg", "0.9"]].concat()), 1, &["nDCG@10 is too low"]);
     says(&kindred(dir.path(), &[&files[..], &["--no-worse"]].concat()), 2, &["--baseline"]);
+}
+
+/// A cross-encoder of random weights has another mind; what is told of it has to fit together all the same.
+#[test]
+fn evaluate_tells_what_a_cross_encoder_costs_and_gains() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| fs::write(dir.path().join(name), text).unwrap();
+    let texts = ["nurse on the night shift", "welder of steel", "bakes bread", "teacher of children", "rust engineer", "care of patients"];
+    let lines = |one: &dyn Fn(usize) -> String| (0..texts.len()).map(|i| one(i) + "\n").collect::<String>();
+    write("corpus.jsonl", lines(&|i| json!({"_id": i.to_string(), "title": texts[i]}).to_string()));
+    write("queries.jsonl", lines(&|i| json!({"_id": i.to_string(), "text": texts[i]}).to_string()));
+    write("qrels.tsv", lines(&|i| format!("{i} 0 {} 1", (i + 1) % texts.len())));
+    let files = ["evaluate", "--corpus", "corpus.jsonl", "--queries", "queries.jsonl", "--qrels", "qrels.tsv", "--cross-encode", "4"];
+    says(&kindred(dir.path(), &files), 1, &["--cross-encode needs a cross-encoder", "cross_encoder.model_dir"]);
+    let cross_encoder = with_cross_encoder();
+    let with = [&files[..], &["--learn", "--set", &cross_encoder]].concat();
+    let result: Value = serde_json::from_str(&ok(&kindred(dir.path(), &[&with[..], &["--json"]].concat()))).unwrap();
+    let (stages, speed) = (&result["stages"], &result["speed"]);
+    assert_eq!(stages.as_object().unwrap().len(), 5, "{result}");
+    assert_eq!((&speed["rescored"]["n"], &speed["learned"]["n"], &speed["cross_encoded"]["n"]), (&json!(36), &json!(36), &json!(24)));
+    let number = |json: &Value| json.as_f64().unwrap();
+    for (per_second, spent) in [("rescored_per_second", "rescored"), ("cross_encoded_per_second", "cross_encoded")] {
+        let expected = number(&speed[spent]["n"]) / (number(&speed[spent]["us"]) / 1e6);
+        assert!((number(&speed[per_second]) / expected - 1.0).abs() < 1e-6, "{speed}");
+    }
+    let [dense, cross] = ["dense", "cross"].map(|stage| number(&stages[stage]["ndcg_at_10"]));
+    if cross > dense {
+        let expected = (number(&result["ndcg_at_10"]) - dense) / (cross - dense);
+        assert!((number(&speed["gap_recovered"]) - expected).abs() < 1e-9, "{result}");
+    } else {
+        assert!(speed["gap_recovered"].is_null(), "{result}");
+    }
+    let told = ok(&kindred(dir.path(), &[&with[..], &["--svg", "result.svg"]].concat()));
+    assert!(told.contains("candidates a second, by what was learned") && told.contains(&format!("{cross:.4}")), "{told}");
+    let svg = fs::read_to_string(dir.path().join("result.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("learned"), "{svg}");
+}
+
+#[test]
+fn evaluate_compares_variants_of_a_collection() {
+    let dir = folder();
+    assert_eq!(kindred(dir.path(), &["ingest", "jobs", "jobs.jsonl"]).status.code(), Some(3));
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    let queries: String =
+        (0..12).map(|i| json!({"_id": format!("q{i}"), "text": format!("bread {}", "and cakes ".repeat(i))}).to_string() + "\n").collect();
+    write("queries.jsonl", &queries);
+    write("qrels.tsv", &(0..12).map(|i| format!("q{i} 0 chef 3\nq{i} 0 welder 0\n")).collect::<String>());
+    let files = ["evaluate", "--collection", "jobs", "--queries", "queries.jsonl", "--qrels", "qrels.tsv"];
+    let run = |more: &[&str]| kindred(dir.path(), &[&files[..], more].concat());
+    let worse = "turned={\"profile\": {\"weights\": {\"dot\": -1}}}".to_owned();
+    let built = "built={\"generation\": \"000001\"}";
+
+    let table = ok(&run(&["--variant", "base", "--variant", built, "--variant", &worse, "--svg", "result.svg", "--per-query"]));
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].contains("nDCG@10") && lines[1].starts_with("base") && lines[1].contains("1.0000"), "{table}");
+    assert!(table.contains("nDCG@10 by stage: dense 1.0000 (R@5 1.0000)") && table.contains("  q11 "), "{table}");
+    assert!(table.contains("against base, 12 queries: nDCG@10 +0.0000 [+0.0000, +0.0000]"), "{table}");
+    assert!(fs::read_to_string(dir.path().join("result.svg")).unwrap().contains("turned"));
+    let report: Value = serde_json::from_str(&ok(&run(&["--json", "--save", "before.jsonl"]))).unwrap();
+    assert_eq!((&report["variants"][0]["name"], &report["variants"][0]["measures"]["mrr"]), (&json!("default"), &json!(1.0)));
+    assert_eq!(report["variants"][0]["queries"], json!([]), "only if they are asked for");
+
+    // Gates: a value, the first variant, an earlier evaluation.
+    ok(&run(&["--min-ndcg", "0.9", "--baseline", "before.jsonl", "--no-worse"]));
+    says(&run(&["--min-ndcg", "1.1"]), 1, &["nDCG@10 is too low: default"]);
+    says(&run(&["--variant", "base", "--variant", &worse, "--no-worse"]), 1, &["nDCG@10 is too low: turned"]);
+    ok(&run(&["--variant", "base", "--variant", built, "--no-worse"]));
+    let as_before = worse.replacen("turned", "default", 1);
+    let told = run(&["--json", "--variant", &as_before, "--baseline", "before.jsonl", "--no-worse"]);
+    says(&told, 1, &["nDCG@10 is too low: default"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert!(told["variants"][0]["against_baseline"]["differences"][0]["high"].as_f64().unwrap() < 0.0, "{told}");
+
+    // What does not fit together is refused before anything is done.
+    says(&run(&["--no-worse"]), 2, &["--baseline"]);
+    says(&run(&["--template", "{title}"]), 2, &["--collection"]);
+    says(&run(&["--variant", "x={\"limit\": 3}"]), 2, &["limit"]);
+    says(&run(&["--variant", "x={\"profile\": \"none-such\"}"]), 1, &["variants[0].profile", "none-such"]);
+    says(&kindred(dir.path(), &["evaluate", "--collection", "jobs"]), 2, &["--queries"]);
+    write("qrels.tsv", "q1 0 nobody 3\n");
+    says(&run(&[]), 1, &["none of the documents"]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod chunks;
 mod cli;
 mod compat;
 mod crash;
+mod evaluate;
 mod explain;
 mod files;
 mod hybrid;

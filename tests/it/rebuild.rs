@@ -296,10 +296,10 @@ async fn what_cannot_be_built_or_activated_is_refused() {
 }
 
 /// Without it, a model that reads two words at a time would read all of them.
-const CUT: &str = "collections.jobs.chunks.mode=\"cut\"";
+pub const CUT: &str = "collections.jobs.chunks.mode=\"cut\"";
 
 /// A folder with the fetched model and, beside it, one that reads no more than two words of a text: other embeddings.
-fn two_models() -> TempDir {
+pub fn two_models() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     // ONNX Runtime is looked for beside the models.
     std::os::unix::fs::symlink(crate::app::models().join("onnxruntime").canonicalize().unwrap(), dir.path().join("onnxruntime")).unwrap();

@@ -8,6 +8,11 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
+/// How many measures [`Scores`] has.
+pub const N_MEASURES: usize = 8;
+
 /// One query's judgments: id → relevance.
 pub type Judged = HashMap<String, i64>;
 
@@ -65,8 +70,8 @@ pub fn poor_matches(ranked: &[impl AsRef<str>], judged: &Judged, k: usize) -> f6
     ranked.iter().take(k).filter(|id| judged.get(id.as_ref()).is_some_and(|rel| *rel <= 0)).count() as f64 / k as f64
 }
 
-/// The measures that `kindred evaluate` prints, of one query or averaged over many.
-#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+/// The measures of an evaluation, of one query or averaged over many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Scores {
     pub ndcg_at_10: f64,
     pub map: f64,
@@ -75,6 +80,7 @@ pub struct Scores {
     pub recall_at_100: f64,
     pub precision_at_10: f64,
     pub hit_at_1: f64,
+    /// Share of the first ten that was judged and is not relevant.
     #[serde(default)]
     pub poor_at_10: f64,
 }
@@ -107,7 +113,7 @@ impl Scores {
     }
 
     /// Names and values, in the order they are printed in.
-    pub fn named(&self) -> [(&'static str, f64); 8] {
+    pub fn named(&self) -> [(&'static str, f64); N_MEASURES] {
         [
             ("nDCG@10", self.ndcg_at_10),
             ("MAP", self.map),
