@@ -10,24 +10,40 @@ const STOP_WORDS: [&str; 24] = [
 
 /// The words of a text. `C++` and `C#` keep their signs.
 pub fn words(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '+' || c == '#'))
-        .map(|word| word.to_lowercase())
-        .filter(|word| !word.is_empty() && !STOP_WORDS.contains(&word.as_str()))
-        .map(singular)
-        .collect()
+    let mut all = BTreeSet::new();
+    each_word(text, |word| {
+        all.insert(word.to_owned());
+    });
+    all
+}
+
+fn each_word(text: &str, mut see: impl FnMut(&str)) {
+    let mut word = String::new();
+    for part in text.split(|c: char| !(c.is_alphanumeric() || c == '+' || c == '#')).filter(|part| !part.is_empty()) {
+        word.clear();
+        if part.is_ascii() {
+            word.push_str(part);
+            word.make_ascii_lowercase();
+        } else {
+            // As a whole: what some letters become depends on those around them.
+            word.push_str(&part.to_lowercase());
+        }
+        if !STOP_WORDS.contains(&word.as_str()) {
+            see(singular(&word));
+        }
+    }
 }
 
 /// `patients` and `patient` are one word; `class`, `bus` and `C++` stay.
-fn singular(mut word: String) -> String {
-    if word.len() > 3 && word.ends_with('s') && !word.ends_with("ss") && !word.ends_with("us") && !word.ends_with("is") {
-        word.pop();
-    }
-    word
+fn singular(word: &str) -> &str {
+    let is_plural = word.len() > 3 && !["ss", "us", "is"].iter().any(|end| word.ends_with(end));
+    word.strip_suffix('s').filter(|_| is_plural).unwrap_or(word)
 }
 
 /// The words of a text as sorted hashes: enough to ask whether a word stands in it, at four bytes each.
 pub fn word_hashes(text: &str) -> Vec<u32> {
-    let mut hashes: Vec<u32> = words(text).iter().map(|word| word_hash(word)).collect();
+    let mut hashes = Vec::new();
+    each_word(text, |word| hashes.push(word_hash(word)));
     hashes.sort_unstable();
     hashes.dedup();
     hashes
@@ -36,14 +52,6 @@ pub fn word_hashes(text: &str) -> Vec<u32> {
 /// Of one word, as [`words`] gives it. It is stored, so it must never change.
 pub fn word_hash(word: &str) -> u32 {
     crc32fast::hash(word.as_bytes())
-}
-
-/// How much two sets of words have in common, 0 to 1 (Dice).
-pub fn dice(a: &BTreeSet<String>, b: &BTreeSet<String>) -> f64 {
-    if a.is_empty() || b.is_empty() {
-        return 0.0;
-    }
-    2.0 * a.intersection(b).count() as f64 / (a.len() + b.len()) as f64
 }
 
 /// The runs of three letters of a text's words, in lower case, beginnings and ends of words marked: each once, packed into a number,
@@ -70,14 +78,22 @@ pub fn trigrams(text: &str) -> Vec<u64> {
 }
 
 /// How much two ascending sets have in common, 0 to 1 (Dice).
-pub fn dice_of_sorted(a: &[u64], b: &[u64]) -> f64 {
-    let (mut rest, mut n_common) = (b, 0usize);
+pub fn dice<T: Ord>(a: &[T], b: &[T]) -> f64 {
+    if a.is_empty() || b.is_empty() { 0.0 } else { 2.0 * n_common(a, b) as f64 / (a.len() + b.len()) as f64 }
+}
+
+/// How many items two ascending sets have in common.
+pub fn n_common<T: Ord>(a: &[T], b: &[T]) -> usize {
+    let (mut rest, mut n) = (b, 0);
     for item in a {
-        let smaller = rest.partition_point(|other| other < item);
-        rest = &rest[smaller..];
-        n_common += usize::from(rest.first() == Some(item));
+        while let Some((first, behind)) = rest.split_first()
+            && first <= item
+        {
+            n += usize::from(first == item);
+            rest = behind;
+        }
     }
-    if a.is_empty() || b.is_empty() { 0.0 } else { 2.0 * n_common as f64 / (a.len() + b.len()) as f64 }
+    n
 }
 
 #[cfg(test)]
@@ -87,10 +103,10 @@ mod tests {
     #[test]
     fn letters_are_compared_in_runs_of_three() {
         assert_eq!(trigrams("Nurse, a").len(), "^nu nur urs rse se$ ^a$".split(' ').count());
-        assert_eq!(dice_of_sorted(&trigrams("NURSE"), &trigrams("nurse nurse")), 1.0);
+        assert_eq!(dice(&trigrams("NURSE"), &trigrams("nurse nurse")), 1.0);
         // ^nu nur urs rse se$ and ^nu nur urs rse ses es$: four are the same.
-        assert_eq!(dice_of_sorted(&trigrams("nurse"), &trigrams("nurses")), 8.0 / 11.0);
-        assert_eq!(dice_of_sorted(&trigrams("nurse"), &trigrams("")), 0.0);
+        assert_eq!(dice(&trigrams("nurse"), &trigrams("nurses")), 8.0 / 11.0);
+        assert_eq!(dice(&trigrams("nurse"), &trigrams("")), 0.0);
     }
 
     #[test]
@@ -98,7 +114,9 @@ mod tests {
         assert_eq!(words("The C++ / SQL of a  Nurse"), BTreeSet::from(["c++", "nurse", "sql"].map(String::from)));
         assert_eq!(words("Patients, classes and buses; glass"), BTreeSet::from(["patient", "classe", "buse", "glass"].map(String::from)));
         assert!(word_hashes("night nurses").contains(&word_hash("nurse")));
-        assert_eq!(dice(&words("registered nurse"), &words("Nurse, night shift")), 0.4);
-        assert_eq!(dice(&words(""), &words("nurse")), 0.0);
+        assert_eq!(words("Straße ΟΔΟΣ"), BTreeSet::from(["straße", "οδος"].map(String::from)));
+        assert_eq!(dice(&word_hashes("registered nurse"), &word_hashes("Nurse, night shift")), 0.4);
+        assert_eq!(dice(&word_hashes(""), &word_hashes("nurse")), 0.0);
+        assert_eq!((n_common(&[1, 3, 5, 9], &[2, 3, 4, 9]), n_common(&[1, 2], &[]), n_common(&[7], &[1, 7])), (2, 0, 1));
     }
 }

@@ -1,14 +1,13 @@
 //! The features: what they are called, what they measure, where they come from.
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::wanted::{Wanted, level};
-use crate::domain::{Attributes, FieldId, Role, Schema, Selection, dice, dice_of_sorted, trigrams, words};
+use crate::domain::{Attributes, FieldId, Role, Schema, Selection, dice, n_common, trigrams, word_hashes};
 
 /// Distances beyond this count as this: two oceans are not worse than one.
 const MAX_DISTANCE_KM: f64 = 1_000.0;
@@ -135,7 +134,7 @@ pub struct Candidate<'a> {
     pub attributes: &'a Attributes,
     pub schema: &'a Schema,
     /// Words and runs of letters of its titles, made when they are first asked for.
-    titles: OnceCell<Vec<BTreeSet<String>>>,
+    titles: OnceCell<Vec<Vec<u32>>>,
     letters: OnceCell<Vec<Vec<u64>>>,
 }
 
@@ -153,8 +152,8 @@ impl<'a> Candidate<'a> {
     }
 
     /// The best of what its titles give, each with the wanted words.
-    fn by_title(&self, value: impl Fn(&BTreeSet<String>, &BTreeSet<String>) -> f64) -> Option<f64> {
-        let titles = self.titles.get_or_init(|| self.words(Role::Title).iter().map(|title| words(title)).collect());
+    fn by_title(&self, value: impl Fn(&[u32], &[u32]) -> f64) -> Option<f64> {
+        let titles = self.titles.get_or_init(|| self.words(Role::Title).iter().map(|title| word_hashes(title)).collect());
         titles.iter().map(|title| value(self.wanted.title_or_text(), title)).reduce(f64::max)
     }
 
@@ -199,11 +198,8 @@ impl Feature {
             Self::TitleOverlap => candidate.by_title(dice),
             Self::TitleFound => candidate.by_title(share_in),
             Self::TitleWanted => candidate.by_title(|wanted, title| share_in(title, wanted)),
-            Self::TitleLetters => candidate.by_letters(dice_of_sorted),
-            Self::TitleLettersFound => candidate.by_letters(|wanted, title| {
-                // Of Dice: what both have, over what the one has.
-                dice_of_sorted(wanted, title) * (wanted.len() + title.len()) as f64 / (2 * wanted.len()).max(1) as f64
-            }),
+            Self::TitleLetters => candidate.by_letters(dice),
+            Self::TitleLettersFound => candidate.by_letters(share_in),
             Self::TextOverlap => wanted.share_found(attributes),
             Self::TextLength => Some((attributes.n_text_words() as f64).ln_1p()),
             Self::SkillOverlap => wanted.skill_overlap(candidate.words(Role::Skills)),
@@ -243,9 +239,9 @@ fn distance_km(candidate: &Candidate<'_>) -> Option<f64> {
     pairs.reduce(f64::min)
 }
 
-/// The share of some words that others have too.
-fn share_in(some: &BTreeSet<String>, others: &BTreeSet<String>) -> f64 {
-    if some.is_empty() { 0.0 } else { some.intersection(others).count() as f64 / some.len() as f64 }
+/// The share of some ascending items that others have too.
+fn share_in<T: Ord>(some: &[T], others: &[T]) -> f64 {
+    if some.is_empty() { 0.0 } else { n_common(some, others) as f64 / some.len() as f64 }
 }
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{Attributes, GeoPoint, Role, Schema, trigrams, word_hash, words};
+use crate::domain::{Attributes, GeoPoint, Role, Schema, n_common, trigrams, word_hashes, words};
 
 /// What a query asks for.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// Words of the query's text; empty if it brought none.
-    text: BTreeSet<String>,
+    /// Hashes of the words of the query's text, ascending; empty if it brought none.
+    text: Vec<u32>,
     /// The same words, weighed.
     text_words: Vec<TextWord>,
-    /// Words of the asking document's title.
-    title: Option<BTreeSet<String>>,
+    /// Hashes of the words of the asking document's title, ascending.
+    title: Option<Vec<u32>>,
     title_text: Option<String>,
     /// Runs of three letters of that title, or of the query's text.
     pub(super) letters: Vec<u64>,
@@ -42,10 +42,10 @@ impl Wanted {
     /// What a text asks for; an empty one stands for a query that is a vector alone.
     pub fn from_text(text: &str, now_us: f64) -> Self {
         let letters = trigrams(text);
-        let text = words(text);
-        let text_words = text.iter().map(|word| TextWord { hash: word_hash(word), weight: 1.0 }).collect();
-        let level = text.iter().find_map(|word| level(word));
-        let is_remote = text.contains("remote");
+        let (words, text) = (words(text), word_hashes(text));
+        let text_words = text.iter().map(|&hash| TextWord { hash, weight: 1.0 }).collect();
+        let level = words.iter().find_map(|word| level(word));
+        let is_remote = words.contains("remote");
         Self { text, text_words, letters, level, is_remote, now_us, ..Self::default() }
     }
 
@@ -72,7 +72,7 @@ impl Wanted {
         let title_text = of(Role::Title).first().cloned();
         let seniority = of(Role::Seniority).first().cloned();
         Self {
-            title: title_text.as_deref().map(words),
+            title: title_text.as_deref().map(word_hashes),
             letters: title_text.as_deref().map(trigrams).unwrap_or_default(),
             title_text,
             skills: of(Role::Skills).iter().map(|skill| skill.to_lowercase()).collect(),
@@ -90,7 +90,7 @@ impl Wanted {
         self.title_text.iter().chain(&self.skills).map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 
-    pub(super) fn title_or_text(&self) -> &BTreeSet<String> {
+    pub(super) fn title_or_text(&self) -> &[u32] {
         self.title.as_ref().unwrap_or(&self.text)
     }
 
@@ -112,19 +112,19 @@ impl Wanted {
         if self.text.is_empty() {
             return None;
         }
-        let named: BTreeSet<String> = skills.iter().map(|skill| words(skill)).filter(|skill| self.names(skill)).flatten().collect();
+        let named: BTreeSet<u32> = skills.iter().map(|skill| word_hashes(skill)).filter(|skill| self.names(skill)).flatten().collect();
         Some(named.len() as f64 / self.text.len() as f64)
     }
 
     /// Whether the query's text names any of these; `None` if there is no text, or nothing to name.
     pub(super) fn names_any(&self, names: &[String]) -> Option<bool> {
         let is_asked = !self.text.is_empty() && !names.is_empty();
-        is_asked.then(|| names.iter().any(|name| self.names(&words(name))))
+        is_asked.then(|| names.iter().any(|name| self.names(&word_hashes(name))))
     }
 
     /// Whether the text has all of some words.
-    fn names(&self, words: &BTreeSet<String>) -> bool {
-        !words.is_empty() && words.is_subset(&self.text)
+    fn names(&self, words: &[u32]) -> bool {
+        !words.is_empty() && n_common(words, &self.text) == words.len()
     }
 }
 

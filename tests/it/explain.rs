@@ -224,7 +224,7 @@ async fn a_posting_is_held_against_a_member() {
             ("skill", "welding", "missing"),
             ("seniority", "senior", "partial"),
             ("place", "Berlin", "met"),
-            ("statement", "You must have worked on a surgical ward.", "partial"),
+            ("statement", "You must have worked on a surgical ward.", "met"),
             ("statement", "A driving licence is required.", "missing"),
         ],
         "{fit:#}"
@@ -234,7 +234,7 @@ async fn a_posting_is_held_against_a_member() {
     assert!(requirements[2]["cosine"].is_f64() && requirements[2]["next_step"].as_str().unwrap().contains("welding"));
     assert_eq!(requirements[3]["member"], json!({"field": "seniority", "text": "mid"}));
     assert!((requirements[4]["distance_km"].as_f64().unwrap() - 27.5).abs() < 2.0, "Potsdam: {}", requirements[4]);
-    assert_eq!(requirements[5]["member"]["field"], "experience.text");
+    assert!(requirements[5]["member"]["field"] == "experience.text" && requirements[5]["cosine"].as_f64().unwrap() < 0.99, "by meaning");
     assert!(requirements.iter().all(|r| (r["status"] == "met") == r.get("next_step").is_none()), "{fit:#}");
     assert!(fit.get("score").is_none() && fit["note"].as_str().unwrap().contains("no judgment"));
     assert_eq!(
