@@ -38,6 +38,10 @@ pub fn group(candidates: &[(String, Values)], judged: &Judged) -> Group {
 
 /// Which half a query belongs to: by its id, so that it never moves.
 pub fn is_even(query: &str) -> bool {
-    let hash = query.bytes().fold(0u64, |hash, byte| mix_bits(hash ^ u64::from(byte)));
-    hash.is_multiple_of(2)
+    hash(query).is_multiple_of(2)
+}
+
+/// A number that says nothing of a query but which it is.
+pub fn hash(query: &str) -> u64 {
+    query.bytes().fold(0u64, |hash, byte| mix_bits(hash ^ u64::from(byte)))
 }

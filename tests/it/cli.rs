@@ -140,6 +140,19 @@ fn evaluate_tells_what_a_cross_encoder_costs_and_gains() {
     assert!(told.contains("candidates a second, by what was learned") && told.contains(&format!("{cross:.4}")), "{told}");
     let svg = fs::read_to_string(dir.path().join("result.svg")).unwrap();
     assert!(svg.starts_with("<svg") && svg.contains("learned"), "{svg}");
+    // One half, and one query of it; the others may be learned from.
+    let asked = |flags: &[&str]| -> Vec<String> {
+        let result: Value =
+            serde_json::from_str(&ok(&kindred(dir.path(), &[&with[..], flags, &["--json", "--save", "told.jsonl"]].concat()))).unwrap();
+        let told = fs::read_to_string(dir.path().join("told.jsonl")).unwrap();
+        let ids: Vec<String> = told.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["query"].to_string()).collect();
+        assert_eq!((&result["n_queries"], &result["speed"]["learned"]["n"]), (&json!(ids.len()), &json!(6 * ids.len())), "{result}");
+        ids
+    };
+    let half = asked(&["--held-out"]);
+    assert!((1..6).contains(&half.len()), "{half:?}");
+    let one = asked(&["--held-out", "--max-queries", "1"]);
+    assert!(one.len() == 1 && half.contains(&one[0]), "{one:?} of {half:?}");
 }
 
 #[test]

@@ -77,6 +77,12 @@ pub(super) struct CorpusArgs {
     /// Learn what to score by from half of the queries and tell how the other half is answered, both ways round
     #[arg(long)]
     pub(super) learn: bool,
+    /// Tell of one half of the queries only, and learn from the other: for a cross-encoder that has seen that one (the halves go by ids)
+    #[arg(long)]
+    pub(super) held_out: bool,
+    /// Tell of so many of a task's queries at most; always the same ones
+    #[arg(long, value_name = "N")]
+    pub(super) max_queries: Option<usize>,
     /// auto, graph or exact: whichever costs less, walk the graph, compare with every document
     #[arg(long, value_name = "STRATEGY", default_value = "auto")]
     pub(super) strategy: StrategyChoice,
@@ -209,7 +215,8 @@ async fn evaluate(settings: &Settings, args: &CorpusArgs, encoder: Arc<Encoder>,
     };
     let (mut queries, mut of_stages) = (Vec::new(), BTreeMap::<&str, Vec<Scores>>::new());
     let (mut examples, mut rescored_us, mut crossed_us) = (Vec::new(), Spent::default(), Spent::default());
-    for (Ranked { stages, rescored, candidates, crossed }, query) in ask_all(&app, &asked, &name, &task).await? {
+    let Halves { told, seen } = Halves::of(&task, args);
+    for (Ranked { stages, rescored, candidates, crossed }, query) in ask_all(&app, &asked, &name, &told).await? {
         let judged = &task.judgments[&query];
         for (stage, ids) in stages {
             let name = match stage {
@@ -231,7 +238,13 @@ async fn evaluate(settings: &Settings, args: &CorpusArgs, encoder: Arc<Encoder>,
     queries.sort_unstable_by(|a, b| a.query.cmp(&b.query));
     let mut learned_us = None;
     if args.learn {
-        let (scores, spent) = learned::scores(&app, &asked, &name, &task, examples).await?;
+        let alone = Asked { cross_encode: None, ..asked.clone() };
+        let seen = ask_all(&app, &alone, &name, &seen).await?.into_iter();
+        let example = |(Ranked { candidates, .. }, query): (Ranked, String)| Example {
+            group: examples::group(&candidates, &task.judgments[&query]),
+            query,
+        };
+        let (scores, spent) = learned::scores(&app, &asked, &name, &task, examples, seen.map(example).collect()).await?;
         of_stages.insert(LEARNED, scores);
         learned_us = Some(spent);
     }
@@ -243,9 +256,29 @@ async fn evaluate(settings: &Settings, args: &CorpusArgs, encoder: Arc<Encoder>,
     Ok(TaskResult { task: name, n_documents, n_queries, stages, scores, speed, against: None, queries })
 }
 
-/// Asks all judged queries; one after the other where it matters how long each takes.
-async fn ask_all(app: &Arc<App>, asked: &Asked, name: &str, task: &Task) -> Result<Vec<(Ranked, String)>> {
-    let judged: Vec<&TaskQuery> = task.queries.iter().filter(|query| task.judgments.contains_key(&query.id)).collect();
+/// The queries that are told of, and those that are learned from alone: none where every query is both.
+struct Halves<'a> {
+    told: Vec<&'a TaskQuery>,
+    seen: Vec<&'a TaskQuery>,
+}
+
+impl<'a> Halves<'a> {
+    fn of(task: &'a Task, args: &CorpusArgs) -> Self {
+        let judged = task.queries.iter().filter(|query| task.judgments.contains_key(&query.id));
+        let (mut seen, mut told): (Vec<_>, Vec<_>) = judged.partition(|query| args.held_out && examples::is_even(&query.id));
+        if let Some(max) = args.max_queries {
+            told.sort_by_key(|query| examples::hash(&query.id));
+            told.truncate(max);
+        }
+        if !args.learn {
+            seen.clear();
+        }
+        Self { told, seen }
+    }
+}
+
+/// Asks queries; one after the other where it matters how long each takes.
+async fn ask_all(app: &Arc<App>, asked: &Asked, name: &str, judged: &[&TaskQuery]) -> Result<Vec<(Ranked, String)>> {
     let progress = Arc::new(Progress::new(format!("{name}: searching"), judged.len() as u64));
     let n_workers = if asked.cross_encode.is_some() { 1 } else { CONCURRENCY };
     let mut workers = tokio::task::JoinSet::new();

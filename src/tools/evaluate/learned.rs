@@ -23,14 +23,28 @@ pub(super) struct Example {
     pub group: Group,
 }
 
-/// How queries are answered by what was learned from others, and what scoring by it took.
-pub(super) async fn scores(app: &App, asked: &Asked, name: &str, task: &Task, mut examples: Vec<Example>) -> Result<(Vec<Scores>, Spent)> {
+/// How queries are answered by what was learned from others, and what scoring by it took: from those that are there to be learned from, else
+/// each half from the other.
+pub(super) async fn scores(
+    app: &App,
+    asked: &Asked,
+    name: &str,
+    task: &Task,
+    mut told: Vec<Example>,
+    mut seen: Vec<Example>,
+) -> Result<(Vec<Scores>, Spent)> {
     // Not in the order in which they were answered: the same must be learned each time.
-    examples.sort_by(|a, b| a.query.cmp(&b.query));
-    let (even, odd): (Vec<_>, Vec<_>) = examples.into_iter().partition(|example| examples::is_even(&example.query));
-    let progress = Progress::new(format!("{name}: searching by what was learned"), (even.len() + odd.len()) as u64);
+    [&mut told, &mut seen].into_iter().for_each(|examples| examples.sort_by(|a, b| a.query.cmp(&b.query)));
+    let progress = Progress::new(format!("{name}: searching by what was learned"), told.len() as u64);
+    let (even, odd): (Vec<_>, Vec<_>);
+    let turns = if seen.is_empty() {
+        (even, odd) = told.into_iter().partition(|example| examples::is_even(&example.query));
+        vec![("even", &even, &odd), ("odd", &odd, &even)]
+    } else {
+        vec![("seen", &seen, &told)]
+    };
     let (mut scores, mut spent) = (Vec::new(), Spent::default());
-    for (profile, seen, unseen) in [("even", &even, &odd), ("odd", &odd, &even)] {
+    for (profile, seen, unseen) in turns {
         let groups: Vec<Group> = seen.iter().map(|example| example.group.clone()).collect();
         let written = match rescore::train(&asked.weights, &groups, SEED) {
             Ok(trained) => Profile::write(FROM_TEXT, &trained.learned, Json::Null),
