@@ -53,14 +53,16 @@ pub struct CrossEncodeStage {
     candidates: Option<usize>,
     /// If it takes longer than this the hits stay as they are, and `degraded` says so.
     timeout_ms: Option<u64>,
+    /// How much it counts beside the score of the re-scoring, 0 to 1 (1).
+    weight: Option<f64>,
 }
 
 impl CrossEncodeBody {
     fn read(self) -> Option<CrossEncode> {
         match self {
             Self::Switch(wanted) => wanted.then(CrossEncode::default),
-            Self::Stage(CrossEncodeStage { candidates, timeout_ms }) => {
-                Some(CrossEncode { candidates, timeout: timeout_ms.map(Duration::from_millis) })
+            Self::Stage(CrossEncodeStage { candidates, timeout_ms, weight }) => {
+                Some(CrossEncode { candidates, timeout: timeout_ms.map(Duration::from_millis), weight })
             }
         }
     }

@@ -66,7 +66,9 @@ pub use profiles::{ProfileCatalog, ProfileContents, ProfileInfo};
 pub use query::{Hit, ProfileChoice, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
 pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};
 pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
-pub use rerank::{CrossEncode, Ranked, RerankError, RerankPipeline, RerankRequest, Reranked, check_number as check_documents};
+pub use rerank::{
+    CrossEncode, Ranked, RerankError, RerankPipeline, RerankRequest, Reranked, check_number as check_documents, put_in_order,
+};
 pub use snapshots::{SnapshotPipeline, source_at_rest};
 pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
 pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};

@@ -1,5 +1,6 @@
 //! RERANK: a query and texts in, an order by the cross-encoder out; also the last stage of a search that asks for it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,10 +19,12 @@ const MAX_NAME_CHARS: usize = 128;
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
 /// How a search wants its best hits ordered. `None` stands for the configured default.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct CrossEncode {
     pub candidates: Option<usize>,
     pub timeout: Option<Duration>,
+    /// How much it counts beside the score before, 0 to 1: all, if nothing is said.
+    pub weight: Option<f64>,
 }
 
 /// Texts to be ordered by how well they answer a query.
@@ -192,6 +195,9 @@ impl RerankPipeline {
         }
         let n = asked.candidates.unwrap_or(self.settings.candidates);
         within("cross_encode.candidates", n, self.settings.max_candidates)?;
+        if asked.weight.is_some_and(|weight| !(0.0..=1.0).contains(&weight)) {
+            return Err(PipelineError::Params { field: "cross_encode.weight", reason: "it must be from 0 to 1".to_owned() });
+        }
         Ok(n)
     }
 
@@ -214,9 +220,7 @@ impl RerankPipeline {
                 for (hit, &logit) in response.hits.iter_mut().zip(&logits) {
                     hit.cross_encoder_score = Some(logit);
                 }
-                // Stable: equal scores stay in the order before.
-                let score = |hit: &Hit| hit.cross_encoder_score.unwrap_or(f32::NEG_INFINITY);
-                response.hits[..logits.len()].sort_by(|a, b| score(b).total_cmp(&score(a)));
+                put_in_order(&mut response.hits[..logits.len()], asked.weight.unwrap_or(1.0));
             }
             Err(e) => {
                 metrics::search_degraded("cross_encode");
@@ -228,6 +232,27 @@ impl RerankPipeline {
         }
         response.timings.cross_encode_us = micros(started);
     }
+}
+
+/// Puts hits that all have the cross-encoder's score in order: by that, and by the score before as far as it does not count. The two are of
+/// different scales: each is taken by how many standard deviations it is off its mean among these hits.
+pub fn put_in_order(hits: &mut [Hit], weight: f64) {
+    let logits = standardized(hits.iter().map(|hit| f64::from(hit.cross_encoder_score.unwrap_or_default())));
+    let scores = standardized(hits.iter().map(|hit| hit.score));
+    let mixed: HashMap<DocumentId, f64> = hits
+        .iter()
+        .zip(logits.iter().zip(&scores))
+        .map(|(hit, (logit, score))| (hit.id.clone(), weight * logit + (1.0 - weight) * score))
+        .collect();
+    // Stable: equal ones stay in the order before.
+    hits.sort_by(|a, b| mixed[&b.id].total_cmp(&mixed[&a.id]));
+}
+
+fn standardized(values: impl ExactSizeIterator<Item = f64> + Clone) -> Vec<f64> {
+    let n = values.len().max(1) as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    let deviation = (values.clone().map(|value| (value - mean).powi(2)).sum::<f64>() / n).sqrt();
+    values.map(|value| if deviation > 0.0 { (value - mean) / deviation } else { 0.0 }).collect()
 }
 
 /// The text that a collection's template makes of a stored document.

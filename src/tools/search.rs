@@ -51,7 +51,7 @@ pub fn run(settings: &Settings, args: &SearchArgs) -> Result<()> {
         filter,
         limit: args.limit,
         strategy: args.strategy,
-        cross_encode: args.cross_encode.map(|n| CrossEncode { candidates: Some(n), timeout: None }),
+        cross_encode: args.cross_encode.map(|n| CrossEncode { candidates: Some(n), timeout: None, weight: None }),
         ..QueryRequest::new(args.collection.clone(), Query::Text(args.text.clone()))
     };
     let response = runtime()?.block_on(app.query.search(request))?;

@@ -156,7 +156,7 @@ async fn ask_all(
             profile: Some(ProfileChoice::Inline(Profile::write_weights(&examples::all_features(begin)))),
             fields: Some(Vec::new()),
             explain: true,
-            cross_encode: labels.is_none().then_some(CrossEncode { candidates: Some(TAUGHT), timeout: None }),
+            cross_encode: labels.is_none().then_some(CrossEncode { candidates: Some(TAUGHT), timeout: None, weight: None }),
             ..QueryRequest::new(args.collection.clone(), Query::Text(query.text.clone()))
         };
         let hits = app.query.search(request).await?.hits;

@@ -122,7 +122,7 @@ fn evaluate_tells_what_a_cross_encoder_costs_and_gains() {
     let with = [&files[..], &["--learn", "--set", &cross_encoder]].concat();
     let result: Value = serde_json::from_str(&ok(&kindred(dir.path(), &[&with[..], &["--json"]].concat()))).unwrap();
     let (stages, speed) = (&result["stages"], &result["speed"]);
-    assert_eq!(stages.as_object().unwrap().len(), 5, "{result}");
+    assert_eq!(stages.as_object().unwrap().len(), 6, "{result}");
     assert_eq!((&speed["rescored"]["n"], &speed["learned"]["n"], &speed["cross_encoded"]["n"]), (&json!(36), &json!(36), &json!(24)));
     let number = |json: &Value| json.as_f64().unwrap();
     for (per_second, spent) in [("rescored_per_second", "rescored"), ("cross_encoded_per_second", "cross_encoded")] {

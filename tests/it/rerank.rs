@@ -58,6 +58,21 @@ async fn the_best_hits_are_ordered_by_the_cross_encoder() {
         assert!(answer["timings"]["cross_encode_us"].as_u64().unwrap() > 0 && answer.get("degraded").is_none());
     }
     assert_eq!(ids(&search(json!({"cross_encode": false})).await), ids(&before));
+    // What counts nothing changes nothing; what counts half, by where both stand among the hits.
+    let weighed = async |weight: f64| search(json!({"cross_encode": {"weight": weight}})).await;
+    assert_eq!(ids(&weighed(0.0).await), ids(&before));
+    assert_eq!(ids(&weighed(1.0).await), order);
+    let half = weighed(0.5).await;
+    let of = |key: &str| half["hits"].as_array().unwrap().iter().map(|hit| hit[key].as_f64().unwrap()).collect::<Vec<f64>>();
+    let standardized = |values: Vec<f64>| {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        let deviation = (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
+        values.into_iter().map(|x| (x - mean) / deviation).collect::<Vec<f64>>()
+    };
+    let sums = standardized(of("cross_encoder_score")).into_iter().zip(standardized(of("score"))).map(|(a, b)| a + b);
+    assert!(sums.is_sorted_by(|a, b| a >= b), "{half}");
+    let refused = app.search("texts", json!({"query": {"text": "night nurse"}, "cross_encode": {"weight": 1.5}})).await;
+    refused.fails(422, "invalid", Some("cross_encode.weight"), "from 0 to 1");
     // Of more hits than are returned, the best come back; of fewer, the others follow as they were.
     assert_eq!(ids(&search(json!({"cross_encode": true, "limit": 2, "fields": []})).await), order[..2]);
     let few = search(json!({"cross_encode": {"candidates": 2}})).await;

@@ -42,7 +42,7 @@ pub struct Variant {
 }
 
 /// Whether the cross-encoder orders the best hits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, utoipa::ToSchema)]
 #[serde(untagged, expecting = "expected true, false or {\"candidates\": 50}")]
 pub enum CrossEncodeChoice {
     /// So many as the settings say, or none.
@@ -50,11 +50,13 @@ pub enum CrossEncodeChoice {
     Best(CrossEncodedHits),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CrossEncodedHits {
     /// So many of the best hits are ordered.
     pub candidates: usize,
+    /// How much it counts beside the score of the re-scoring, 0 to 1 (1).
+    pub weight: Option<f64>,
 }
 
 /// A variant that can be searched, on documents that stay as they are.
@@ -84,8 +86,8 @@ impl Variant {
         };
         let cross_encode = match self.cross_encode {
             None | Some(CrossEncodeChoice::Switch(false)) => None,
-            Some(CrossEncodeChoice::Switch(true)) => Some(None),
-            Some(CrossEncodeChoice::Best(CrossEncodedHits { candidates })) => Some(Some(candidates)),
+            Some(CrossEncodeChoice::Switch(true)) => Some((None, None)),
+            Some(CrossEncodeChoice::Best(CrossEncodedHits { candidates, weight })) => Some((Some(candidates), weight)),
         };
         Ok(QueryRequest {
             // More hits than candidates would make more candidates.
@@ -96,7 +98,7 @@ impl Variant {
             strategy: self.strategy,
             profile,
             fields: Some(Vec::new()),
-            cross_encode: cross_encode.map(|candidates| CrossEncode { candidates, timeout: Some(PATIENCE) }),
+            cross_encode: cross_encode.map(|(candidates, weight)| CrossEncode { candidates, timeout: Some(PATIENCE), weight }),
             // Times are to be those of a query that nobody has asked before.
             encoding: QueryOptions { skip_cache: true, ..QueryOptions::default() },
             ..QueryRequest::new(collection.clone(), Query::Text(String::new()))

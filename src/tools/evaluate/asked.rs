@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::collection::Searcher;
 use crate::domain::{CollectionName, Retrieval, StrategyChoice};
 use crate::pipeline::evaluate::{Stage, Staged, ids};
-use crate::pipeline::{CrossEncode, ProfileChoice, Query, QueryRequest, Timings, Weights};
+use crate::pipeline::{CrossEncode, ProfileChoice, Query, QueryRequest, Timings, Weights, put_in_order};
 use crate::rescore::{Profile, Values};
 use crate::telemetry::Progress;
 use crate::tools::examples;
@@ -20,6 +20,9 @@ pub(super) const DEPTH: usize = 100;
 pub(super) const CANDIDATES: usize = 200;
 /// A tool waits for the cross-encoder.
 const PATIENCE: Duration = Duration::from_secs(3_600);
+
+/// How much the cross-encoder counts in a mixed order.
+const HALF: f64 = 0.5;
 
 /// How all queries are asked.
 #[derive(Debug, Clone)]
@@ -42,8 +45,16 @@ pub(super) struct Ranked {
     pub rescored: Vec<String>,
     /// All candidates with their features, as they were re-scored.
     pub candidates: Vec<(String, Values)>,
-    /// The order of the cross-encoder, and what it took.
-    pub crossed: Option<(Vec<String>, Timings)>,
+    pub crossed: Option<Crossed>,
+}
+
+/// What the cross-encoder makes of it.
+#[derive(Debug, Default)]
+pub(super) struct Crossed {
+    pub ids: Vec<String>,
+    /// The order in which its score counts half, and that of the re-scoring half.
+    pub mixed: Vec<String>,
+    pub timings: Timings,
 }
 
 impl Asked {
@@ -69,9 +80,16 @@ impl Asked {
             None => None,
             Some(n) => {
                 // With its own weights alone, for the time that these take.
-                let cross_encode = Some(CrossEncode { candidates: Some(n), timeout: Some(PATIENCE) });
+                let cross_encode = Some(CrossEncode { candidates: Some(n), timeout: Some(PATIENCE), weight: None });
                 let request = QueryRequest { cross_encode, ..self.request(inline(&self.weights)) };
-                Some(self.timed(app, &request, text, progress).await?)
+                let response = app.query.ask_on(&self.searcher, &request, text, progress).await?;
+                let crossed = response.map(|mut response| {
+                    let in_order = ids(&response.hits);
+                    let n = response.hits.iter().take_while(|hit| hit.cross_encoder_score.is_some()).count();
+                    put_in_order(&mut response.hits[..n], HALF);
+                    Crossed { ids: in_order, mixed: ids(&response.hits), timings: response.timings }
+                });
+                Some(crossed.unwrap_or_default())
             }
         };
         let candidates = hits.iter().map(|hit| (hit.id.to_string(), examples::values(hit))).collect();
@@ -80,11 +98,8 @@ impl Asked {
 
     /// The order by a profile of the collection, and what it took.
     pub(super) async fn rank_by(&self, app: &App, profile: &str, text: &str, progress: &Progress) -> Result<(Vec<String>, Timings)> {
-        self.timed(app, &self.request(ProfileChoice::Named(profile.to_owned())), text, progress).await
-    }
-
-    async fn timed(&self, app: &App, request: &QueryRequest, text: &str, progress: &Progress) -> Result<(Vec<String>, Timings)> {
-        let response = app.query.ask_on(&self.searcher, request, text, progress).await?;
+        let request = self.request(ProfileChoice::Named(profile.to_owned()));
+        let response = app.query.ask_on(&self.searcher, &request, text, progress).await?;
         Ok(response.map(|response| (ids(&response.hits), response.timings)).unwrap_or_default())
     }
 }

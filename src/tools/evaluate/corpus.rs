@@ -12,7 +12,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::asked::{Asked, CANDIDATES, Ranked};
+use super::asked::{Asked, CANDIDATES, Crossed, Ranked};
 use super::compare::{self, Baseline, QueryScores};
 use super::learned::{self, Example};
 use super::speed::{Speed, Spent, Way};
@@ -38,7 +38,8 @@ const CONCURRENCY: usize = 4;
 const DENSE: &str = "dense";
 const LEARNED: &str = "learned";
 const CROSS: &str = "cross";
-const COLUMNS: [&str; 5] = [DENSE, "lexical", "fused", LEARNED, CROSS];
+const MIXED: &str = "mixed";
+const COLUMNS: [&str; 6] = [DENSE, "lexical", "fused", LEARNED, CROSS, MIXED];
 
 /// Of a corpus.
 #[derive(Debug, Args)]
@@ -97,7 +98,8 @@ struct TaskResult {
     task: String,
     n_documents: usize,
     n_queries: usize,
-    /// Of other orders than that of the re-scoring: by meaning, by words, by both; by what was learned, by the cross-encoder.
+    /// Of other orders than that of the re-scoring: by meaning, by words, by both; by what was learned, by the cross-encoder, by
+    /// that and the re-scoring.
     stages: BTreeMap<&'static str, Scores>,
     #[serde(flatten)]
     scores: Scores,
@@ -127,7 +129,7 @@ pub(super) fn run(settings: &Settings, args: &EvaluateArgs, baseline: Option<&Ba
     let files = args.files()?;
     let width = files.iter().map(|(name, _)| name.len()).max().unwrap_or_default().max("task".len());
     if !args.json {
-        println!("{:<width$}  documents  queries   dense    BM25   fused learned   cross  nDCG@10     MRR    R@10   R@100", "task");
+        println!("{:<width$}  documents  queries   dense    BM25   fused learned   cross   mixed  nDCG@10     MRR    R@10   R@100", "task");
     }
     for (name, [corpus, queries, qrels]) in files {
         let task = Task::read(&corpus, &queries, &qrels)?;
@@ -186,7 +188,7 @@ fn drawn(result: &TaskResult) -> Series {
     let mut stages: Vec<(&'static str, f64)> =
         COLUMNS.into_iter().filter_map(|stage| Some((stage, result.stages.get(stage)?.ndcg_at_10))).collect();
     // As they come: after retrieval, before what was learned.
-    let retrieved = stages.iter().take_while(|(stage, _)| *stage != LEARNED && *stage != CROSS).count();
+    let retrieved = stages.iter().take_while(|(stage, _)| ![LEARNED, CROSS, MIXED].contains(stage)).count();
     stages.insert(retrieved, (Stage::Rescore.label(), result.scores.ndcg_at_10));
     Series {
         name: result.task.clone(),
@@ -225,10 +227,11 @@ async fn evaluate(settings: &Settings, args: &CorpusArgs, encoder: Arc<Encoder>,
             };
             of_stages.entry(name).or_default().push(Scores::of(&ids, judged));
         }
-        if let (Some((ids, timings)), Some(n)) = (crossed, asked.cross_encode) {
+        if let (Some(Crossed { ids, mixed, timings }), Some(n)) = (crossed, asked.cross_encode) {
             rescored_us.add(candidates.len(), timings.rescore_us);
             crossed_us.add(candidates.len().min(n), timings.cross_encode_us);
             of_stages.entry(CROSS).or_default().push(Scores::of(&ids, judged));
+            of_stages.entry(MIXED).or_default().push(Scores::of(&mixed, judged));
         }
         if args.learn {
             examples.push(Example { query: query.clone(), group: examples::group(&candidates, judged) });
