@@ -16,6 +16,7 @@
 //! | ways | [`pipeline`] | query, write, rebuild |
 //! | composite | [`collection`] | documents that are found by their embeddings, durably |
 //! | parts | [`encoder`] | text → embedding |
+//! | | [`adapter`] | a query's embedding → a better one |
 //! | | [`index`] | embedding → rows |
 //! | | [`lexical`] | words → rows |
 //! | | [`rescore`] | candidates → hits |
@@ -23,6 +24,7 @@
 //! | | [`snapshot`] | collections' files, kept elsewhere |
 //! | base | [`domain`], [`error`], [`storage`], [`telemetry`] | words, kinds of failure, files, logs |
 #![deny(unsafe_code)]
+pub mod adapter;
 pub mod app;
 pub mod collection;
 pub mod config;

@@ -108,6 +108,8 @@ pub enum Strategy {
 pub struct Plan {
     /// What candidates were found by.
     pub retrieval: Retrieval,
+    /// Whether they were found with what the profile's adapter makes of the query's embedding.
+    pub adapted: bool,
     /// How the nearest embeddings were found, if they were looked for.
     pub strategy: Strategy,
     /// Documents that the filter lets through, deletions taken off: counted, not estimated.
@@ -132,6 +134,7 @@ impl Plan {
     pub fn new(n_matching: u64, n_documents: u64, estimated_selectivity: f64) -> Self {
         Self {
             retrieval: Retrieval::Dense,
+            adapted: false,
             strategy: Strategy::Exact,
             n_matching,
             n_documents,

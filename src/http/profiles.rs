@@ -57,7 +57,8 @@ pub async fn get(
     Ok(Json(services.profiles.get(&existing(&collection)?, &named(&profile)?)?))
 }
 
-/// Keep a profile: by direction, weights of features, or what `kindred train rescore` has learned. Searches use it at once.
+/// Keep a profile: by direction, weights of features, or what `kindred train rescore` has learned, and the adapter of `kindred train adapter`,
+/// which must be of the model of the collection. Searches use it at once.
 #[utoipa::path(put, path = "/v1/collections/{collection}/profiles/{profile}", request_body = Object,
     responses((status = 200, body = PutProfile), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn put(

@@ -120,7 +120,7 @@ pub struct SearchBody {
 )]
 pub enum ProfileBody {
     Name(String),
-    /// `weights` of features by their names, or a `formula` with `defaults`.
+    /// `weights` of features by their names, or a `formula` with `defaults`; also an `adapter`.
     Inline(serde_json::Map<String, Value>),
 }
 

@@ -23,7 +23,7 @@
 //! | `phrases.rs` | what in a document's text answers a query |
 //! | `pool.rs` | the bounded threads that search |
 //!
-//! Only this layer joins encoder, collections and re-scoring.
+//! Only this layer joins encoder, adapters, collections and re-scoring.
 
 mod catalog;
 mod checked;
@@ -73,6 +73,7 @@ pub use snapshots::{SnapshotPipeline, source_at_rest};
 pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
 pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};
 
+use crate::adapter::AdapterError;
 use crate::collection::{CollectionError, NoWords};
 use crate::domain::{DocumentError, EmbeddingError, FilterError, Retrieval};
 use crate::encoder::EncoderError;
@@ -163,6 +164,8 @@ pub enum PipelineError {
     ItemsRefused { items: Vec<(usize, ItemError)> },
     #[error("a worker ended before it answered; the log says why")]
     WorkerLost,
+    #[error("the adapter of direction {direction:?}: {source}")]
+    Adapter { direction: String, source: AdapterError },
     #[error(transparent)]
     Evaluation(#[from] EvaluationError),
     #[error(transparent)]
@@ -205,6 +208,7 @@ impl PipelineError {
             Self::Filter(e) => e.kind(),
             Self::Vector(e) => e.kind(),
             Self::Rescore(e) => e.kind(),
+            Self::Adapter { source, .. } => source.kind(),
             Self::Encoder(e) => e.kind(),
             Self::Snapshot(e) => e.kind(),
             Self::Collection(e) => e.kind(),
@@ -229,7 +233,7 @@ impl PipelineError {
             Self::Evaluation(e) => e.field(),
             Self::Filter(e) => Some(&e.path),
             Self::Vector(_) => Some("query.vector"),
-            Self::Rescore(_) => Some("profile"),
+            Self::Rescore(_) | Self::Adapter { .. } => Some("profile"),
             Self::Model { .. } => Some("model"),
             Self::Params { field, .. } => Some(field),
             Self::Snapshot(SnapshotError::Place { .. }) => Some("to"),

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
+use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::PipelineError;
+use super::query::ProfileChoice;
+use crate::adapter::Adapter;
 use crate::collection::{Collection, Collections, Searcher, StoredProfile};
 use crate::domain::{CollectionName, Schema};
 use crate::rescore::{DEFAULT_PROFILE, Feature, Profile, Profiles, RescoreError, Scorer, Weights};
@@ -35,7 +38,41 @@ pub struct ProfileContents {
 struct Read {
     stored: Arc<StoredProfile>,
     schema: Arc<Schema>,
-    profile: Arc<Profile>,
+    profile: Arc<WholeProfile>,
+}
+
+/// A profile with all that stands in it.
+#[derive(Debug)]
+struct WholeProfile {
+    profile: Profile,
+    /// By direction.
+    adapters: BTreeMap<String, Arc<Adapter>>,
+}
+
+/// What a profile says about one direction.
+#[derive(Debug, Clone)]
+pub(super) struct Chosen {
+    pub scorer: Scorer,
+    /// What is done to the query's embedding first.
+    pub adapter: Option<Arc<Adapter>>,
+}
+
+impl From<Scorer> for Chosen {
+    fn from(scorer: Scorer) -> Self {
+        Self { scorer, adapter: None }
+    }
+}
+
+impl WholeProfile {
+    fn parse(json: &str, schema: &Schema) -> Result<Self, PipelineError> {
+        let profile = Profile::parse(json, schema)?;
+        let read = |(direction, json): (&str, &Json)| {
+            let adapter = Adapter::read(json).map_err(|source| PipelineError::Adapter { direction: direction.to_owned(), source })?;
+            Ok((direction.to_owned(), Arc::new(adapter)))
+        };
+        let adapters = profile.adapters().map(read).collect::<Result<_, PipelineError>>()?;
+        Ok(Self { profile, adapters })
+    }
 }
 
 /// Finds profiles. One that was put into a collection goes before one of its name in the settings.
@@ -54,26 +91,38 @@ impl ProfileCatalog {
         Self { collections, configured, read: Mutex::default() }
     }
 
-    /// What gives the candidates of a search their scores.
+    /// What gives the candidates of a search their scores, and what is done to its query before.
     ///
     /// # Errors
-    /// [`RescoreError::UnknownProfile`]; the default profile is always there.
-    pub fn scorer(
+    /// [`RescoreError::UnknownProfile`]; the default profile is always there. What is wrong with one that the request brings itself.
+    pub(super) fn chosen(
         &self,
         collection: &Collection,
         searcher: &Searcher,
-        name: Option<&str>,
+        choice: Option<&ProfileChoice>,
         direction: &str,
-    ) -> Result<Scorer, PipelineError> {
-        let name = name.unwrap_or(DEFAULT_PROFILE);
+    ) -> Result<Chosen, PipelineError> {
+        let name = match choice {
+            Some(ProfileChoice::Inline(json)) => {
+                let scorer = Profile::read_one(json, &searcher.meaning().schema)?;
+                let wrong = |source| PipelineError::Adapter { direction: direction.to_owned(), source };
+                let adapter = json.get("adapter").map(Adapter::read).transpose().map_err(wrong)?;
+                let model = &searcher.description().model;
+                adapter.iter().try_for_each(|adapter| adapter.check(&model.fingerprint, model.dims)).map_err(wrong)?;
+                return Ok(Chosen { scorer, adapter: adapter.map(Arc::new) });
+            }
+            Some(ProfileChoice::Named(name)) => name,
+            None => DEFAULT_PROFILE,
+        };
         let stored = collection.profiles();
         if let Some(stored) = stored.get(name) {
-            return Ok(self.profile(collection.name(), name, stored, &searcher.meaning().schema)?.scorer(direction));
+            let whole = self.profile(collection.name(), name, stored, &searcher.meaning().schema)?;
+            return Ok(Chosen { scorer: whole.profile.scorer(direction), adapter: whole.adapters.get(direction).cloned() });
         }
         let configured = self.configured.get(collection.name());
         match configured.and_then(|profiles| profiles.get(name)) {
-            Some(profile) => Ok(profile.scorer(direction)),
-            None if name == DEFAULT_PROFILE => Ok(Scorer::dot_alone()),
+            Some(profile) => Ok(profile.scorer(direction).into()),
+            None if name == DEFAULT_PROFILE => Ok(Scorer::dot_alone().into()),
             None => {
                 let names =
                     configured.into_iter().flat_map(BTreeMap::keys).chain(stored.keys()).map(String::as_str).chain([DEFAULT_PROFILE]);
@@ -95,7 +144,7 @@ impl ProfileCatalog {
         name: &str,
         stored: &Arc<StoredProfile>,
         schema: &Arc<Schema>,
-    ) -> Result<Arc<Profile>, PipelineError> {
+    ) -> Result<Arc<WholeProfile>, PipelineError> {
         let key = (collection.clone(), name.to_owned());
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = read.get(&key)
@@ -104,7 +153,7 @@ impl ProfileCatalog {
         {
             return Ok(Arc::clone(&known.profile));
         }
-        let profile = Arc::new(Profile::parse(stored.json.get(), schema)?);
+        let profile = Arc::new(WholeProfile::parse(stored.json.get(), schema)?);
         read.insert(key, Read { stored: Arc::clone(stored), schema: Arc::clone(schema), profile: Arc::clone(&profile) });
         Ok(profile)
     }
@@ -120,7 +169,8 @@ impl ProfileCatalog {
             all.insert(name.clone(), ProfileInfo { name: name.clone(), version: None, directions: profile.directions() });
         }
         for (name, stored) in collection.profiles().iter() {
-            let directions = self.profile(collection.name(), name, stored, &collection.searcher().meaning().schema)?.directions();
+            let whole = self.profile(collection.name(), name, stored, &collection.searcher().meaning().schema)?;
+            let directions = whole.profile.directions();
             all.insert(name.clone(), ProfileInfo { name: name.clone(), version: Some(stored.version), directions });
         }
         Ok(all.into_values().collect())
@@ -139,10 +189,14 @@ impl ProfileCatalog {
     /// Keeps a profile. Returns its version. Waits for the disk.
     ///
     /// # Errors
-    /// [`RescoreError`] says what is wrong with it.
+    /// [`RescoreError`] says what is wrong with it; an adapter must be for the model that the collection's embeddings are of.
     pub fn put(&self, collection: &CollectionName, name: &CollectionName, json: Box<RawValue>) -> Result<u64, PipelineError> {
         let collection = self.collections.get(collection)?;
-        Profile::parse(json.get(), &collection.searcher().meaning().schema)?;
+        let searcher = collection.searcher();
+        let model = &searcher.description().model;
+        for (direction, adapter) in WholeProfile::parse(json.get(), &searcher.meaning().schema)?.adapters {
+            adapter.check(&model.fingerprint, model.dims).map_err(|source| PipelineError::Adapter { direction, source })?;
+        }
         Ok(collection.put_profile(name, json)?)
     }
 

@@ -13,17 +13,18 @@ use serde_json::value::RawValue;
 use super::diverse::{self, GroupBy};
 use super::phrases::Phrase;
 use super::pool::Pool;
-use super::profiles::ProfileCatalog;
+use super::profiles::{Chosen, ProfileCatalog};
 use super::project::project;
 use super::recent::{Recent, RecentQuery};
 use super::rerank::{CrossEncode, RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
+use crate::adapter::{Adapter, AdapterError};
 use crate::collection::{Collection, Collections, Found, FoundDocument, LexicalQuery, Question, RetrieveRequest, Retrieved, Searcher};
 use crate::domain::{
     Attributes, CollectionName, DocumentId, Embedding, FieldId, Filter, GenerationId, Plan, Retrieval, Schema, Selection, StrategyChoice,
 };
 use crate::encoder::QueryOptions;
-use crate::rescore::{self, Explained, FROM_TEXT, Feature, Profile, Scorer, Signals, Wanted};
+use crate::rescore::{self, Explained, FROM_TEXT, Feature, Scorer, Signals, Wanted};
 use crate::telemetry::metrics;
 
 /// Most names of fields to return.
@@ -114,7 +115,7 @@ pub struct QueryResponse {
     /// The build that answered; changes newer than it are searched too.
     pub generation: String,
     pub model: String,
-    /// What was asked for and could not be done in time, with the reason; the rest of the answer stands without it.
+    /// What was asked for and could not be done, or not in time, with the reason; the rest of the answer stands without it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<String>,
 }
@@ -215,6 +216,8 @@ pub(super) struct Prepared {
     pub request: QueryRequest,
     pub checked: Checked,
     pub asked: Asked,
+    /// Whether the query's embedding was mapped, or why not where there is a map that does not fit.
+    pub adapted: Result<bool, AdapterError>,
 }
 
 /// A request whose every part has been checked against the searcher it pinned.
@@ -224,6 +227,7 @@ pub(super) struct Checked {
     pub searcher: Arc<Searcher>,
     pub filter: Option<Arc<Filter>>,
     pub scorer: Scorer,
+    pub adapter: Option<Arc<Adapter>>,
     /// What is read of the candidates.
     pub selection: Selection,
     pub candidates: usize,
@@ -231,6 +235,18 @@ pub(super) struct Checked {
     pub group_by: Option<(FieldId, usize)>,
     /// Hits that the cross-encoder orders.
     pub n_cross_encoded: usize,
+}
+
+impl Checked {
+    /// Asks with what the profile's adapter makes of the embedding. Returns whether there is one. A map for one model says nothing about the
+    /// embeddings of another, which a generation may have come to be of.
+    fn adapt(&self, by: &mut AskedBy) -> Result<bool, AdapterError> {
+        let (Some(adapter), Some(embedding)) = (&self.adapter, by.embedding_mut()) else { return Ok(false) };
+        let model = &self.searcher.description().model;
+        adapter.check(&model.fingerprint, model.dims)?;
+        *embedding = Arc::new(adapter.apply(embedding));
+        Ok(true)
+    }
 }
 
 /// What a query asks with.
@@ -260,6 +276,13 @@ impl AskedBy {
     }
 
     pub fn embedding(&self) -> Option<&Arc<Embedding>> {
+        match self {
+            Self::Meaning(embedding) | Self::Both(embedding, _) => Some(embedding),
+            Self::Words(_) => None,
+        }
+    }
+
+    fn embedding_mut(&mut self) -> Option<&mut Arc<Embedding>> {
         match self {
             Self::Meaning(embedding) | Self::Both(embedding, _) => Some(embedding),
             Self::Words(_) => None,
@@ -328,13 +351,14 @@ impl QueryPipeline {
     async fn prepare_on(&self, on: Option<&Arc<Searcher>>, request: QueryRequest) -> Result<(Arc<Prepared>, Timings), PipelineError> {
         let checked = self.check(on, &request)?;
         let mut timings = Timings::default();
-        let asked = self.ask(&request, &checked.searcher, &mut timings).await?;
-        Ok((Arc::new(Prepared { request, checked, asked }), timings))
+        let mut asked = self.ask(&request, &checked.searcher, &mut timings).await?;
+        let adapted = checked.adapt(&mut asked.by);
+        Ok((Arc::new(Prepared { request, checked, asked, adapted }), timings))
     }
 
     /// Answers with what was pinned.
     pub(super) async fn carry_out(&self, prepared: &Arc<Prepared>, timings: Timings) -> Result<QueryResponse, PipelineError> {
-        let Prepared { request, checked, asked } = &**prepared;
+        let Prepared { request, checked, asked, adapted } = &**prepared;
         let waiting = Instant::now();
         // A walk through the graph for some hundred candidates takes less than waking another thread.
         let is_short = checked.filter.is_none()
@@ -344,6 +368,11 @@ impl QueryPipeline {
         let here = Arc::clone(prepared);
         let work = move || answer(&here, timings, waiting);
         let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
+        response.plan.adapted = matches!(adapted, Ok(true));
+        if let Err(reason) = adapted {
+            metrics::search_degraded("adapter");
+            response.degraded.push(format!("adapter: {reason}"));
+        }
         if let Some((cross_encode, query)) = request.cross_encode.zip(asked.text.clone()) {
             self.rerank.order(&mut response, query, texts, cross_encode, request.encoding.deadline).await;
         }
@@ -352,6 +381,16 @@ impl QueryPipeline {
             self.tell_phrases(prepared, &mut response).await;
         }
         Ok(response)
+    }
+
+    /// What a request asks with by meaning, before any adapter; a request by words alone asks with none.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub async fn embedding(&self, request: &QueryRequest) -> Result<Option<Arc<Embedding>>, PipelineError> {
+        let checked = self.check(None, request)?;
+        let asked = self.ask(request, &checked.searcher, &mut Timings::default()).await?;
+        Ok(asked.by.embedding().cloned())
     }
 
     /// Whether a request would be accepted.
@@ -383,11 +422,7 @@ impl QueryPipeline {
             Query::Text(_) | Query::Vector(_) => FROM_TEXT,
             Query::Document { collection, .. } => collection.as_str(),
         };
-        let scorer = match &request.profile {
-            Some(ProfileChoice::Inline(json)) => Profile::read_one(json, schema)?,
-            Some(ProfileChoice::Named(name)) => self.profiles.scorer(&collection, &searcher, Some(name), direction)?,
-            None => self.profiles.scorer(&collection, &searcher, None, direction)?,
-        };
+        let Chosen { scorer, adapter } = self.profiles.chosen(&collection, &searcher, request.profile.as_ref(), direction)?;
         if !(0.0..=1.0).contains(&request.diversity) {
             return Err(PipelineError::Diversity { actual: request.diversity });
         }
@@ -400,7 +435,7 @@ impl QueryPipeline {
         selection.add(group_by.map(|(field, _)| field));
         let n_cross_encoded = self.rerank.n_hits(request.cross_encode, &request.query)?;
         let candidates = candidates.max(request.limit).max(n_cross_encoded);
-        Ok(Checked { collection, searcher, filter, scorer, selection, candidates, ef_search, group_by, n_cross_encoded })
+        Ok(Checked { collection, searcher, filter, scorer, adapter, selection, candidates, ef_search, group_by, n_cross_encoded })
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -552,7 +587,7 @@ impl Prepared {
 /// Retrieval and re-scoring, on a search thread; and the texts of the hits that the cross-encoder is to order.
 fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result<(QueryResponse, Vec<String>), PipelineError> {
     timings.queue_us += micros(waiting);
-    let Prepared { request, checked, asked } = prepared;
+    let Prepared { request, checked, asked, .. } = prepared;
     let searcher = &checked.searcher;
 
     let retrieving = Instant::now();

@@ -13,6 +13,7 @@ use crate::domain::Schema;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Profile {
     scorers: BTreeMap<String, Scorer>,
+    adapters: BTreeMap<String, Value>,
 }
 
 /// As it is stored and sent.
@@ -41,6 +42,9 @@ struct WrittenScorer {
     /// Of values that a formula misses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     defaults: Option<Value>,
+    /// What is done to queries before they are searched with; what it means is not known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<Value>,
 }
 
 impl Profile {
@@ -50,13 +54,14 @@ impl Profile {
     /// [`RescoreError`] says what is wrong with it, and where.
     pub fn parse(json: &str, schema: &Schema) -> Result<Self, RescoreError> {
         let written: Written = serde_json::from_str(json).map_err(|e| RescoreError::Json { reason: e.to_string() })?;
-        let mut scorers = BTreeMap::new();
+        let (mut scorers, mut adapters) = (BTreeMap::new(), BTreeMap::new());
         for (direction, scorer) in written.directions {
+            adapters.extend(scorer.adapter.clone().map(|adapter| (direction.clone(), adapter)));
             let scorer =
                 scorer.read(schema).map_err(|source| RescoreError::Direction { direction: direction.clone(), source: Box::new(source) })?;
             scorers.insert(direction, scorer);
         }
-        Ok(Self { scorers })
+        Ok(Self { scorers, adapters })
     }
 
     /// Reads what scores one direction.
@@ -80,6 +85,7 @@ impl Profile {
             trees_weight: Some(learned.trees_weight),
             formula: None,
             defaults: None,
+            adapter: None,
         };
         let written = Written { directions: BTreeMap::from([(direction.to_owned(), scorer)]), card: Some(card) };
         serde_json::to_value(written).expect("it is made of JSON")
@@ -87,7 +93,8 @@ impl Profile {
 
     /// Of weights by direction.
     pub fn of_weights(directions: &BTreeMap<String, Weights>) -> Self {
-        Self { scorers: directions.iter().map(|(direction, weights)| (direction.clone(), Scorer::Weights(weights.clone()))).collect() }
+        let scorers = directions.iter().map(|(direction, weights)| (direction.clone(), Scorer::Weights(weights.clone()))).collect();
+        Self { scorers, adapters: BTreeMap::new() }
     }
 
     /// What scores the candidates of queries of a direction.
@@ -101,6 +108,11 @@ impl Profile {
             Scorer::Weights(weights) => Some(weights.clone()),
             Scorer::Learned(_) | Scorer::Formula(_) => None,
         }
+    }
+
+    /// What is done to queries before they are searched with, by direction, as it was written.
+    pub fn adapters(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.adapters.iter().map(|(direction, adapter)| (direction.as_str(), adapter))
     }
 
     pub fn directions(&self) -> Vec<String> {
@@ -121,6 +133,7 @@ impl WrittenScorer {
             return Ok(Scorer::Formula(Arc::new(Formula::parse(&written, schema)?)));
         }
         let scorer = match self.trees {
+            None if self.weights.is_empty() && self.adapter.is_some() => Scorer::dot_alone(),
             None => Scorer::Weights(self.weights),
             Some(trees) => {
                 let trees_weight = self.trees_weight.unwrap_or(1.0);
@@ -162,6 +175,16 @@ mod tests {
         assert_eq!(profile.scorer("text"), Scorer::Weights(Weights::from([(Feature::Dot, 1.0), (Feature::Recency, 0.3)])));
         assert_eq!(profile.scorer("jobs"), Scorer::dot_alone());
         assert_eq!(profile.directions(), ["members", "text"]);
+        assert_eq!(profile.adapters().count(), 0);
+    }
+
+    #[test]
+    fn an_adapter_goes_beside_what_scores() {
+        let json = json!({"directions": {"members": {"adapter": {"a": 1}}, "text": {"formula": "salary", "adapter": 2}}});
+        let profile = parse(&json).unwrap();
+        assert_eq!(profile.adapters().collect::<Vec<_>>(), [("members", &json!({"a": 1})), ("text", &json!(2))]);
+        assert_eq!(profile.scorer("members"), Scorer::dot_alone(), "it says nothing of scores");
+        assert!(matches!(profile.scorer("text"), Scorer::Formula(_)));
     }
 
     #[test]

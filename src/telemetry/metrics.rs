@@ -5,7 +5,7 @@
 //! | `kindred_http_requests_total` | requests | `method`, `route`, `status` | answered requests |
 //! | `kindred_http_request_seconds` | seconds | `route` | from the request's head to the answer's |
 //! | `kindred_search_stage_seconds` | seconds | `stage` | stages of searches: tokenize, queue, encode, retrieve, rescore, cross_encode (of those that have it), total |
-//! | `kindred_search_degraded_total` | searches | `stage` | answered without a stage that could not be done in time: cross_encode |
+//! | `kindred_search_degraded_total` | searches | `stage` | answered without a stage that could not be done, or not in time: cross_encode, adapter |
 //! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
 //! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
 //! | `kindred_encodes_saved_total` | documents | `reason` | written without: `unchanged` (the same document), `same_text`, `twice` (the same text as another's), `given` |

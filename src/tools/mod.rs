@@ -14,11 +14,14 @@
 //! | `model` | a sentence-transformers folder becomes a model folder |
 //! | `inspect` | what a collection holds |
 //! | `evaluate/` | how well a search finds what people judged relevant: of files, or of a collection that is there |
+//! | `adapted` | judged queries to learn an adapter from |
 //! | `examples` | judged queries to learn from |
 //! | `train` | learns from judgments what to score candidates by |
+//! | `train_adapter` | learns from judgments what to search with instead of a query's embedding |
 //! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
 
+mod adapted;
 pub mod bench;
 pub mod demo;
 pub mod demo_corpus;
@@ -35,3 +38,4 @@ pub mod serve;
 pub mod signals;
 pub mod snapshot;
 pub mod train;
+mod train_adapter;

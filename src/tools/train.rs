@@ -1,4 +1,4 @@
-//! `kindred train`: learns from people's judgments what to score candidates by.
+//! `kindred train`: learns from people's judgments what to score candidates by, or what to search with.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::examples;
 use super::judgments::{TaskQuery, read_json_lines, read_qrels};
 use super::serve::runtime;
+use super::train_adapter::{self, AdapterArgs};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
@@ -33,6 +34,11 @@ pub enum TrainCommand {
     /// Learn weights and trees for the re-scoring of a collection; the profile that comes out is put with
     /// PUT /v1/collections/{collection}/profiles/{name}
     Rescore(RescoreArgs),
+    /// Learn a map on the embeddings of queries, by which a collection is searched; it goes into a profile
+    #[command(
+        after_help = "Example:\n  kindred train adapter jobs --queries queries.jsonl --judgments qrels.tsv --out profile.json\n  kindred train adapter jobs --from members --judgments qrels.tsv --profile profile.json --out adapted.json"
+    )]
+    Adapter(AdapterArgs),
 }
 
 #[derive(Debug, Args)]
@@ -61,7 +67,13 @@ pub struct RescoreArgs {
 /// # Errors
 /// Files that cannot be read or do not fit the collection; too little to learn from; nothing that is better than what there is.
 pub fn run(settings: &Settings, command: &TrainCommand) -> Result<()> {
-    let TrainCommand::Rescore(args) = command;
+    match command {
+        TrainCommand::Rescore(args) => rescore(settings, args),
+        TrainCommand::Adapter(args) => train_adapter::run(settings, args),
+    }
+}
+
+fn rescore(settings: &Settings, args: &RescoreArgs) -> Result<()> {
     let mut settings = settings.clone();
     settings.limits.max_limit = settings.limits.max_limit.max(CANDIDATES);
     let queries: Vec<TaskQuery> = read_json_lines(&args.queries, |query: &TaskQuery| &query.id)?;
@@ -98,7 +110,7 @@ pub fn run(settings: &Settings, command: &TrainCommand) -> Result<()> {
 }
 
 /// What is learned: relevance, and what people did.
-fn labels(
+pub(super) fn labels(
     queries: &[TaskQuery],
     judgments: &BTreeMap<String, Judged>,
     engagement: &BTreeMap<String, Judged>,

@@ -4,19 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of ours a module may name.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("domain", &["error"]),
     ("storage", &["error"]),
     ("telemetry", &["error"]),
     ("encoder", &["domain", "error", "storage", "telemetry"]),
     ("rescore", &["domain", "error", "telemetry"]),
+    ("adapter", &["domain", "error", "telemetry"]),
     ("index", &["domain", "error", "storage", "telemetry"]),
     ("lexical", &["domain", "error", "storage", "telemetry"]),
     ("wal", &["domain", "error", "storage", "telemetry"]),
     ("snapshot", &["domain", "error", "storage", "telemetry"]),
     ("collection", &["index", "lexical", "wal", "domain", "error", "storage", "telemetry"]),
-    ("pipeline", &["encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
+    ("pipeline", &["adapter", "encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
     ("ingest", &["pipeline", "domain", "error", "telemetry"]),
     ("http", &["ingest", "pipeline", "domain", "error", "telemetry"]),
     ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "domain", "error"]),
@@ -24,6 +25,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "tools",
         &[
+            "adapter",
             "app",
             "config",
             "http",
@@ -45,7 +47,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
 /// Where a crate may be named.
 const HOMES: [(&str, &[&str]); 27] = [
     ("rdkafka", &["src/ingest/kafka/"]),
-    ("base64", &["src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
+    ("base64", &["src/adapter/mod.rs", "src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
     ("ort", &["src/encoder/session.rs"]),
     ("moka", &["src/encoder/cache.rs"]),
     ("tokenizers", &["src/encoder/tokenizer.rs"]),

@@ -1,5 +1,6 @@
 //! All integration tests, in one binary: the real model, the real index, the real router.
 
+mod adapter;
 mod app;
 mod bad_input;
 mod bulk;

@@ -3,26 +3,26 @@
 //! The corpus goes the way of all documents: written, embedded, built into a graph; its queries go the way of all queries.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::adapted::{self, Asking};
 use super::asked::{Asked, CANDIDATES, Crossed, Ranked};
 use super::compare::{self, Baseline, QueryScores};
 use super::learned::{self, Example};
 use super::speed::{Speed, Spent, Way};
+use super::table::{ADAPTED, CROSS, DENSE, LEARNED, MIXED, TaskResult, drawn};
 use super::{EvaluateArgs, gains};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
 use crate::domain::{ChunkMode, Chunking, CollectionName, Lexical, Retrieval, StrategyChoice};
 use crate::encoder::Encoder;
-use crate::pipeline::evaluate::{Comparison, Picture, Scores, Series, Stage};
+use crate::pipeline::evaluate::{Picture, Scores, Stage};
 use crate::rescore::{Feature, Profiles, Weights};
 use crate::telemetry::Progress;
 use crate::tools::examples;
@@ -34,13 +34,6 @@ use crate::tools::serve::runtime;
 const MAX_NAME_BYTES: usize = 200;
 /// Queries under way at once.
 const CONCURRENCY: usize = 4;
-/// Names of the orders that are told beside that of the re-scoring, in the order of the table's columns.
-const DENSE: &str = "dense";
-const LEARNED: &str = "learned";
-const CROSS: &str = "cross";
-const MIXED: &str = "mixed";
-const COLUMNS: [&str; 6] = [DENSE, "lexical", "fused", LEARNED, CROSS, MIXED];
-
 /// Of a corpus.
 #[derive(Debug, Args)]
 #[group(id = "of_corpus", conflicts_with = "collection")]
@@ -78,6 +71,9 @@ pub(super) struct CorpusArgs {
     /// Learn what to score by from half of the queries and tell how the other half is answered, both ways round
     #[arg(long)]
     pub(super) learn: bool,
+    /// Learn an adapter likewise, and tell how queries are answered by meaning with it
+    #[arg(long)]
+    pub(super) learn_adapter: bool,
     /// Tell of one half of the queries only, and learn from the other: for a cross-encoder that has seen that one (the halves go by ids)
     #[arg(long)]
     pub(super) held_out: bool,
@@ -90,27 +86,6 @@ pub(super) struct CorpusArgs {
     /// Order so many of the best hits by the cross-encoder [setting cross_encoder.model_dir], and tell what that costs and gains
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=200))]
     pub(super) cross_encode: Option<u16>,
-}
-
-/// One task's result.
-#[derive(Debug, Serialize)]
-struct TaskResult {
-    task: String,
-    n_documents: usize,
-    n_queries: usize,
-    /// Of other orders than that of the re-scoring: by meaning, by words, by both; by what was learned, by the cross-encoder, by
-    /// that and the re-scoring.
-    stages: BTreeMap<&'static str, Scores>,
-    #[serde(flatten)]
-    scores: Scores,
-    /// Of the last stages, where there is a cross-encoder among them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    speed: Option<Speed>,
-    /// Against the baseline.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    against: Option<Comparison>,
-    #[serde(skip)]
-    queries: Vec<QueryScores>,
 }
 
 /// Evaluates the tasks and prints a table. Returns those that are not as good as was asked for.
@@ -129,7 +104,7 @@ pub(super) fn run(settings: &Settings, args: &EvaluateArgs, baseline: Option<&Ba
     let files = args.files()?;
     let width = files.iter().map(|(name, _)| name.len()).max().unwrap_or_default().max("task".len());
     if !args.json {
-        println!("{:<width$}  documents  queries   dense    BM25   fused learned   cross   mixed  nDCG@10     MRR    R@10   R@100", "task");
+        println!("{}", args.of_corpus.head(width));
     }
     for (name, [corpus, queries, qrels]) in files {
         let task = Task::read(&corpus, &queries, &qrels)?;
@@ -139,7 +114,7 @@ pub(super) fn run(settings: &Settings, args: &EvaluateArgs, baseline: Option<&Ba
         if args.json {
             println!("{}", serde_json::to_string(&result)?);
         } else {
-            println!("{}", line(&result, width));
+            println!("{}", args.of_corpus.line(&result, width));
             result.speed.iter().for_each(|speed| println!("{}", speed.line()));
             result.against.iter().for_each(|against| println!("{}", gains("the baseline", against)));
         }
@@ -164,38 +139,6 @@ fn warn_of_skipped(name: &str, task: &Task) {
             "{name}: {} judgments of unknown queries are left out, {} of unknown documents count as not found, {} queries without relevant documents are left out",
             skipped.unknown_queries, skipped.unknown_documents, skipped.unjudged_queries
         );
-    }
-}
-
-fn line(result: &TaskResult, width: usize) -> String {
-    let mut text = format!("{:<width$}  {:>9}  {:>7}", result.task, result.n_documents, result.n_queries);
-    let Scores { ndcg_at_10, mrr, recall_at_10, recall_at_100, .. } = result.scores;
-    // The other orders first: what re-scoring adds to them stands beside them.
-    for stage in COLUMNS {
-        let _ = match result.stages.get(stage) {
-            Some(scores) => write!(text, "  {:.4}", scores.ndcg_at_10),
-            None => write!(text, "       -"),
-        };
-    }
-    text.push(' ');
-    for value in [ndcg_at_10, mrr, recall_at_10, recall_at_100] {
-        let _ = write!(text, "  {value:.4}");
-    }
-    text
-}
-
-fn drawn(result: &TaskResult) -> Series {
-    let mut stages: Vec<(&'static str, f64)> =
-        COLUMNS.into_iter().filter_map(|stage| Some((stage, result.stages.get(stage)?.ndcg_at_10))).collect();
-    // As they come: after retrieval, before what was learned.
-    let retrieved = stages.iter().take_while(|(stage, _)| ![LEARNED, CROSS, MIXED].contains(stage)).count();
-    stages.insert(retrieved, (Stage::Rescore.label(), result.scores.ndcg_at_10));
-    Series {
-        name: result.task.clone(),
-        note: format!("{} documents · {} queries", result.n_documents, result.n_queries),
-        scores: result.scores,
-        stages,
-        differences: result.against.iter().flat_map(|against| against.differences.clone()).collect(),
     }
 }
 
@@ -242,14 +185,18 @@ async fn evaluate(settings: &Settings, args: &CorpusArgs, encoder: Arc<Encoder>,
     let mut learned_us = None;
     if args.learn {
         let alone = Asked { cross_encode: None, ..asked.clone() };
-        let seen = ask_all(&app, &alone, &name, &seen).await?.into_iter();
+        let answers = ask_all(&app, &alone, &name, &seen).await?.into_iter();
         let example = |(Ranked { candidates, .. }, query): (Ranked, String)| Example {
             group: examples::group(&candidates, &task.judgments[&query]),
             query,
         };
-        let (scores, spent) = learned::scores(&app, &asked, &name, &task, examples, seen.map(example).collect()).await?;
+        let (scores, spent) = learned::scores(&app, &asked, &name, &task, examples, answers.map(example).collect()).await?;
         of_stages.insert(LEARNED, scores);
         learned_us = Some(spent);
+    }
+    if args.learn_adapter {
+        let asking = Asking { app: &app, collection: &asked.collection, ef_search: settings.search.ef_search, name: &name, task: &task };
+        of_stages.insert(ADAPTED, adapted::scores(&asking, &told, &seen).await?);
     }
     let (n_queries, scores) = (queries.len(), Scores::mean(queries.iter().map(|query| query.scores)));
     let stages: BTreeMap<&str, Scores> = of_stages.into_iter().map(|(stage, scores)| (stage, Scores::mean(scores))).collect();
@@ -273,7 +220,7 @@ impl<'a> Halves<'a> {
             told.sort_by_key(|query| examples::hash(&query.id));
             told.truncate(max);
         }
-        if !args.learn {
+        if !args.learn && !args.learn_adapter {
             seen.clear();
         }
         Self { told, seen }

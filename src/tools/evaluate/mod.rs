@@ -5,16 +5,20 @@
 //! | `corpus.rs` | a task's corpus in a collection of its own, for as long as that takes |
 //! | `asked.rs` | how its queries are asked |
 //! | `learned.rs` | what is learned from half of them, tried on the other half |
+//! | `adapted.rs` | likewise an adapter |
 //! | `speed.rs` | what the last stages cost, and how near they come to each other |
 //! | `live.rs` | a collection as it is, searched in several ways |
+//! | `table.rs` | what is told of a task |
 //! | `compare.rs` | evaluations that were saved |
 
+mod adapted;
 mod asked;
 mod compare;
 mod corpus;
 mod learned;
 mod live;
 mod speed;
+mod table;
 
 use std::path::{Path, PathBuf};
 
