@@ -9,7 +9,9 @@ use serde_json::{Map, Value as Json};
 
 use super::fate::{Facts, Fate};
 use super::phrases::Phrase;
-use super::query::{Prepared, QueryPipeline, QueryRequest, QueryResponse, Scored, Timings, label, micros, rescore};
+use super::prepared::Prepared;
+use super::query::{QueryPipeline, Scored, label, micros, rescore};
+use super::request::{QueryRequest, QueryResponse, Timings};
 use super::rerank::{RerankRequest, text_of};
 use super::{Overlong, PipelineError};
 use crate::collection::{Found, FoundDocument, Question, RetrieveRequest, Retrieved, Signal};

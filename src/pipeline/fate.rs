@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::diverse;
 use super::explain::{Clause, CrossEncodeStage, MAX_RANK, RescoreStage, RetrievalStage, Way};
-use super::query::{Prepared, QueryResponse};
+use super::prepared::Prepared;
+use super::request::QueryResponse;
 use crate::domain::DocumentId;
 
 /// What became of a document in a search.

@@ -17,6 +17,7 @@
 //! | `probes.rs` | the queries that this is measured with |
 //! | `recent.rs` | the last searches, some of those queries |
 //! | `catalog.rs` | what there is: collections, documents, the model |
+//! | `request.rs`, `prepared.rs` | a search as it is asked and answered; one that is ready to be carried out |
 //! | `explain.rs` | why a document is where it is in the answer to a search, or is not in it |
 //! | `fate.rs` | the same in a sentence |
 //! | `fit.rs` | a member and a posting in, the posting's requirements out |
@@ -37,6 +38,7 @@ mod fate;
 mod fit;
 mod phrases;
 mod pool;
+mod prepared;
 mod probes;
 mod profiles;
 mod project;
@@ -44,6 +46,7 @@ mod query;
 mod rebuild;
 mod recall;
 mod recent;
+mod request;
 mod rerank;
 mod snapshots;
 mod tasks;
@@ -63,9 +66,10 @@ pub use fate::Fate;
 pub use fit::{FitPipeline, FitReport, FitRequest};
 pub use phrases::Phrase;
 pub use profiles::{ProfileCatalog, ProfileContents, ProfileInfo};
-pub use query::{Hit, ProfileChoice, Query, QueryPipeline, QueryRequest, QueryResponse, Timings};
+pub use query::QueryPipeline;
 pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};
 pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
+pub use request::{Hit, ProfileChoice, Query, QueryRequest, QueryResponse, Timings};
 pub use rerank::{
     CrossEncode, Ranked, RerankError, RerankPipeline, RerankRequest, Reranked, check_number as check_documents, put_in_order,
 };

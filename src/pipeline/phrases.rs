@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::PipelineError;
-use super::query::{Prepared, Query, QueryPipeline, QueryResponse, within};
+use super::prepared::Prepared;
+use super::query::{QueryPipeline, within};
+use super::request::{Query, QueryResponse};
 use super::rerank::text_of;
 use crate::collection::Searcher;
 use crate::domain::{DocumentId, Embedding};

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::PipelineError;
-use super::query::ProfileChoice;
+use super::request::ProfileChoice;
 use crate::adapter::Adapter;
 use crate::collection::{Collection, Collections, Searcher, StoredProfile};
 use crate::domain::{CollectionName, Schema};

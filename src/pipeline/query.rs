@@ -6,193 +6,24 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Serialize;
-use serde_json::Value as Json;
-use serde_json::value::RawValue;
-
-use super::diverse::{self, GroupBy};
-use super::phrases::Phrase;
+use super::diverse;
 use super::pool::Pool;
+use super::prepared::{Asked, AskedBy, Checked, Prepared};
 use super::profiles::{Chosen, ProfileCatalog};
 use super::project::project;
 use super::recent::{Recent, RecentQuery};
-use super::rerank::{CrossEncode, RerankPipeline, text_of};
+use super::request::{Hit, Query, QueryRequest, QueryResponse, Ranks, Timings};
+use super::rerank::{RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
-use crate::adapter::{Adapter, AdapterError};
-use crate::collection::{Collection, Collections, Found, FoundDocument, LexicalQuery, Question, RetrieveRequest, Retrieved, Searcher};
-use crate::domain::{
-    Attributes, CollectionName, DocumentId, Embedding, FieldId, Filter, GenerationId, Plan, Retrieval, Schema, Selection, StrategyChoice,
-};
-use crate::encoder::QueryOptions;
-use crate::rescore::{self, Explained, FROM_TEXT, Feature, Scorer, Signals, Wanted};
+use crate::collection::{Collections, Found, FoundDocument, LexicalQuery, Retrieved, Searcher};
+use crate::domain::{Attributes, DocumentId, Embedding, Filter, GenerationId, Retrieval, Schema, StrategyChoice};
+use crate::rescore::{self, FROM_TEXT, Scorer, Signals, Wanted};
 use crate::telemetry::metrics;
 
 /// Most names of fields to return.
 const MAX_FIELDS: usize = 256;
 /// Searches for more than so many candidates are not short.
 const MAX_SHORT: usize = 512;
-
-/// What is looked for.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Query {
-    Text(String),
-    Vector(Vec<f32>),
-    /// Like this document, which may be of another collection.
-    Document {
-        collection: CollectionName,
-        id: DocumentId,
-    },
-}
-
-/// What gives the candidates their scores.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ProfileChoice {
-    /// A profile of the collection.
-    Named(String),
-    /// What the request brings itself: weights, or a formula.
-    Inline(Json),
-}
-
-/// A search, as parsed at the edge. `None` stands for the configured default.
-#[derive(Debug, Clone, PartialEq)]
-pub struct QueryRequest {
-    pub collection: CollectionName,
-    pub query: Query,
-    /// Read against the collection's schema here.
-    pub filter: Option<Json>,
-    pub limit: usize,
-    pub retrieval: Option<Retrieval>,
-    pub candidates: Option<usize>,
-    pub ef_search: Option<usize>,
-    pub strategy: StrategyChoice,
-    pub profile: Option<ProfileChoice>,
-    /// Names of the fields to return; all without it.
-    pub fields: Option<Vec<String>>,
-    pub explain: bool,
-    /// Hits of which some are alike by a field's value are left out.
-    pub group_by: Option<GroupBy>,
-    /// How much hits should differ from each other, 0 to 1; 0 leaves them in the order of their scores.
-    pub diversity: f64,
-    /// Whether, and how, the best hits are ordered by the cross-encoder.
-    pub cross_encode: Option<CrossEncode>,
-    /// Of each hit, so many phrases of its text that are nearest to the query.
-    pub phrases: usize,
-    /// How the query's text is encoded.
-    pub encoding: QueryOptions,
-}
-
-impl QueryRequest {
-    /// A search for ten hits, everything else by default.
-    pub fn new(collection: CollectionName, query: Query) -> Self {
-        Self {
-            collection,
-            query,
-            filter: None,
-            limit: 10,
-            retrieval: None,
-            candidates: None,
-            ef_search: None,
-            strategy: StrategyChoice::Auto,
-            profile: None,
-            fields: None,
-            explain: false,
-            group_by: None,
-            diversity: 0.0,
-            cross_encode: None,
-            phrases: 0,
-            encoding: QueryOptions::default(),
-        }
-    }
-}
-
-/// The answer to a search.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct QueryResponse {
-    /// Best first.
-    pub hits: Vec<Hit>,
-    pub timings: Timings,
-    pub plan: Plan,
-    /// The build that answered; changes newer than it are searched too.
-    pub generation: String,
-    pub model: String,
-    /// What was asked for and could not be done, or not in time, with the reason; the rest of the answer stands without it.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub degraded: Vec<String>,
-}
-
-/// A document that was found.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Hit {
-    #[schema(value_type = String)]
-    pub id: DocumentId,
-    /// After re-scoring; larger is better.
-    pub score: f64,
-    /// Full-precision dot product with the query, where it was asked by meaning.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retrieval_score: Option<f32>,
-    /// BM25, where it was asked by words.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lexical_score: Option<f32>,
-    /// The cross-encoder's logit for query and document: hits that have one are ordered by it, before all others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cross_encoder_score: Option<f32>,
-    #[schema(value_type = Object)]
-    pub fields: Box<RawValue>,
-    /// What its text has that is nearest to the query, best first, where that was asked for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub phrases: Vec<Phrase>,
-    /// What the score is made of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<Explained>,
-    /// Where it stood at each stage, with the explanation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ranks: Option<Ranks>,
-}
-
-/// Where a document stood at each stage, from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Ranks {
-    /// By meaning; not there if it was not among those found so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dense: Option<u32>,
-    /// By words, likewise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lexical: Option<u32>,
-    /// Among all candidates, before re-scoring.
-    pub retrieval: u32,
-    /// After it.
-    pub rescore: u32,
-}
-
-/// Where the time went, in microseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Timings {
-    pub tokenize_us: u64,
-    /// Waiting for an encoder thread and for a search thread.
-    pub queue_us: u64,
-    pub encode_us: u64,
-    pub retrieve_us: u64,
-    pub rescore_us: u64,
-    /// Ordering by the cross-encoder, waiting for it included.
-    pub cross_encode_us: u64,
-    pub total_us: u64,
-}
-
-impl Timings {
-    fn record(&self) {
-        let stages = [
-            ("tokenize", self.tokenize_us),
-            ("queue", self.queue_us),
-            ("encode", self.encode_us),
-            ("retrieve", self.retrieve_us),
-            ("rescore", self.rescore_us),
-            ("total", self.total_us),
-        ];
-        // Of searches that have the stage only.
-        let last = (self.cross_encode_us > 0).then_some(("cross_encode", self.cross_encode_us));
-        stages.into_iter().chain(last).for_each(|(stage, micros)| metrics::search_stage(stage, micros));
-    }
-}
 
 /// Answers searches.
 #[derive(Debug)]
@@ -208,94 +39,6 @@ pub struct QueryPipeline {
     pub(super) recent: Recent,
     /// Held while recall is measured.
     pub(super) measuring: tokio::sync::Mutex<()>,
-}
-
-/// A search that is ready to be carried out.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub request: QueryRequest,
-    pub checked: Checked,
-    pub asked: Asked,
-    /// Whether the query's embedding was mapped, or why not where there is a map that does not fit.
-    pub adapted: Result<bool, AdapterError>,
-}
-
-/// A request whose every part has been checked against the searcher it pinned.
-#[derive(Debug)]
-pub(super) struct Checked {
-    pub collection: Arc<Collection>,
-    pub searcher: Arc<Searcher>,
-    pub filter: Option<Arc<Filter>>,
-    pub scorer: Scorer,
-    pub adapter: Option<Arc<Adapter>>,
-    /// What is read of the candidates.
-    pub selection: Selection,
-    pub candidates: usize,
-    pub ef_search: usize,
-    pub group_by: Option<(FieldId, usize)>,
-    /// Hits that the cross-encoder orders.
-    pub n_cross_encoded: usize,
-}
-
-impl Checked {
-    /// Asks with what the profile's adapter makes of the embedding. Returns whether there is one. A map for one model says nothing about the
-    /// embeddings of another, which a generation may have come to be of.
-    fn adapt(&self, by: &mut AskedBy) -> Result<bool, AdapterError> {
-        let (Some(adapter), Some(embedding)) = (&self.adapter, by.embedding_mut()) else { return Ok(false) };
-        let model = &self.searcher.description().model;
-        adapter.check(&model.fingerprint, model.dims)?;
-        *embedding = Arc::new(adapter.apply(embedding));
-        Ok(true)
-    }
-}
-
-/// What a query asks with.
-#[derive(Debug)]
-pub(super) struct Asked {
-    pub by: AskedBy,
-    pub wanted: Wanted,
-    pub exclude: Option<DocumentId>,
-    /// For the cross-encoder, where that is asked for.
-    pub text: Option<String>,
-}
-
-/// What candidates are found by.
-#[derive(Debug)]
-pub(super) enum AskedBy {
-    Meaning(Arc<Embedding>),
-    Words(LexicalQuery),
-    Both(Arc<Embedding>, LexicalQuery),
-}
-
-impl AskedBy {
-    fn new(embedding: Arc<Embedding>, words: Option<LexicalQuery>) -> Self {
-        match words {
-            Some(words) => Self::Both(embedding, words),
-            None => Self::Meaning(embedding),
-        }
-    }
-
-    pub fn embedding(&self) -> Option<&Arc<Embedding>> {
-        match self {
-            Self::Meaning(embedding) | Self::Both(embedding, _) => Some(embedding),
-            Self::Words(_) => None,
-        }
-    }
-
-    fn embedding_mut(&mut self) -> Option<&mut Arc<Embedding>> {
-        match self {
-            Self::Meaning(embedding) | Self::Both(embedding, _) => Some(embedding),
-            Self::Words(_) => None,
-        }
-    }
-
-    pub fn question(&self) -> Question<'_> {
-        match self {
-            Self::Meaning(embedding) => Question::Meaning(embedding),
-            Self::Words(words) => Question::Words(words),
-            Self::Both(embedding, words) => Question::Both(embedding, words),
-        }
-    }
 }
 
 impl QueryPipeline {
@@ -554,34 +297,6 @@ pub(super) struct Scored<'a> {
     pub found: &'a Found,
     /// Its place before re-scoring, from 1.
     retrieval: u32,
-}
-
-impl Prepared {
-    /// What is asked of retrieval.
-    pub fn retrieve(&self) -> RetrieveRequest<'_> {
-        RetrieveRequest {
-            k: self.checked.candidates,
-            ef_search: self.checked.ef_search,
-            strategy: self.request.strategy,
-            filter: self.checked.filter.as_deref(),
-            exclude: self.asked.exclude.as_ref(),
-        }
-    }
-
-    /// What is read of candidates to re-score them.
-    pub fn attributes<'a>(&'a self, found: &[Found]) -> Result<Vec<Cow<'a, Attributes>>, PipelineError> {
-        let selected = |found: &Found| self.checked.searcher.selected(&found.document, &self.checked.selection);
-        Ok(found.iter().map(selected).collect::<Result<_, _>>()?)
-    }
-
-    /// What the query asks for, once it is known what the candidates are.
-    pub fn wanted(&self, attributes: &[Cow<'_, Attributes>]) -> Cow<'_, Wanted> {
-        // Words are weighed among all candidates: not for those who do not ask.
-        match self.checked.scorer.uses(Feature::TextOverlap) {
-            true => Cow::Owned(self.asked.wanted.weighed(attributes.iter().map(AsRef::as_ref))),
-            false => Cow::Borrowed(&self.asked.wanted),
-        }
-    }
 }
 
 /// Retrieval and re-scoring, on a search thread; and the texts of the hits that the cross-encoder is to order.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::embed::MAX_INPUTS;
-use super::query::{Hit, Query, QueryResponse, micros, within};
+use super::query::{micros, within};
+use super::request::{Hit, Query, QueryResponse};
 use super::{Limits, Overlong, PipelineError};
 use crate::collection::{FoundDocument, Searcher};
 use crate::domain::DocumentId;

@@ -81,7 +81,7 @@ impl QueryPipeline {
             let request = QueryRequest { query: Query::Text(text.to_owned()), ..request.clone() };
             match self.search_on(on, request).await {
                 // An order that the cross-encoder had no time for is not the one that is evaluated.
-                Ok(response) if response.degraded.is_empty() => return Ok(Some(response)),
+                Ok(response) if !response.degraded.iter().any(|what| what.starts_with("cross_encode")) => return Ok(Some(response)),
                 Ok(response) => reason = response.degraded.join("; "),
                 Err(PipelineError::Wordless) => return Ok(None),
                 Err(e) if e.kind() == ErrorKind::Overloaded => reason = e.to_string(),
