@@ -34,7 +34,9 @@ COPY LICENSE ./
 RUN mkdir index_data && chown kindred:kindred /app index_data
 USER kindred
 # Inside the container only; which addresses of the host reach it is the caller's choice (docker-compose.yml: the loopback).
-ENV KINDRED__HTTP__LISTEN=0.0.0.0:7700
+# Name a file of API keys (KINDRED__AUTH__KEYS_FILE) where others can reach it.
+ENV KINDRED__HTTP__LISTEN=0.0.0.0:7700 \
+    KINDRED__AUTH__PUBLIC_WITHOUT_KEYS=true
 EXPOSE 7700
 VOLUME ["/app/index_data"]
 # Ready, not merely alive: 200 only when the collections are open and the encoder has answered. Needs no client but bash.

@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{CrossEncoder, Encoder, EncoderError};
 use crate::error::ErrorKind;
-use crate::http::{self, Router, Services};
+use crate::http::{self, Keys, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::evaluate::EvaluationPipeline;
 use crate::pipeline::{
@@ -63,6 +63,7 @@ pub struct App {
     feed: Option<Feed>,
     feed_states: FeedStates,
     max_body_bytes: usize,
+    cors_origins: Vec<String>,
     read_only: bool,
     _expirer: Option<Expirer>,
 }
@@ -148,6 +149,7 @@ impl App {
             feed: Some(feed),
             feed_states,
             max_body_bytes,
+            cors_origins: settings.http.cors_origins.clone(),
             read_only,
             _expirer: expirer,
         })
@@ -159,7 +161,7 @@ impl App {
     }
 
     /// The HTTP API over these components.
-    pub fn into_router(self) -> Router {
+    pub fn into_router(self, keys: Option<Arc<Keys>>) -> Router {
         http::router(Services {
             query: self.query,
             evaluations: self.evaluations,
@@ -173,7 +175,9 @@ impl App {
             profiles: self.profiles,
             tasks: self.tasks,
             feeds: self.feed_states,
+            keys,
             max_body_bytes: self.max_body_bytes,
+            cors_origins: self.cors_origins,
             read_only: self.read_only,
             _expirer: self._expirer,
         })

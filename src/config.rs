@@ -34,6 +34,10 @@ pub enum ConfigError {
     Syntax { origin: String, reason: String },
     #[error("the settings are not valid: {0}. config/default.toml lists all of them")]
     Settings(String),
+    #[error(
+        "{listen} can be reached by others, who could read and delete everything. Make API keys (kindred keys create NAME --role admin) and name their file (--set auth.keys_file=keys.toml), or listen on 127.0.0.1; where something in front asks for keys, say --set auth.public_without_keys=true"
+    )]
+    Public { listen: SocketAddr },
     #[error("--set needs section.key=value, not {0:?}")]
     Flag(String),
 }
@@ -50,6 +54,7 @@ impl ConfigError {
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub http: HttpSettings,
+    pub auth: AuthSettings,
     pub limits: Limits,
     pub storage: StorageSettings,
     pub encoder: EncoderSettings,
@@ -66,7 +71,32 @@ pub struct Settings {
 pub struct HttpSettings {
     pub listen: SocketAddr,
     pub max_body_bytes: usize,
+    pub max_connections: usize,
+    pub tls_certificate: PathBuf,
+    pub tls_key: PathBuf,
+    pub cors_origins: Vec<String>,
     pub read_only: bool,
+}
+
+impl HttpSettings {
+    /// Files of the certificate chain and of its key, where connections are to be encrypted.
+    pub fn tls(&self) -> Option<(PathBuf, PathBuf)> {
+        (!self.tls_certificate.as_os_str().is_empty()).then(|| (self.tls_certificate.clone(), self.tls_key.clone()))
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthSettings {
+    pub keys_file: PathBuf,
+    pub public_without_keys: bool,
+}
+
+impl AuthSettings {
+    /// The file of API keys, where there is one.
+    pub fn keys_file(&self) -> Option<&Path> {
+        (!self.keys_file.as_os_str().is_empty()).then_some(&self.keys_file)
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -166,6 +196,15 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Refuses to serve everyone who can reach an address, unless that is wanted.
+    ///
+    /// # Errors
+    /// [`ConfigError::Public`] says what to do.
+    pub fn check_public(&self) -> Result<(), ConfigError> {
+        let is_open = self.auth.keys_file().is_none() && !self.auth.public_without_keys;
+        if is_open && !self.http.listen.ip().is_loopback() { Err(ConfigError::Public { listen: self.http.listen }) } else { Ok(()) }
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         let invalid = |e: &dyn std::fmt::Display| ConfigError::Settings(e.to_string());
         for (name, collection) in &self.collections {
@@ -179,17 +218,33 @@ impl Settings {
             ("limits.max_batch_documents", self.limits.max_batch_documents),
             ("search.ef_search", self.search.ef_search),
             ("search.candidates", self.search.candidates),
+            ("search.min_ef_search", self.search.min_ef_search),
+            ("search.min_candidates", self.search.min_candidates),
             ("search.max_queue", self.search.max_queue),
             ("encoder.max_queue", self.encoder.max_queue),
             ("cross_encoder.max_queue", self.cross_encoder.max_queue),
             ("cross_encoder.candidates", self.cross_encoder.candidates),
             ("cross_encoder.max_candidates", self.cross_encoder.max_candidates),
             ("http.max_body_bytes", self.http.max_body_bytes),
+            ("http.max_connections", self.http.max_connections),
             ("storage.rebuild_after_changes", self.storage.rebuild_after_changes),
         ];
         self.kafka.check().map_err(ConfigError::Settings)?;
         if !self.kafka.brokers.is_empty() && self.kafka.max_batch_records > self.limits.max_batch_documents {
             return Err(ConfigError::Settings("kafka.max_batch_records must not be above limits.max_batch_documents".to_owned()));
+        }
+        for (name, share) in
+            [("search.recall_share", self.search.recall_share), ("search.recall_alarm_below", self.search.recall_alarm_below)]
+        {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(ConfigError::Settings(format!("{name} must be from 0 to 1")));
+            }
+        }
+        if self.http.tls_certificate.as_os_str().is_empty() != self.http.tls_key.as_os_str().is_empty() {
+            return Err(ConfigError::Settings("http.tls_certificate and http.tls_key belong together: name both, or none".to_owned()));
+        }
+        if let Some(origin) = self.http.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(ConfigError::Settings(format!("http.cors_origins: {origin:?} is no origin, such as https://jobs.example.com")));
         }
         if self.cross_encoder.candidates > self.cross_encoder.max_candidates {
             return Err(ConfigError::Settings("cross_encoder.candidates must not be above cross_encoder.max_candidates".to_owned()));
@@ -199,6 +254,12 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a browser would name a page's origin so: scheme, host, port, and nothing behind.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c)))
 }
 
 fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
@@ -261,6 +322,17 @@ mod tests {
     }
 
     #[test]
+    fn a_public_address_needs_keys() {
+        let check = |flags: &[&str]| load(&[], flags).unwrap().check_public();
+        assert!(check(&[]).is_ok());
+        assert!(check(&["http.listen=[::1]:1"]).is_ok());
+        let refused = check(&["http.listen=0.0.0.0:7700"]).unwrap_err().to_string();
+        assert!(refused.contains("kindred keys create"), "{refused}");
+        assert!(check(&["http.listen=0.0.0.0:7700", "auth.keys_file=keys.toml"]).is_ok());
+        assert!(check(&["http.listen=0.0.0.0:7700", "auth.public_without_keys=true"]).is_ok());
+    }
+
+    #[test]
     fn mistakes_name_the_setting() {
         for (flag, word) in [
             ("http.listen=nowhere", "http.listen"),
@@ -272,6 +344,10 @@ mod tests {
             ("collections.jobs.template=none", "jobs"),
             ("collections.jobs.profiles.default.text.luck=1", "luck"),
             ("encoder.device=gpu", "device"),
+            ("http.tls_key=key.pem", "tls_certificate"),
+            ("http.cors_origins=[\"*\"]", "no origin"),
+            ("http.cors_origins=[\"https://a.example/x\"]", "no origin"),
+            ("search.recall_share=2", "search.recall_share"),
             ("nonsense", "section.key"),
         ] {
             let error = load(&[], &[flag]).unwrap_err().to_string();

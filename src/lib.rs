@@ -12,6 +12,7 @@
 //! | assembly | [`app`] | settings → components → pipelines |
 //! | | [`config`] | the settings |
 //! | edges | [`http`] | the HTTP API |
+//! | | [`client`] | a typed client of it, for other programs |
 //! | | [`ingest`] | feeds of documents |
 //! | ways | [`pipeline`] | query, write, rebuild |
 //! | composite | [`collection`] | documents that are found by their embeddings, durably |
@@ -26,6 +27,7 @@
 #![deny(unsafe_code)]
 pub mod adapter;
 pub mod app;
+pub mod client;
 pub mod collection;
 pub mod config;
 pub mod domain;

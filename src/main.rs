@@ -13,7 +13,7 @@ use kindred::encoder::assets;
 use kindred::pipeline::{Gates, ModelChoice, RebuildRequest};
 use kindred::telemetry::{self, Progress};
 use kindred::tools::bench::{ann, crash, encoder, filters, freshness, restart};
-use kindred::tools::{demo, evaluate, fetch, ingest, inspect, model, search, serve, signals, snapshot, train};
+use kindred::tools::{demo, evaluate, fetch, ingest, inspect, keys, model, search, serve, signals, snapshot, train};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
@@ -102,6 +102,12 @@ enum Command {
         after_help = "A place is a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix. Credentials and endpoints come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT (and AWS_ALLOW_HTTP=true for http://), GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY."
     )]
     Snapshot(snapshot::SnapshotCommand),
+    /// Make API keys for those who ask a server
+    #[command(
+        subcommand,
+        after_help = "Example:\n  kindred keys create search-frontend --role read --collection jobs --requests-per-second 50\n  kindred serve --set auth.keys_file=keys.toml\n\nThe file keeps hashes only. To take a key back, delete its lines: a server that runs notices within seconds."
+    )]
+    Keys(keys::KeysCommand),
     /// Measure a part of Kindred on its own
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -224,6 +230,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             inspect::run(&settings, &collection, json)?;
         }
+        Command::Keys(command) => keys::run(&settings, &command)?,
         Command::Snapshot(command) => return snapshot::run(&settings, &command),
         Command::Bench(BenchCommand::Ann(args)) => ann::run(&settings, &args)?,
         Command::Bench(BenchCommand::Filters(args)) => filters::run(&settings, &args)?,

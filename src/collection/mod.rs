@@ -7,6 +7,7 @@
 //! | `collections.rs` | all collections of a data folder |
 //! | `searcher.rs` | the immutable snapshot that a query pins: base + delta − tombstones |
 //! | `retrieve.rs` | how a searcher finds candidates: by meaning, by words, by both |
+//! | `facets.rs` | how many of the documents that match have each value |
 //! | `writer.rs` | the one writer: log, sync, delta, swap, acknowledge |
 //! | `delta.rs` | the changes since the generation, in memory |
 //! | `changes.rs` | those changes, read back from the log |
@@ -26,6 +27,7 @@ mod changes;
 mod collections;
 mod delta;
 mod documents;
+mod facets;
 mod generation;
 mod manifest;
 mod profiles;

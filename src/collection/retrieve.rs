@@ -78,9 +78,10 @@ impl Found {
 }
 
 /// The documents that a search may return.
-struct Scope<'a> {
-    base: Option<(&'a Generation, AllowedRows<'a>)>,
-    delta: AllowedInDelta,
+#[derive(Debug)]
+pub struct Scope<'a> {
+    pub(super) base: Option<(&'a Generation, AllowedRows<'a>)>,
+    pub(super) delta: AllowedInDelta,
 }
 
 impl Searcher {
@@ -159,7 +160,11 @@ impl Searcher {
         Ok(found)
     }
 
-    fn scope(&self, request: &RetrieveRequest<'_>) -> Result<Scope<'_>, CollectionError> {
+    /// The documents that a search may return.
+    ///
+    /// # Errors
+    /// [`CollectionError::Index`].
+    pub fn scope(&self, request: &RetrieveRequest<'_>) -> Result<Scope<'_>, CollectionError> {
         let now_us = self.clock.now_us();
         let base = match &self.base {
             None => None,

@@ -4,8 +4,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use serde::Deserializer;
 use serde::de::DeserializeOwned;
+use tower_http::timeout::TimeoutError;
 
 use super::error::ApiError;
 use crate::error::ErrorKind;
@@ -35,21 +35,16 @@ impl<T: DeserializeOwned> JsonBody<T> {
             return Err(ApiError::new(ErrorKind::Malformed, "the body must be a JSON object: {…}", None));
         }
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let value = read(&mut json)?;
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
+            let path = e.path().to_string();
+            // Rust's words for it are not the client's.
+            let reason = e.inner().to_string().replace("expected usize", "expected a whole number, 0 or more");
+            let message = format!("the body cannot be read: {reason}");
+            ApiError::new(ErrorKind::Malformed, message, (path != ".").then_some(path))
+        })?;
         json.end().map_err(|e| ApiError::new(ErrorKind::Malformed, format!("there is more behind the JSON body: {e}"), None))?;
         Ok(Self(value))
     }
-}
-
-/// Reads a body, or what is left of one.
-pub fn read<'de, T: DeserializeOwned>(json: impl Deserializer<'de, Error = serde_json::Error>) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(json).map_err(|e| {
-        let path = e.path().to_string();
-        // Rust's words for it are not the client's.
-        let reason = e.inner().to_string().replace("expected usize", "expected a whole number, 0 or more");
-        let message = format!("the body cannot be read: {reason}");
-        ApiError::new(ErrorKind::Malformed, message, (path != ".").then_some(path))
-    })
 }
 
 /// A body as it is, within the limit.
@@ -70,6 +65,11 @@ fn refused(e: &BytesRejection) -> ApiError {
     if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
         let message = "the body is over the limit (http.max_body_bytes): send it in parts, or use `kindred ingest`";
         return ApiError::new(ErrorKind::TooLarge, message, None);
+    }
+    let mut causes = std::iter::successors(Some(e as &dyn std::error::Error), |e| e.source());
+    if causes.any(|cause| cause.is::<TimeoutError>()) {
+        let message = "the body did not come in time: send it without pauses".to_owned();
+        return ApiError::refused(StatusCode::REQUEST_TIMEOUT, "timeout", message);
     }
     ApiError::new(ErrorKind::Malformed, format!("the body cannot be read: {e}"), None)
 }

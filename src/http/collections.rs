@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use super::Services;
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
+use super::{Services, auth};
 use crate::domain::{CollectionDefinition, CollectionName};
 use crate::error::ErrorKind;
 use crate::pipeline::{CollectionInfo, PipelineError};
@@ -29,13 +29,26 @@ pub struct Deleted {
 
 /// The name of a collection that should be there. One that cannot be a name is one that is not there.
 pub(super) fn existing(name: &str) -> Result<CollectionName, ApiError> {
-    CollectionName::new(name).map_err(|e| ApiError::new(ErrorKind::NotFound, e.to_string(), Some("collection".to_owned())))
+    let name = CollectionName::new(name).map_err(|e| ApiError::new(ErrorKind::NotFound, e.to_string(), Some("collection".to_owned())))?;
+    visible(&name)?;
+    Ok(name)
+}
+
+/// Refuses a collection that is not for who asks.
+pub(super) fn visible(name: &CollectionName) -> Result<(), ApiError> {
+    if auth::sees(name.as_str()) {
+        return Ok(());
+    }
+    let message = format!("this API key is not for collection {:?}", name.as_str());
+    Err(ApiError::refused(StatusCode::FORBIDDEN, "forbidden", message).about("collection"))
 }
 
 /// List the collections.
 #[utoipa::path(get, path = "/v1/collections", responses((status = 200, body = CollectionList)))]
 pub async fn list(State(services): State<Arc<Services>>) -> Json<CollectionList> {
-    Json(CollectionList { collections: services.catalog.list() })
+    let mut collections = services.catalog.list();
+    collections.retain(|collection| auth::sees(&collection.name));
+    Json(CollectionList { collections })
 }
 
 /// Look at a collection.

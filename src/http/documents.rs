@@ -53,7 +53,7 @@ pub struct Item {
 
 /// What was deleted.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Deleted {
+pub struct DeletedDocument {
     deleted: String,
     seqno: u64,
 }
@@ -93,6 +93,7 @@ pub struct DeleteBody {
 pub struct WriteOptions {
     /// `wait`: answer when the changes are durable and the next search finds them. `none`: when they are durable.
     #[serde(default)]
+    #[param(inline)]
     refresh: RefreshOption,
     /// Refuse documents whose id is there already.
     #[serde(default)]
@@ -281,16 +282,16 @@ pub async fn get(
 
 /// Delete a document. When this answers, the deletion is durable and searches no longer find it.
 #[utoipa::path(delete, path = "/v1/collections/{collection}/documents/{id}", params(WriteOptions),
-    responses((status = 200, body = Deleted), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
+    responses((status = 200, body = DeletedDocument), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn delete(
     State(services): State<Arc<Services>>,
     PathParts((collection, id)): PathParts<(String, String)>,
     QueryString(options): QueryString<WriteOptions>,
-) -> Result<Json<Deleted>, ApiError> {
+) -> Result<Json<DeletedDocument>, ApiError> {
     let (name, id): (CollectionName, DocumentId) = (existing(&collection)?, DocumentId::new(id)?);
     let report = write(services, name, options.request(vec![Ok(WriteItem::Delete(id.clone()))])?).await?;
     match report.outcomes.into_iter().next() {
-        Some(Outcome::Deleted(id, seqno)) => Ok(Json(Deleted { deleted: id.to_string(), seqno: seqno.0 })),
+        Some(Outcome::Deleted(id, seqno)) => Ok(Json(DeletedDocument { deleted: id.to_string(), seqno: seqno.0 })),
         Some(Outcome::Refused { error, .. }) => Err(error.into()),
         _ => Err(PipelineError::UnknownDocument { collection, id: id.to_string() }.into()),
     }

@@ -76,13 +76,23 @@ impl ApiError {
         (self.status, self.message, self.field)
     }
 
+    /// A request that is not let through.
+    pub fn refused(status: StatusCode, code: &'static str, message: String) -> Self {
+        Self { status, code, message, field: None, retry_after: None }
+    }
+
+    /// The same error, worth another try after so long.
+    pub fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
     pub fn unknown_route() -> Self {
         Self::new(ErrorKind::NotFound, "there is nothing at this path: GET /openapi.json lists what there is", None)
     }
 
     pub fn wrong_method() -> Self {
         let message = "this path does not take this method: GET /openapi.json lists what it takes".to_owned();
-        Self { status: StatusCode::METHOD_NOT_ALLOWED, code: "method_not_allowed", message, field: None, retry_after: None }
+        Self::refused(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 }
 

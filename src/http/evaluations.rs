@@ -15,6 +15,7 @@ use super::collections::{blocking, existing};
 use super::error::{ApiError, ErrorBody};
 use super::generations::Started;
 use super::path::PathParts;
+use super::tasks::visible;
 use crate::pipeline::evaluate::{EvaluationReport, EvaluationRequest, JudgedQuery, Judgments, Picture, Variant};
 
 fn yes() -> bool {
@@ -58,6 +59,7 @@ pub async fn start(
 #[utoipa::path(get, path = "/v1/evaluations/{task}",
     responses((status = 200, body = EvaluationReport), (status = "4XX", body = ErrorBody)))]
 pub async fn get(State(services): State<Arc<Services>>, PathParts(task): PathParts<String>) -> Result<Response, ApiError> {
+    visible(&services, &task)?;
     Ok(Json(&*services.evaluations.report(&task)?).into_response())
 }
 
@@ -65,6 +67,7 @@ pub async fn get(State(services): State<Arc<Services>>, PathParts(task): PathPar
 #[utoipa::path(get, path = "/v1/evaluations/{task}/svg",
     responses((status = 200, body = String, content_type = "image/svg+xml"), (status = "4XX", body = ErrorBody)))]
 pub async fn picture(State(services): State<Arc<Services>>, PathParts(task): PathParts<String>) -> Result<Response, ApiError> {
+    visible(&services, &task)?;
     let svg = Picture::of(&*services.evaluations.report(&task)?).svg();
     Ok(([(CONTENT_TYPE, "image/svg+xml")], svg).into_response())
 }

@@ -3,7 +3,7 @@
 //! | file | routes |
 //! |---|---|
 //! | `search.rs` | `POST /v1/collections/{c}/search`, `POST …/explain`, `POST /v1/match` |
-//! | `recall.rs` | `POST /v1/collections/{c}/recall` |
+//! | `recall.rs` | `GET`, `POST /v1/collections/{c}/recall` |
 //! | `evaluations.rs` | `POST /v1/evaluations`, `GET /v1/evaluations/{task}`, `GET …/svg` |
 //! | `fit.rs` | `POST /v1/fit` |
 //! | `documents.rs` | `PUT`, `PATCH /v1/collections/{c}/documents`, `POST …/documents/delete`, `GET`, `PUT`, `PATCH`, `DELETE …/documents/{id}` |
@@ -16,15 +16,19 @@
 //! | `compat/cohere.rs` | `POST /v1/rerank`, `POST /v2/rerank`, as Cohere and Jina answer |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
+//! | `auth/` | who asks, and whether they may |
+//! | `connections.rs` | how connections are taken, with TLS or without, and how they end |
 //! | `body.rs` | JSON bodies whose errors name the field |
 //! | `path.rs` | parts of the path and of the query string |
 //! | `gate.rs` | answering from the first moment, before the server is ready |
 //! | `error.rs` | the one error shape, and the one map from kinds of errors to statuses |
 //! | `request.rs` | request ids, logs and metrics of every request |
 
+mod auth;
 mod body;
 mod collections;
 mod compat;
+mod connections;
 mod documents;
 mod error;
 mod evaluations;
@@ -45,12 +49,15 @@ use std::time::Duration;
 
 pub use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::Uri;
+use axum::http::{HeaderValue, Uri};
 use axum::middleware;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use utoipa::OpenApi;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
+use tower_http::timeout::RequestBodyTimeoutLayer;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{Object, Type};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -60,7 +67,9 @@ use crate::pipeline::{
     Catalog, EmbedPipeline, Expirer, FitPipeline, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RerankPipeline,
     SnapshotPipeline, Tasks, WritePipeline,
 };
+pub use auth::{Keys, KeysError, NewKey, Role};
 use compat::{cohere, openai, tei, tei_rerank};
+pub use connections::{ConnectionSettings, serve};
 use error::ApiError;
 pub use gate::Gate;
 
@@ -79,7 +88,11 @@ pub struct Services {
     pub profiles: Arc<ProfileCatalog>,
     pub tasks: Arc<Tasks>,
     pub feeds: FeedStates,
+    /// Without them, everyone may do everything.
+    pub keys: Option<Arc<Keys>>,
     pub max_body_bytes: usize,
+    /// Where pages may come from that ask from a browser.
+    pub cors_origins: Vec<String>,
     /// Whether documents and collections come from elsewhere.
     pub read_only: bool,
     /// Works as long as there are routes.
@@ -94,17 +107,62 @@ impl Services {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(title = "Kindred", description = "Find jobs and members by meaning."))]
+#[openapi(info(title = "Kindred", description = "Find jobs and members by meaning."), modifiers(&ApiKeys))]
 struct ApiDoc;
+
+/// Where a server has API keys, requests bring one.
+struct ApiKeys;
+
+impl Modify for ApiKeys {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        api.components.get_or_insert_default().add_security_scheme("key", scheme);
+        // One or the other: without keys, none is needed.
+        api.security = Some(vec![SecurityRequirement::default(), SecurityRequirement::new("key", Vec::<String>::new())]);
+    }
+}
+
+/// Describes what the braces of paths stand for.
+fn describe_path_parts(api: &mut utoipa::openapi::OpenApi) {
+    for (path, item) in &mut api.paths.paths {
+        let names: Vec<&str> = path.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name).collect();
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            let parameters = operation.parameters.get_or_insert_default();
+            for name in &names {
+                let text = Object::with_type(Type::String);
+                let parameter =
+                    ParameterBuilder::new().name(*name).parameter_in(ParameterIn::Path).required(Required::True).schema(Some(text));
+                parameters.push(parameter.build().into());
+            }
+        }
+    }
+}
+
+/// Time within which the next part of a body must come.
+const BODY: Duration = Duration::from_secs(30);
+
+/// Lets pages of these origins ask, and no other.
+fn cors(origins: &[String]) -> CorsLayer {
+    if origins.is_empty() {
+        // It adds no header, and browsers refuse what has none.
+        return CorsLayer::new();
+    }
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+}
 
 /// All routes.
 pub fn router(services: Services) -> Router {
-    let max_body_bytes = services.max_body_bytes;
-    let (router, api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
+    let (max_body_bytes, keys, cors) = (services.max_body_bytes, services.keys.clone(), cors(&services.cors_origins));
+    let (router, mut api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(search::search))
         .routes(routes!(search::explain))
         .routes(routes!(search::match_documents))
-        .routes(routes!(recall::recall))
+        .routes(routes!(recall::recall, recall::history))
         .routes(routes!(evaluations::start))
         .routes(routes!(evaluations::get))
         .routes(routes!(evaluations::picture))
@@ -142,42 +200,16 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(operations::metrics))
         .routes(routes!(operations::info))
         .split_for_parts();
+    describe_path_parts(&mut api);
     let api = api.to_json().expect("the description is made of strings");
     router
         .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))
         .fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::unknown_route()))
         .method_not_allowed_fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::wrong_method()))
         .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(RequestBodyTimeoutLayer::new(BODY))
+        .layer(middleware::from_fn_with_state(keys, auth::authorize))
         .layer(middleware::from_fn(request::observe))
+        .layer(cors)
         .with_state(Arc::new(services))
-}
-
-/// Time that requests under way have to finish when the server is told to end.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// Serves what is behind the gate until `end` comes; requests under way are answered first, if they do not take too long.
-///
-/// # Errors
-/// The listener broke.
-pub async fn serve(listener: TcpListener, gate: Gate, end: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-    // Answers are small and wanted at once: they must not wait for more bytes to travel with.
-    let listener = listener.tap_io(|connection| drop(connection.set_nodelay(true)));
-    let (ending, ended) = oneshot::channel::<()>();
-    let server = axum::serve(listener, gate.router()).with_graceful_shutdown(async move {
-        end.await;
-        let _ = ending.send(());
-    });
-    let overdue = async {
-        match ended.await {
-            Ok(()) => tokio::time::sleep(DRAIN).await,
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        served = server.into_future() => served,
-        () = overdue => {
-            tracing::warn!("ended with requests under way: they took longer than {} s", DRAIN.as_secs());
-            Ok(())
-        }
-    }
 }

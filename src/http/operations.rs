@@ -8,8 +8,8 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use serde::Serialize;
 
-use super::Services;
 use super::error::{ApiError, ErrorBody};
+use super::{Services, auth};
 use crate::error::ErrorKind;
 use crate::ingest::kafka::FeedState;
 use crate::pipeline::{CollectionInfo, CrossEncoderInfo, ModelInfo};
@@ -66,6 +66,7 @@ pub async fn readyz(State(services): State<Arc<Services>>) -> Result<Json<Ready>
 pub async fn metrics(State(services): State<Arc<Services>>) -> impl IntoResponse {
     for CollectionInfo { name, n_documents, n_changes, .. } in services.catalog.list() {
         telemetry::metrics::collection_size(&name, n_documents, n_changes);
+        telemetry::metrics::recall_alarm(&name, services.query.recall_alarm(&name));
     }
     let model = services.catalog.model();
     telemetry::metrics::encoder_info(&model.name, &model.provider, model.query_precision.to_string(), model.document_precision.to_string());
@@ -76,7 +77,7 @@ pub async fn metrics(State(services): State<Arc<Services>>) -> impl IntoResponse
 #[utoipa::path(get, path = "/v1/info", responses((status = 200, body = Info)))]
 pub async fn info(State(services): State<Arc<Services>>) -> Json<Info> {
     let model = services.catalog.model().clone();
-    let collections = services.catalog.list().into_iter().map(|c| c.name).collect();
+    let collections = services.catalog.list().into_iter().map(|c| c.name).filter(|name| auth::sees(name)).collect();
     let cross_encoder = services.rerank.model().cloned();
     Json(Info { version: env!("CARGO_PKG_VERSION"), model, cross_encoder, collections })
 }

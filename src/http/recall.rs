@@ -12,7 +12,7 @@ use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::pipeline::{RecallReport, RecallRequest};
+use crate::pipeline::{RecallHistory, RecallReport, RecallRequest};
 
 fn default_num() -> usize {
     100
@@ -53,4 +53,13 @@ pub async fn recall(
     let RecallBody { num, k, ef_search, filter, seed } = body;
     let request = RecallRequest { collection, num, k, ef_search, filter, seed };
     Ok(Json(services.query.recall(request).await?))
+}
+
+/// The recall of live searches, over time: a share of them is answered once more by comparing every document.
+#[utoipa::path(get, path = "/v1/collections/{collection}/recall", responses((status = 200, body = RecallHistory), (status = "4XX", body = ErrorBody)))]
+pub async fn history(
+    State(services): State<Arc<Services>>,
+    PathParts(collection): PathParts<String>,
+) -> Result<Json<RecallHistory>, ApiError> {
+    Ok(Json(services.query.recall_history(&existing(&collection)?)?))
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Services;
-use super::body::{self, JsonBody};
+use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
@@ -43,12 +43,12 @@ pub struct QueryBody {
 pub enum CrossEncodeBody {
     /// By the configured defaults, or not at all.
     Switch(bool),
-    Stage(CrossEncodeStage),
+    Stage(CrossEncodeOptions),
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct CrossEncodeStage {
+pub struct CrossEncodeOptions {
     /// So many of the best hits are ordered.
     candidates: Option<usize>,
     /// If it takes longer than this the hits stay as they are, and `degraded` says so.
@@ -61,55 +61,111 @@ impl CrossEncodeBody {
     fn read(self) -> Option<CrossEncode> {
         match self {
             Self::Switch(wanted) => wanted.then(CrossEncode::default),
-            Self::Stage(CrossEncodeStage { candidates, timeout_ms, weight }) => {
+            Self::Stage(CrossEncodeOptions { candidates, timeout_ms, weight }) => {
                 Some(CrossEncode { candidates, timeout: timeout_ms.map(Duration::from_millis), weight })
             }
         }
     }
 }
 
-/// A search in one collection.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SearchBody {
-    query: QueryBody,
-    /// `{"must": […], "should": […], "must_not": […]}` of conditions on indexed fields.
-    #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
-    /// Hits to return.
-    #[serde(default = "default_limit")]
-    limit: usize,
-    /// What candidates are found by: `dense` (meaning), `lexical` (words: BM25) or `hybrid` (both).
-    retrieval: Option<Retrieval>,
-    /// Candidates to re-score.
-    candidates: Option<usize>,
-    /// Width of the graph's beam.
-    ef_search: Option<usize>,
-    /// Walk the graph, compare with every matching document, or whichever costs less.
-    #[serde(default)]
-    strategy: StrategyChoice,
-    /// What gives candidates their scores: the name of a profile, or weights of features.
-    profile: Option<ProfileBody>,
-    /// Names of the fields to return; all without it.
-    fields: Option<Vec<String>>,
-    /// Tell each score's terms.
-    #[serde(default)]
-    explain: bool,
-    /// One hit of each value of a keyword, or so many: `"company"`, or `{"field": "company", "size": 2}`.
-    group_by: Option<GroupByBody>,
-    /// How much hits should differ from each other, 0 to 1 (maximal marginal relevance).
-    #[serde(default)]
-    diversity: f64,
-    /// Of each of the first 20 hits, so many phrases of its text that are nearest to the query, at most 10.
-    #[serde(default)]
-    phrases: usize,
-    /// Order the best hits by the cross-encoder: `true`, or `{"candidates": 50, "timeout_ms": 200}`.
-    cross_encode: Option<CrossEncodeBody>,
-    /// Whether the text's embedding may be one that was made for an earlier query.
-    #[serde(default = "yes")]
-    cache: bool,
-    /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429.
-    timeout_ms: Option<u64>,
+/// Bodies that ask for a search: some keys of their own, and all that searches have in common.
+macro_rules! search_bodies {
+    ($($(#[$meta:meta])* $name:ident { $($(#[$own_meta:meta])* $own:ident: $type:ty,)+ })+) => { $(
+        $(#[$meta])*
+        #[derive(Debug, Deserialize, utoipa::ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$own_meta])* $own: $type,)+
+            /// `{"must": […], "should": […], "must_not": […]}` of conditions on indexed fields.
+            #[schema(value_type = Option<Object>)]
+            filter: Option<Value>,
+            /// Hits to return.
+            #[serde(default = "default_limit")]
+            limit: usize,
+            /// What candidates are found by: `dense` (meaning), `lexical` (words: BM25) or `hybrid` (both). A document asks by meaning where it is left out.
+            retrieval: Option<Retrieval>,
+            /// Candidates to re-score.
+            candidates: Option<usize>,
+            /// Width of the graph's beam.
+            ef_search: Option<usize>,
+            /// Walk the graph, compare with every matching document, or whichever costs less.
+            #[serde(default)]
+            strategy: StrategyChoice,
+            /// What gives candidates their scores: the name of a profile, or weights of features.
+            profile: Option<ProfileBody>,
+            /// Names of the fields to return; all without it.
+            fields: Option<Vec<String>>,
+            /// Keywords and bools whose most frequent values are counted, among all that match.
+            #[serde(default)]
+            facets: Vec<String>,
+            /// Tell each score's terms.
+            #[serde(default)]
+            explain: bool,
+            /// One hit of each value of a keyword, or so many: `"company"`, or `{"field": "company", "size": 2}`.
+            group_by: Option<GroupByBody>,
+            /// How much hits should differ from each other, 0 to 1 (maximal marginal relevance).
+            #[serde(default)]
+            diversity: f64,
+            /// Of each of the first 20 hits, so many phrases of its text that are nearest to the query, at most 10.
+            #[serde(default)]
+            phrases: usize,
+            /// Order the best hits by the cross-encoder: `true`, or `{"candidates": 50, "timeout_ms": 200}`.
+            cross_encode: Option<CrossEncodeBody>,
+            /// Whether the text's embedding may be one that was made for an earlier query.
+            #[serde(default = "yes")]
+            cache: bool,
+            /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429.
+            timeout_ms: Option<u64>,
+        }
+    )+ };
+}
+
+/// The search that such a body asks for.
+macro_rules! request {
+    ($body:ident, $collection:expr, $query:expr) => {{
+        // A time beyond all clocks is none.
+        let deadline = $body.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
+        QueryRequest {
+            collection: $collection,
+            query: $query,
+            filter: $body.filter,
+            limit: $body.limit,
+            retrieval: $body.retrieval,
+            candidates: $body.candidates,
+            ef_search: $body.ef_search,
+            strategy: $body.strategy,
+            profile: $body.profile.map(ProfileBody::choice),
+            fields: $body.fields,
+            facets: $body.facets,
+            explain: $body.explain,
+            group_by: $body.group_by.map(GroupByBody::read),
+            diversity: $body.diversity,
+            cross_encode: $body.cross_encode.and_then(CrossEncodeBody::read),
+            phrases: $body.phrases,
+            encoding: QueryOptions { deadline, skip_cache: !$body.cache },
+        }
+    }};
+}
+
+search_bodies! {
+    /// A search in one collection.
+    SearchBody {
+        query: QueryBody,
+    }
+
+    /// A search, and a document that may or may not be in its answer.
+    ExplainBody {
+        query: QueryBody,
+        /// The document's.
+        id: Id,
+    }
+
+    /// A search with a document: jobs for a member, members for a job, similar jobs.
+    MatchBody {
+        from: From,
+        /// The collection to search.
+        to: String,
+    }
 }
 
 /// What gives candidates their scores.
@@ -184,36 +240,6 @@ pub struct From {
     id: Id,
 }
 
-/// A search with a document: jobs for a member, members for a job, similar jobs.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MatchBody {
-    from: From,
-    /// The collection to search.
-    to: String,
-    /// As in a search.
-    #[schema(value_type = Option<Object>)]
-    filter: Option<Value>,
-    #[serde(default = "default_limit")]
-    limit: usize,
-    /// As in a search; by meaning where it is left out.
-    retrieval: Option<Retrieval>,
-    candidates: Option<usize>,
-    ef_search: Option<usize>,
-    #[serde(default)]
-    strategy: StrategyChoice,
-    profile: Option<ProfileBody>,
-    fields: Option<Vec<String>>,
-    #[serde(default)]
-    explain: bool,
-    group_by: Option<GroupByBody>,
-    #[serde(default)]
-    diversity: f64,
-    #[serde(default)]
-    phrases: usize,
-    cross_encode: Option<CrossEncodeBody>,
-}
-
 /// Find documents by meaning.
 #[utoipa::path(post, path = "/v1/collections/{collection}/search", request_body = SearchBody,
     responses((status = 200, body = QueryResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
@@ -222,23 +248,22 @@ pub async fn search(
     PathParts(collection): PathParts<String>,
     JsonBody(body): JsonBody<SearchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let request = body.request(existing(&collection)?)?;
+    let collection = existing(&collection)?;
+    let request = request!(body, collection.clone(), body.query.read(collection)?);
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
 /// Say what becomes of a document in a search: its place at each stage, or what keeps it out.
-#[utoipa::path(post, path = "/v1/collections/{collection}/explain",
-    request_body(content = SearchBody, description = "A search, and beside its keys \"id\": the document's"),
+#[utoipa::path(post, path = "/v1/collections/{collection}/explain", request_body = ExplainBody,
     responses((status = 200, body = Placement), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn explain(
     State(services): State<Arc<Services>>,
     PathParts(collection): PathParts<String>,
-    JsonBody(mut body): JsonBody<Map<String, Value>>,
+    JsonBody(body): JsonBody<ExplainBody>,
 ) -> Result<Json<Placement>, ApiError> {
-    let missing = || ApiError::new(ErrorKind::Malformed, "which document? Give its \"id\" beside the \"query\"", Some("id".to_owned()));
-    let id: Id = body::read(body.remove("id").ok_or_else(missing)?).map_err(|e| e.about("id"))?;
-    let id = id.check("id")?;
-    let request = body::read::<SearchBody>(Value::Object(body))?.request(existing(&collection)?)?;
+    let collection = existing(&collection)?;
+    let (id, query) = (body.id.check("id")?, body.query.read(collection.clone())?);
+    let request = request!(body, collection, query);
     let asked_with = match &request.query {
         Query::Document { id, .. } => Some(id.clone()),
         Query::Text(_) | Query::Vector(_) => None,
@@ -248,42 +273,17 @@ pub async fn explain(
     Ok(Json(explained.map_err(|e| if is_asked_with(&e) { located(e, "query.id", "collection") } else { located(e, "id", "collection") })?))
 }
 
-impl SearchBody {
-    fn request(self, collection: CollectionName) -> Result<QueryRequest, ApiError> {
-        let query = match self.query {
-            QueryBody { text: Some(text), vector: None, id: None } => Query::Text(text),
-            QueryBody { text: None, vector: Some(vector), id: None } => Query::Vector(vector),
-            QueryBody { text: None, vector: None, id: Some(id) } => {
-                Query::Document { collection: collection.clone(), id: id.check("query.id")? }
-            }
+impl QueryBody {
+    fn read(self, collection: CollectionName) -> Result<Query, ApiError> {
+        match self {
+            Self { text: Some(text), vector: None, id: None } => Ok(Query::Text(text)),
+            Self { text: None, vector: Some(vector), id: None } => Ok(Query::Vector(vector)),
+            Self { text: None, vector: None, id: Some(id) } => Ok(Query::Document { collection, id: id.check("query.id")? }),
             _ => {
-                return Err(ApiError::new(
-                    ErrorKind::Malformed,
-                    "the query needs exactly one of \"text\", \"vector\" and \"id\"",
-                    Some("query".to_owned()),
-                ));
+                let message = "the query needs exactly one of \"text\", \"vector\" and \"id\"";
+                Err(ApiError::new(ErrorKind::Malformed, message, Some("query".to_owned())))
             }
-        };
-        // A time beyond all clocks is none.
-        let deadline = self.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
-        Ok(QueryRequest {
-            collection,
-            query,
-            filter: self.filter,
-            limit: self.limit,
-            retrieval: self.retrieval,
-            candidates: self.candidates,
-            ef_search: self.ef_search,
-            strategy: self.strategy,
-            profile: self.profile.map(ProfileBody::choice),
-            fields: self.fields,
-            explain: self.explain,
-            group_by: self.group_by.map(GroupByBody::read),
-            diversity: self.diversity,
-            cross_encode: self.cross_encode.and_then(CrossEncodeBody::read),
-            phrases: self.phrases,
-            encoding: QueryOptions { deadline, skip_cache: !self.cache },
-        })
+        }
     }
 }
 
@@ -311,23 +311,6 @@ pub async fn match_documents(
     services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
     let query = Query::Document { collection: asking, id: body.from.id.check("from.id")? };
     let collection = existing(&body.to).map_err(|e| e.about("to"))?;
-    let request = QueryRequest {
-        collection,
-        query,
-        filter: body.filter,
-        limit: body.limit,
-        retrieval: body.retrieval,
-        candidates: body.candidates,
-        ef_search: body.ef_search,
-        strategy: body.strategy,
-        profile: body.profile.map(ProfileBody::choice),
-        fields: body.fields,
-        explain: body.explain,
-        group_by: body.group_by.map(GroupByBody::read),
-        diversity: body.diversity,
-        cross_encode: body.cross_encode.and_then(CrossEncodeBody::read),
-        phrases: body.phrases,
-        encoding: QueryOptions::default(),
-    };
+    let request = request!(body, collection, query);
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

@@ -11,10 +11,10 @@ use futures_util::Stream;
 use futures_util::stream;
 use serde::Serialize;
 
-use super::Services;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::pipeline::{Task, TaskInfo};
+use super::{Services, auth};
+use crate::pipeline::{PipelineError, Task, TaskInfo};
 
 /// Time between two looks at a task that is listened to.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -29,19 +29,31 @@ pub struct TaskList {
 /// List the tasks: those that run, and the last that have ended.
 #[utoipa::path(get, path = "/v1/tasks", responses((status = 200, body = TaskList)))]
 pub async fn list(State(services): State<Arc<Services>>) -> Json<TaskList> {
-    Json(TaskList { tasks: services.tasks.list() })
+    let mut tasks = services.tasks.list();
+    tasks.retain(is_visible);
+    Json(TaskList { tasks })
+}
+
+/// A task, if it is about what who asks may know of.
+pub(super) fn visible(services: &Services, id: &str) -> Result<Arc<Task>, ApiError> {
+    let task = services.tasks.get(id)?;
+    if is_visible(&task.info()) { Ok(task) } else { Err(PipelineError::UnknownTask { id: id.to_owned() }.into()) }
+}
+
+fn is_visible(task: &TaskInfo) -> bool {
+    task.collection.as_deref().map_or_else(auth::sees_all, auth::sees)
 }
 
 /// Look at a task.
 #[utoipa::path(get, path = "/v1/tasks/{id}", responses((status = 200, body = TaskInfo), (status = "4XX", body = ErrorBody)))]
 pub async fn get(State(services): State<Arc<Services>>, PathParts(id): PathParts<String>) -> Result<Json<TaskInfo>, ApiError> {
-    Ok(Json(services.tasks.get(&id)?.info()))
+    Ok(Json(visible(&services, &id)?.info()))
 }
 
 /// Cancel a task. It ends at its next look and leaves everything as it was; one that has ended stays as it is.
 #[utoipa::path(delete, path = "/v1/tasks/{id}", responses((status = 200, body = TaskInfo), (status = "4XX", body = ErrorBody)))]
 pub async fn cancel(State(services): State<Arc<Services>>, PathParts(id): PathParts<String>) -> Result<Json<TaskInfo>, ApiError> {
-    let task = services.tasks.get(&id)?;
+    let task = visible(&services, &id)?;
     task.cancel().cancel();
     Ok(Json(task.info()))
 }
@@ -53,7 +65,7 @@ pub async fn events(
     State(services): State<Arc<Services>>,
     PathParts(id): PathParts<String>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
-    let task = services.tasks.get(&id)?;
+    let task = visible(&services, &id)?;
     Ok(Sse::new(changes(task)).keep_alive(KeepAlive::default()))
 }
 

@@ -330,6 +330,17 @@ impl<'a> Words<'a> {
         Ok(None)
     }
 
+    /// How many different words there are.
+    pub fn len(&self) -> usize {
+        self.column.n_items
+    }
+
+    /// The word at a position.
+    pub fn word(&self, position: usize) -> Result<String, IndexError> {
+        let word = std::str::from_utf8(self.attributes.bytes(self.column.limits.saturating_add(position))?);
+        Ok(word.map_err(|e| self.attributes.file.corrupt(format!("a word in it: {e}")))?.to_owned())
+    }
+
     /// The rows that have the word at a position.
     pub fn rows(&self, position: usize) -> Result<RoaringBitmap, IndexError> {
         // The limits of the bitmaps lie behind those of the words, of which there is one more than words.

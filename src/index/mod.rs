@@ -52,6 +52,7 @@ mod chunks;
 mod codes;
 mod columns;
 mod error;
+mod facets;
 mod filter;
 mod filtered;
 mod flat;

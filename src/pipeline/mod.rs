@@ -14,14 +14,17 @@
 //! | `encoders.rs` | the models in use |
 //! | `recall.rs` | how much of the exact answer searches find |
 //! | `evaluate/` | how well judged queries are answered |
+//! | `monitor.rs` | the same of live searches, all the time |
 //! | `probes.rs` | the queries that this is measured with |
 //! | `recent.rs` | the last searches, some of those queries |
 //! | `catalog.rs` | what there is: collections, documents, the model |
 //! | `request.rs`, `prepared.rs` | a search as it is asked and answered; one that is ready to be carried out |
 //! | `explain.rs` | why a document is where it is in the answer to a search, or is not in it |
+//! | `facets.rs` | how many of all that match have each value of a field |
 //! | `fate.rs` | the same in a sentence |
 //! | `fit.rs` | a member and a posting in, the posting's requirements out |
 //! | `phrases.rs` | what in a document's text answers a query |
+//! | `load.rs` | how many searches are under way, and how deep the next one looks |
 //! | `pool.rs` | the bounded threads that search |
 //!
 //! Only this layer joins encoder, adapters, collections and re-scoring.
@@ -34,8 +37,11 @@ mod encoders;
 pub mod evaluate;
 mod expire;
 mod explain;
+mod facets;
 mod fate;
 mod fit;
+mod load;
+mod monitor;
 mod phrases;
 mod pool;
 mod prepared;
@@ -62,8 +68,10 @@ pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_IN
 pub use encoders::Encoders;
 pub use expire::Expirer;
 pub use explain::Placement;
+pub use facets::FacetCount;
 pub use fate::Fate;
 pub use fit::{FitPipeline, FitReport, FitRequest};
+pub use monitor::{RecallHistory, RecallPoint};
 pub use phrases::Phrase;
 pub use profiles::{ProfileCatalog, ProfileContents, ProfileInfo};
 pub use query::QueryPipeline;
@@ -87,6 +95,8 @@ use crate::rescore::RescoreError;
 pub use crate::rescore::{Scorer, Weights};
 use crate::snapshot::SnapshotError;
 use evaluate::EvaluationError;
+use load::LoadSettings;
+use monitor::MonitorSettings;
 
 /// What a request may ask for at most.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -109,6 +119,22 @@ pub struct SearchSettings {
     pub candidates: usize,
     pub threads: usize,
     pub max_queue: usize,
+    pub shallow_above: usize,
+    pub min_ef_search: usize,
+    pub min_candidates: usize,
+    pub recall_share: f64,
+    pub recall_alarm_below: f64,
+}
+
+impl SearchSettings {
+    fn load(&self, threads: usize) -> LoadSettings {
+        let &Self { shallow_above, ef_search, candidates, min_ef_search, min_candidates, .. } = self;
+        LoadSettings { shallow_above, threads, ef_search, candidates, min_ef_search, min_candidates }
+    }
+
+    fn monitor(&self) -> MonitorSettings {
+        MonitorSettings { share: self.recall_share, alarm_below: self.recall_alarm_below }
+    }
 }
 
 /// Why a request was not answered.
@@ -122,6 +148,8 @@ pub enum PipelineError {
     QueryTooLong { actual: usize, limit: usize },
     #[error("collection {collection:?} cannot be searched by words: {source}")]
     NoWords { collection: String, source: NoWords },
+    #[error("facets {field:?}: {reason}")]
+    Facet { field: String, reason: &'static str },
     #[error("group_by {field:?}: {reason}")]
     GroupBy { field: String, reason: &'static str },
     #[error("diversity is {actual}: it must be from 0 to 1")]
@@ -194,6 +222,7 @@ impl PipelineError {
             | Self::EmptyQuery
             | Self::NoWords { .. }
             | Self::Wordless
+            | Self::Facet { .. }
             | Self::GroupBy { .. }
             | Self::Diversity { .. }
             | Self::DoesNotFit { .. }
@@ -231,6 +260,9 @@ impl PipelineError {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::OutOfRange { field, .. } => Some(field),
+            Self::Facet { .. } => Some("facets"),
+            Self::GroupBy { .. } => Some("group_by"),
+            Self::Diversity { .. } => Some("diversity"),
             Self::NoCrossEncoder => Some("cross_encode"),
             Self::EmptyQuery | Self::QueryTooLong { .. } => Some("query.text"),
             Self::UnknownDocument { .. } => Some("id"),

@@ -38,6 +38,11 @@ impl Pool {
         Self { threads, in_flight: Arc::default(), max_in_flight }
     }
 
+    /// Threads that search.
+    pub fn n_threads(&self) -> usize {
+        self.threads.current_num_threads()
+    }
+
     /// Runs `work`, which is short, on the calling thread if that is allowed and the pool has nothing that waits; else on the pool.
     ///
     /// # Errors

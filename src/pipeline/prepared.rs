@@ -32,7 +32,11 @@ pub(super) struct Checked {
     pub selection: Selection,
     pub candidates: usize,
     pub ef_search: usize,
+    /// Why it looks less deep than the settings say.
+    pub shallow: Option<String>,
     pub group_by: Option<(FieldId, usize)>,
+    /// Whose values are counted.
+    pub facets: Vec<FieldId>,
     /// Hits that the cross-encoder orders.
     pub n_cross_encoded: usize,
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::diverse;
+use super::facets;
+use super::load::{Depth, Load};
+use super::monitor::Monitor;
 use super::pool::Pool;
 use super::prepared::{Asked, AskedBy, Checked, Prepared};
 use super::profiles::{Chosen, ProfileCatalog};
@@ -37,6 +40,9 @@ pub struct QueryPipeline {
     pub(super) pool: Pool,
     /// What recall is measured with.
     pub(super) recent: Recent,
+    load: Load,
+    /// Watches the recall of live searches.
+    pub(super) monitor: Monitor,
     /// Held while recall is measured.
     pub(super) measuring: tokio::sync::Mutex<()>,
 }
@@ -51,8 +57,10 @@ impl QueryPipeline {
         limits: Limits,
     ) -> Self {
         let pool = Pool::new(settings.threads, settings.max_queue);
+        let load = Load::new(settings.load(pool.n_threads()));
+        let monitor = Monitor::start(settings.monitor());
         let (recent, measuring) = (Recent::default(), tokio::sync::Mutex::default());
-        Self { encoders, rerank, collections, profiles, settings, limits, pool, recent, measuring }
+        Self { encoders, rerank, collections, profiles, settings, limits, pool, recent, load, monitor, measuring }
     }
 
     /// Answers a search.
@@ -61,6 +69,7 @@ impl QueryPipeline {
     /// [`PipelineError`] says which part of the request cannot be accepted, or what is not available.
     pub async fn search(&self, request: QueryRequest) -> Result<QueryResponse, PipelineError> {
         let started = Instant::now();
+        let _under_way = self.load.enter();
         let (prepared, timings) = self.prepare(request).await?;
         let mut response = self.carry_out(&prepared, timings).await?;
         let Prepared { checked, asked, .. } = &*prepared;
@@ -68,6 +77,7 @@ impl QueryPipeline {
             let noted = RecentQuery { embedding, filter: checked.filter.clone(), exclude: asked.exclude.clone() };
             self.recent.note(&checked.collection, noted);
         }
+        self.monitor.note(&prepared);
         response.timings.total_us = micros(started);
         response.timings.record();
         Ok(response)
@@ -107,7 +117,8 @@ impl QueryPipeline {
         let is_short = checked.filter.is_none()
             && request.strategy == StrategyChoice::Auto
             && checked.candidates.max(checked.ef_search) <= MAX_SHORT
-            && checked.n_cross_encoded == 0;
+            && checked.n_cross_encoded == 0
+            && checked.facets.is_empty();
         let here = Arc::clone(prepared);
         let work = move || answer(&here, timings, waiting);
         let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
@@ -115,6 +126,10 @@ impl QueryPipeline {
         if let Err(reason) = adapted {
             metrics::search_degraded("adapter");
             response.degraded.push(format!("adapter: {reason}"));
+        }
+        if let Some(shallow) = &checked.shallow {
+            metrics::search_degraded("depth");
+            response.degraded.push(format!("depth: {shallow}"));
         }
         if let Some((cross_encode, query)) = request.cross_encode.zip(asked.text.clone()) {
             self.rerank.order(&mut response, query, texts, cross_encode, request.encoding.deadline).await;
@@ -152,12 +167,14 @@ impl QueryPipeline {
         let max_limit = if on.is_none() { self.limits.max_limit } else { self.limits.max_candidates };
         within("limit", request.limit, max_limit)?;
         Self::check_phrases(request.phrases)?;
-        if let Some(actual) = request.fields.as_ref().map(Vec::len).filter(|&n| n > MAX_FIELDS) {
-            return Err(PipelineError::OutOfRange { field: "fields", min: 0, max: MAX_FIELDS, actual });
-        }
-        let candidates = request.candidates.unwrap_or(self.settings.candidates);
+        at_most("fields", request.fields.as_ref().map_or(0, Vec::len), MAX_FIELDS)?;
+        at_most("facets", request.facets.len(), facets::MAX_FACETS)?;
+        // Nothing is measured by half.
+        let depth = if on.is_none() { self.load.depth() } else { self.load.full_depth() };
+        let shallow = self.shallow(request, depth);
+        let candidates = request.candidates.unwrap_or(depth.candidates);
         within("candidates", candidates, self.limits.max_candidates)?;
-        let ef_search = request.ef_search.unwrap_or(self.settings.ef_search);
+        let ef_search = request.ef_search.unwrap_or(depth.ef_search);
         within("ef_search", ef_search, self.limits.max_ef_search)?;
         let schema = &searcher.meaning().schema;
         let filter = request.filter.as_ref().map(|json| Filter::parse(json, schema).map(Arc::new)).transpose()?;
@@ -174,11 +191,37 @@ impl QueryPipeline {
         if let Some((_, size)) = group_by {
             within("group_by.size", size, self.limits.max_limit)?;
         }
+        let facets = facets::fields(&request.facets, schema)?;
         let mut selection = scorer.selection(schema);
         selection.add(group_by.map(|(field, _)| field));
         let n_cross_encoded = self.rerank.n_hits(request.cross_encode, &request.query)?;
         let candidates = candidates.max(request.limit).max(n_cross_encoded);
-        Ok(Checked { collection, searcher, filter, scorer, adapter, selection, candidates, ef_search, group_by, n_cross_encoded })
+        Ok(Checked {
+            collection,
+            searcher,
+            filter,
+            scorer,
+            adapter,
+            selection,
+            candidates,
+            ef_search,
+            shallow,
+            group_by,
+            facets,
+            n_cross_encoded,
+        })
+    }
+
+    /// Why a search looks less deep than the settings say, if it does.
+    fn shallow(&self, request: &QueryRequest, depth: Depth) -> Option<String> {
+        let full = self.load.full_depth();
+        let parts = [
+            (request.ef_search.is_none() && depth.ef_search < full.ef_search, "ef_search", depth.ef_search, full.ef_search),
+            (request.candidates.is_none() && depth.candidates < full.candidates, "candidates", depth.candidates, full.candidates),
+        ];
+        let less: Vec<String> =
+            parts.iter().filter(|(is_less, ..)| *is_less).map(|(_, name, now, full)| format!("{name} {now} instead of {full}")).collect();
+        (!less.is_empty()).then(|| format!("{} searches are under way: {}", self.load.under_way(), less.join(", ")))
     }
 
     async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
@@ -340,10 +383,11 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
         Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score, fields, phrases, explanation, ranks })
     };
     let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
+    let facets = facets::count(prepared)?;
     let generation = searcher.generation();
     let plan = retrieved.plan.clone();
     let model = searcher.description().model.name.clone();
-    Ok((QueryResponse { hits, timings, plan, generation: label(generation), model, degraded: Vec::new() }, texts))
+    Ok((QueryResponse { hits, facets, timings, plan, generation: label(generation), model, degraded: Vec::new() }, texts))
 }
 
 /// Gives all candidates their scores and puts the best first.
@@ -384,6 +428,10 @@ fn different<'a>(mut scored: Vec<Scored<'a>>, searcher: &Searcher, limit: usize,
     let mut left: Vec<Option<Scored<'a>>> = scored.into_iter().map(Some).collect();
     let chosen = diverse::different(&scores, &embeddings, limit, diversity);
     Ok(chosen.into_iter().filter_map(|position| left[position].take()).collect())
+}
+
+pub(super) fn at_most(field: &'static str, actual: usize, max: usize) -> Result<(), PipelineError> {
+    if actual <= max { Ok(()) } else { Err(PipelineError::OutOfRange { field, min: 0, max, actual }) }
 }
 
 pub(super) fn within(field: &'static str, actual: usize, max: usize) -> Result<(), PipelineError> {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::PipelineError;
+use super::monitor::RecallHistory;
 use super::probes::{self, Origin, Probe};
 use super::query::{QueryPipeline, label, micros, within};
 use crate::collection::{Found, Question, RetrieveRequest, Searcher};
@@ -66,7 +67,7 @@ pub struct RecallReport {
 }
 
 /// Recall where filters are about equally selective: more than `from` and at most `to` of the documents match.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct RecallOfGroup {
     pub from: f64,
     pub to: f64,
@@ -77,10 +78,10 @@ pub struct RecallOfGroup {
 
 /// What one query gave.
 #[derive(Debug, Clone, Copy)]
-struct Measured {
+pub(super) struct Measured {
     origin: Origin,
-    recall: f64,
-    selectivity: f64,
+    pub recall: f64,
+    pub selectivity: f64,
     exact_us: u64,
     auto_us: u64,
 }
@@ -113,6 +114,22 @@ impl QueryPipeline {
     }
 }
 
+impl QueryPipeline {
+    /// What was seen of a collection's live searches.
+    ///
+    /// # Errors
+    /// There is no such collection.
+    pub fn recall_history(&self, collection: &CollectionName) -> Result<RecallHistory, PipelineError> {
+        self.collections.get(collection)?;
+        Ok(self.monitor.history(collection))
+    }
+
+    /// Whether its live searches find too little.
+    pub fn recall_alarm(&self, collection: &str) -> bool {
+        CollectionName::new(collection).is_ok_and(|name| self.monitor.history(&name).alarm)
+    }
+}
+
 /// The recall of searches for documents of a snapshot, about `num` of them; `None` when there are none.
 ///
 /// # Errors
@@ -121,11 +138,11 @@ pub(super) fn of_documents(searcher: &Searcher, k: usize, ef_search: usize, num:
     let probes = probes::choose(searcher, Vec::new(), num, None, 1)?;
     let all = probes.iter().map(|probe| measure(searcher, probe, k, ef_search)).collect::<Result<Vec<_>, _>>()?;
     let as_asked: Vec<Measured> = all.into_iter().flatten().filter(|one| one.origin != Origin::DocumentAmongAlike).collect();
-    Ok(mean(&as_asked, |one| one.recall))
+    Ok(mean_of(&as_asked))
 }
 
 /// Answers a query both ways; `None` when nothing matches.
-fn measure(searcher: &Searcher, probe: &Probe, k: usize, ef_search: usize) -> Result<Option<Measured>, PipelineError> {
+pub(super) fn measure(searcher: &Searcher, probe: &Probe, k: usize, ef_search: usize) -> Result<Option<Measured>, PipelineError> {
     let retrieve = |strategy| {
         let started = Instant::now();
         let request = RetrieveRequest { k, ef_search, strategy, filter: probe.filter.as_deref(), exclude: probe.exclude.as_ref() };
@@ -151,12 +168,7 @@ fn recall_of(found: &[f32], exact: &[f32]) -> Option<f64> {
 
 fn report(all: &[Measured], k: usize, ef_search: usize, seed: u64, generation: String) -> RecallReport {
     let as_asked: Vec<Measured> = all.iter().filter(|one| one.origin != Origin::DocumentAmongAlike).copied().collect();
-    let group = |bounds: &[f64]| {
-        let (to, from) = (bounds[0], bounds[1]);
-        let of_group: Vec<Measured> = all.iter().filter(|one| one.selectivity > from && one.selectivity <= to).copied().collect();
-        RecallOfGroup { from, to, n_queries: of_group.len(), recall: mean(&of_group, |one| one.recall), p5: p5(&of_group) }
-    };
-    let recall = mean(&as_asked, |one| one.recall);
+    let recall = mean_of(&as_asked);
     RecallReport {
         recall,
         p5: p5(&as_asked),
@@ -166,11 +178,30 @@ fn report(all: &[Measured], k: usize, ef_search: usize, seed: u64, generation: S
         k,
         ef_search,
         seed,
-        by_selectivity: BOUNDS.windows(2).map(group).collect(),
+        by_selectivity: groups(all),
         exact_us: mean(&as_asked, |one| one.exact_us as f64).map(|us| us.round() as u64),
         auto_us: mean(&as_asked, |one| one.auto_us as f64).map(|us| us.round() as u64),
         generation,
     }
+}
+
+/// Recall where filters are about equally selective, the least selective first.
+pub(super) fn groups(all: &[Measured]) -> Vec<RecallOfGroup> {
+    let group = |bounds: &[f64]| {
+        let (to, from) = (bounds[0], bounds[1]);
+        let of_group: Vec<Measured> = all.iter().filter(|one| one.selectivity > from && one.selectivity <= to).copied().collect();
+        RecallOfGroup { from, to, n_queries: of_group.len(), recall: mean_of(&of_group), p5: p5(&of_group) }
+    };
+    BOUNDS.windows(2).map(group).collect()
+}
+
+/// The upper bound of the group that a selectivity belongs to.
+pub(super) fn group_of(selectivity: f64) -> f64 {
+    BOUNDS.windows(2).find(|bounds| selectivity > bounds[1]).map_or(0.0, |bounds| bounds[0])
+}
+
+pub(super) fn mean_of(measured: &[Measured]) -> Option<f64> {
+    mean(measured, |one| one.recall)
 }
 
 fn mean(of: &[Measured], value: impl Fn(&Measured) -> f64) -> Option<f64> {
@@ -186,7 +217,7 @@ fn p5(of: &[Measured]) -> Option<f64> {
 
 /// Wilson's interval of a share of `n` trials, at 95 %. A mean of values from 0 to 1 varies at most as such a share does, so it
 /// holds for that too; and all found in few queries does not pass for certainty.
-fn wilson(share: f64, n: usize) -> [f64; 2] {
+pub(super) fn wilson(share: f64, n: usize) -> [f64; 2] {
     const Z: f64 = 1.959_964;
     let n = n as f64;
     let middle = share + Z * Z / (2.0 * n);

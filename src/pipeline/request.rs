@@ -1,10 +1,13 @@
 //! A search as it is asked, and as it is answered.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
 use super::diverse::GroupBy;
+use super::facets::FacetCount;
 use super::phrases::Phrase;
 use super::rerank::CrossEncode;
 use crate::domain::{CollectionName, DocumentId, Plan, Retrieval, StrategyChoice};
@@ -49,6 +52,8 @@ pub struct QueryRequest {
     /// Names of the fields to return; all without it.
     pub fields: Option<Vec<String>>,
     pub explain: bool,
+    /// Names of the fields whose values are counted among all that match.
+    pub facets: Vec<String>,
     /// Hits of which some are alike by a field's value are left out.
     pub group_by: Option<GroupBy>,
     /// How much hits should differ from each other, 0 to 1; 0 leaves them in the order of their scores.
@@ -76,6 +81,7 @@ impl QueryRequest {
             profile: None,
             fields: None,
             explain: false,
+            facets: Vec::new(),
             group_by: None,
             diversity: 0.0,
             cross_encode: None,
@@ -90,6 +96,9 @@ impl QueryRequest {
 pub struct QueryResponse {
     /// Best first.
     pub hits: Vec<Hit>,
+    /// Of each field that was asked for, its ten most frequent values among all documents that match, with their number.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub facets: BTreeMap<String, Vec<FacetCount>>,
     pub timings: Timings,
     pub plan: Plan,
     /// The build that answered; changes newer than it are searched too.

@@ -5,7 +5,9 @@
 //! | `kindred_http_requests_total` | requests | `method`, `route`, `status` | answered requests |
 //! | `kindred_http_request_seconds` | seconds | `route` | from the request's head to the answer's |
 //! | `kindred_search_stage_seconds` | seconds | `stage` | stages of searches: tokenize, queue, encode, retrieve, rescore, cross_encode (of those that have it), total |
-//! | `kindred_search_degraded_total` | searches | `stage` | answered without a stage that could not be done, or not in time: cross_encode, adapter |
+//! | `kindred_search_degraded_total` | searches | `stage` | answered without a stage that could not be done, or not in time: cross_encode, adapter; or less deep, for there were many: depth |
+//! | `kindred_recall` | share, 0 to 1 | `collection`, `selectivity` (at most this share of the documents matched) | recall@10 of live searches that were answered once more, exactly |
+//! | `kindred_recall_alarm` | 0 or 1 | `collection` | whether that is below `search.recall_alarm_below` |
 //! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
 //! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
 //! | `kindred_encodes_saved_total` | documents | `reason` | written without: `unchanged` (the same document), `same_text`, `twice` (the same text as another's), `given` |
@@ -43,6 +45,9 @@ const SECONDS: [f64; 14] = [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0
 /// Bounds of the texts of a batch.
 const TEXTS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, 1024.0];
 
+/// Bounds of shares.
+const SHARES: [f64; 8] = [0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0];
+
 /// Gauges are set at every scrape, or by the feed at least every second; one that is not any more is dropped.
 const GAUGE_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -56,6 +61,7 @@ pub fn install() -> &'static PrometheusHandle {
         let builder = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
             .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full("kindred_encoder_batch_texts".to_owned()), &TEXTS))
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Full("kindred_recall".to_owned()), &SHARES))
             .expect("the bounds above are not empty");
         // A deleted collection's gauges go away.
         let builder = builder.idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_LIFETIME));
@@ -90,6 +96,15 @@ pub fn search_stage(stage: &'static str, micros: u64) {
 
 pub fn search_degraded(stage: &'static str) {
     metrics::counter!("kindred_search_degraded_total", "stage" => stage).increment(1);
+}
+
+pub fn recall(collection: &str, selectivity: f64, recall: f64) {
+    let labels = [("collection", collection.to_owned()), ("selectivity", selectivity.to_string())];
+    metrics::histogram!("kindred_recall", &labels).record(recall);
+}
+
+pub fn recall_alarm(collection: &str, alarm: bool) {
+    metrics::gauge!("kindred_recall_alarm", "collection" => collection.to_owned()).set(f64::from(u8::from(alarm)));
 }
 
 pub fn documents_written(outcome: &'static str, n: usize) {

@@ -12,6 +12,7 @@
 //! | `search` | a search as a table people can read |
 //! | `snapshot` | make, restore, verify and list snapshots |
 //! | `model` | a sentence-transformers folder becomes a model folder |
+//! | `keys` | API keys for those who ask a server |
 //! | `inspect` | what a collection holds |
 //! | `evaluate/` | how well a search finds what people judged relevant: of files, or of a collection that is there |
 //! | `adapted` | judged queries to learn an adapter from |
@@ -32,6 +33,7 @@ mod fill;
 pub mod ingest;
 pub mod inspect;
 pub mod judgments;
+pub mod keys;
 pub mod model;
 pub mod search;
 pub mod serve;

@@ -11,7 +11,7 @@ use super::signals::{INTERRUPTED, Signals};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::http::{self, Gate};
+use crate::http::{self, ConnectionSettings, Gate, Keys};
 
 /// Opens everything and serves until the process is told to end.
 ///
@@ -29,6 +29,7 @@ pub struct Server {
     pub runtime: Runtime,
     address: String,
     gate: Gate,
+    keys: Option<Arc<Keys>>,
     served: JoinHandle<std::io::Result<()>>,
 }
 
@@ -36,8 +37,11 @@ impl Server {
     /// Takes the configured address, before seconds are spent on anything else.
     ///
     /// # Errors
-    /// The address is taken or not ours.
+    /// The address is taken, not ours, or open to others without API keys; a file of keys that cannot be used.
     pub fn start(settings: &Settings) -> Result<Self> {
+        settings.check_public()?;
+        let keys = settings.auth.keys_file().map(Keys::open).transpose()?.map(Arc::new);
+        let connections = ConnectionSettings { tls: settings.http.tls(), max_connections: settings.http.max_connections };
         let runtime = runtime()?;
         let address = settings.http.listen;
         let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| {
@@ -45,8 +49,8 @@ impl Server {
         })?;
         let address = listener.local_addr()?.to_string();
         let gate = Gate::default();
-        let served = runtime.spawn(http::serve(listener, gate.clone(), told_to_end(gate.clone())));
-        Ok(Self { runtime, address, gate, served })
+        let served = runtime.spawn(http::serve(listener, connections, gate.clone(), keys.clone(), told_to_end(gate.clone())));
+        Ok(Self { runtime, address, gate, keys, served })
     }
 
     /// Serves an application until the process is told to end; requests under way are answered first, the Kafka feed writes
@@ -57,7 +61,7 @@ impl Server {
     pub fn serve(self, mut app: App, ready: impl FnOnce(&str)) -> Result<()> {
         let (model, rebuild, evaluations) = (app.catalog.model().clone(), Arc::clone(&app.rebuild), Arc::clone(&app.evaluations));
         let feed = app.take_feed().map(|feed| feed.start(self.runtime.handle())).transpose()?;
-        self.gate.open(app.into_router());
+        self.gate.open(app.into_router(self.keys));
         tracing::info!(address = self.address, model = model.name, provider = model.provider, "serving");
         ready(&self.address);
         let served = self.runtime.block_on(self.served)?;

@@ -1,11 +1,11 @@
 //! `kindred train`: learns from people's judgments what to score candidates by, or what to search with.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::examples;
 use super::judgments::{TaskQuery, read_json_lines, read_qrels};
@@ -95,16 +95,20 @@ fn rescore(settings: &Settings, args: &RescoreArgs) -> Result<()> {
         "trees": trained.learned.trees.n_trees(),
     });
     let profile = Profile::write(FROM_TEXT, &trained.learned, card);
-    std::fs::write(&args.out, serde_json::to_vec(&profile)?).with_context(|| format!("cannot write {}", args.out.display()))?;
     println!(
         "nDCG@10 on unseen queries: {:.4} before, {:.4} with what was learned (standard error of the difference {:.4}), {} queries",
         trained.before, trained.after, trained.error, trained.n_queries
     );
+    write(&settings, &args.collection, &args.out, &profile)
+}
+
+/// Writes what was learned, and tells how to use it.
+pub(super) fn write(settings: &Settings, collection: &CollectionName, out: &Path, profile: &Value) -> Result<()> {
+    std::fs::write(out, serde_json::to_vec(profile)?).with_context(|| format!("cannot write {}", out.display()))?;
     println!(
-        "written to {0}; to use it:\n  curl -X PUT http://{1}/v1/collections/{2}/profiles/default --data-binary @{0}",
-        args.out.display(),
-        settings.http.listen,
-        args.collection
+        "written to {0}; to use it:\n  curl -X PUT http://{1}/v1/collections/{collection}/profiles/default --data-binary @{0}",
+        out.display(),
+        settings.http.listen
     );
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::adapted::{JudgedQueries, JudgedQuery, RANK};
 use super::judgments::{TaskQuery, read_json_lines, read_qrels};
 use super::serve::runtime;
-use super::train::labels;
+use super::train::{labels, write};
 use crate::adapter::{self, MAX_RANK, Trained};
 use crate::app::App;
 use crate::collection::{Access, Searcher};
@@ -97,18 +97,11 @@ pub fn run(settings: &Settings, args: &AdapterArgs) -> Result<()> {
         "model": description.model.name,
         "generation": searcher.generation().to_string(),
     });
-    std::fs::write(&args.out, serde_json::to_vec(&profile)?).with_context(|| format!("cannot write {}", args.out.display()))?;
     println!(
         "nDCG@10 by meaning on unseen queries: {:.4} before, {:.4} with the adapter (standard error of the difference {:.4}); of hits {:.4} and {:.4}; {} queries",
         trained.before, trained.after, trained.error, hits.before, hits.after, trained.n_queries
     );
-    println!(
-        "written to {0}; to use it:\n  curl -X PUT http://{1}/v1/collections/{2}/profiles/default --data-binary @{0}",
-        args.out.display(),
-        settings.http.listen,
-        args.collection
-    );
-    Ok(())
+    write(settings, &args.collection, &args.out, &profile)
 }
 
 fn is_there(searcher: &Searcher, id: &str) -> bool {

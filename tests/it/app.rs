@@ -8,7 +8,7 @@ use kindred::collection::Access;
 use kindred::config::{Settings, Sources};
 use kindred::domain::CollectionName;
 use kindred::encoder::{CrossEncoder, Encoder, PairFit, Side, assets};
-use kindred::http::{self, Gate};
+use kindred::http::{self, ConnectionSettings, Gate, Keys};
 use kindred::pipeline::{Query, QueryRequest};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -122,13 +122,17 @@ impl TestApp {
     }
 
     pub async fn serve(dir: TempDir, app: App) -> Self {
+        Self::serve_with(dir, app, ConnectionSettings::default(), None).await
+    }
+
+    pub async fn serve_with(dir: TempDir, app: App, connections: ConnectionSettings, keys: Option<Arc<Keys>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let (end, ended) = oneshot::channel::<()>();
         let served = tokio::spawn(async move {
             let gate = Gate::default();
-            gate.open(app.into_router());
-            http::serve(listener, gate, async { drop(ended.await) }).await.unwrap();
+            gate.open(app.into_router(keys.clone()));
+            http::serve(listener, connections, gate, keys, async { drop(ended.await) }).await.unwrap();
         });
         Self { address, dir, client: client(), end: Some(end), served }
     }

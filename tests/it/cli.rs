@@ -252,7 +252,9 @@ fn failures_say_what_to_do() {
         (&["inspect", "jobs", "--set", "search.candidates=0"], 1, "search.candidates"),
         (&["inspect", "jobs", "--config", "none.toml"], 1, "none.toml"),
         (&["serve", "--device", "cuda:0"], 1, "CUDA"),
-        (&["serve", "--listen", "203.0.113.1:1"], 1, "cannot listen"),
+        (&["serve", "--listen", "203.0.113.1:1"], 1, "kindred keys create"),
+        (&["serve", "--listen", "203.0.113.1:1", "--set", "auth.public_without_keys=true"], 1, "cannot listen"),
+        (&["serve", "--set", "auth.keys_file=none.toml"], 1, "kindred keys create"),
         #[cfg(not(feature = "kafka"))]
         (&["serve", "--listen", "127.0.0.1:0", "--set", "kafka.brokers=localhost:9092"], 1, "this build has no Kafka"),
         // A disk that cannot be written to, whoever asks.
@@ -308,4 +310,24 @@ fn settings_come_from_the_environment_too() {
         .unwrap();
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     assert!(dir.path().join("elsewhere/jobs/CURRENT").exists() && !dir.path().join("index_data").exists());
+}
+
+#[test]
+fn keys_are_made_and_told_once() {
+    let dir = folder();
+    let file = dir.path().join("keys.toml");
+    let create = |rest: &[&str]| kindred(dir.path(), &[&["keys", "create", "--file", file.to_str().unwrap()], rest].concat());
+    let made = create(&["search-page", "--collection", "jobs", "--requests-per-second", "50", "--expires-in-days", "30"]);
+    assert!(made.status.success(), "{made:?}");
+    let key = String::from_utf8(made.stdout).unwrap();
+    assert!(key.starts_with("kindred_") && key.lines().count() == 1, "{key}");
+    assert!(String::from_utf8_lossy(&made.stderr).contains("auth.keys_file="), "what to do next");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(!kept.contains(key.trim()) && kept.contains("role = \"read\"") && kept.contains("expires_at"), "{kept}");
+    let again = create(&["search-page", "--role", "owner"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("there are read, write and admin"), "{again:?}");
+    let again = create(&["search-page"]);
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("two keys are named"), "{again:?}");
+    let open = kindred(dir.path(), &["serve", "--listen", "0.0.0.0:0"]);
+    assert!(!open.status.success() && String::from_utf8_lossy(&open.stderr).contains("kindred keys create"), "{open:?}");
 }

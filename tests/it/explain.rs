@@ -111,7 +111,7 @@ async fn what_keeps_a_document_out_is_named() {
     let explain = async |body: Value| app.post("/v1/collections/jobs/explain", body).await;
     explain(json!({"query": {"text": "nurse"}, "id": "nobody"})).await.fails(404, "not_found", Some("id"), "nobody");
     explain(json!({"query": {"id": "nobody"}, "id": "nurse"})).await.fails(404, "not_found", Some("query.id"), "nobody");
-    explain(json!({"query": {"text": "nurse"}})).await.fails(400, "malformed", Some("id"), "which document");
+    explain(json!({"query": {"text": "nurse"}})).await.fails(400, "malformed", None, "missing field `id`");
     explain(json!({"query": {"text": "nurse"}, "id": [1]})).await.fails(400, "malformed", Some("id"), "whole number");
     explain(json!({"query": {"text": "nurse"}, "id": "nurse", "limt": 3})).await.fails(400, "malformed", Some("limt"), "limt");
     explain(json!({"query": {"text": "nurse"}, "id": "nurse", "limit": "x"})).await.fails(400, "malformed", Some("limit"), "whole number");

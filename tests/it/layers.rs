@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of ours a module may name.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("error", &[]),
     ("domain", &["error"]),
     ("storage", &["error"]),
@@ -19,6 +19,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("collection", &["index", "lexical", "wal", "domain", "error", "storage", "telemetry"]),
     ("pipeline", &["adapter", "encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
     ("ingest", &["pipeline", "domain", "error", "telemetry"]),
+    ("client", &[]),
     ("http", &["ingest", "pipeline", "domain", "error", "telemetry"]),
     ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "domain", "error"]),
     ("app", &["config", "http", "ingest", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),
@@ -45,7 +46,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 27] = [
+const HOMES: [(&str, &[&str]); 32] = [
     ("rdkafka", &["src/ingest/kafka/"]),
     ("base64", &["src/adapter/mod.rs", "src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
     ("ort", &["src/encoder/session.rs"]),
@@ -60,6 +61,11 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("hessboost", &["src/rescore/train.rs"]),
     ("axum", &["src/http/"]),
     ("utoipa_axum", &["src/http/"]),
+    ("axum_server", &["src/http/connections.rs"]),
+    ("tower_http", &["src/http/"]),
+    ("governor", &["src/http/auth/keys.rs"]),
+    ("subtle", &["src/http/auth/keys.rs"]),
+    ("getrandom", &["src/http/auth/keys.rs"]),
     ("indicatif", &["src/telemetry/progress.rs"]),
     ("metrics_exporter_prometheus", &["src/telemetry/metrics.rs"]),
     ("plotters", &["src/tools/bench/plot.rs"]),
@@ -68,7 +74,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("arrow_array", &["src/ingest/"]),
     ("arrow_schema", &["src/ingest/"]),
     ("object_store", &["src/snapshot/place.rs"]),
-    ("rustls", &["src/snapshot/place.rs"]),
+    ("rustls", &["src/snapshot/place.rs", "src/http/connections.rs", "src/client.rs"]),
     ("rustix", &["src/tools/bench/system.rs", "src/telemetry/priority.rs"]),
     ("thread_priority", &["src/telemetry/priority.rs"]),
     ("ureq", &["src/tools/bench/"]),

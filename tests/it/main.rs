@@ -2,15 +2,19 @@
 
 mod adapter;
 mod app;
+mod auth;
 mod bad_input;
 mod bulk;
 mod chunks;
 mod cli;
+mod client;
 mod compat;
 mod crash;
 mod evaluate;
 mod explain;
+mod facets;
 mod files;
+mod hostile;
 mod hybrid;
 #[cfg(feature = "kafka")]
 mod kafka;

@@ -65,6 +65,7 @@ async fn the_description_names_every_path() {
         "get /v1/collections/{collection}/generations",
         "get /v1/collections/{collection}/profiles",
         "get /v1/collections/{collection}/profiles/{profile}",
+        "get /v1/collections/{collection}/recall",
         "get /v1/evaluations/{task}",
         "get /v1/evaluations/{task}/svg",
         "get /v1/info",

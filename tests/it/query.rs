@@ -1,5 +1,6 @@
 //! QUERY: text, vector or document in, hits out.
 
+use futures_util::future::join_all;
 use kindred::encoder::QueryOptions;
 use serde_json::{Value, json};
 
@@ -135,4 +136,27 @@ async fn explanations_add_up_and_fields_are_picked() {
         "fields come back as they were sent"
     );
     assert!(whole["hits"][0].get("explanation").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_searches_at_once_look_less_deep_and_say_so() {
+    let app = TestApp::start_with(&["search.shallow_above=1", "search.threads=1", "search.min_ef_search=20"]).await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let alone = app.search("jobs", json!({"query": {"text": "make desserts"}})).await.ok();
+    assert_eq!(alone.get("degraded"), None, "one is not many, even where the bound is one");
+    for round in 0.. {
+        let ask = |i: usize| app.search("jobs", json!({"query": {"text": format!("make desserts {round} {i}")}, "cache": false}));
+        let named = app.search("jobs", json!({"query": {"text": format!("bake {round}")}, "ef_search": 200, "candidates": 200}));
+        let (answers, named) = tokio::join!(join_all((0..32).map(ask)), named);
+        assert_eq!(named.ok().get("degraded"), None, "what a search names itself stands");
+        let answers: Vec<Value> = answers.into_iter().map(|answer| answer.ok()).collect();
+        assert!(answers.iter().all(|answer| ids(answer)[0] == "chef"), "all are answered");
+        let told = answers.iter().filter_map(|answer| answer["degraded"][0].as_str()).find(|told| told.contains("instead of 200"));
+        if let Some(told) = told {
+            assert!(told.starts_with("depth: ") && told.contains("searches are under way"), "{told}");
+            break;
+        }
+    }
+    let metrics = app.get("/metrics").await.ok();
+    assert!(metrics.as_str().unwrap().contains("kindred_search_degraded_total{stage=\"depth\"}"));
 }

@@ -1,5 +1,9 @@
 //! RECALL: measured on recent searches and on documents.
 
+use std::path::Path;
+
+use kindred::domain::Choice;
+use kindred::storage::{SectionFile, SectionWriter, container_checksum};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, jobs, members};
@@ -108,4 +112,68 @@ async fn a_measurement_is_limited() {
         "wage",
     );
     app.post("/v1/collections/cats/recall", json!({})).await.fails(404, "not_found", Some("collection"), "cats");
+}
+
+/// Takes the links out of a built graph, whose checksums are right again: what a bug in building would leave.
+fn break_graph(generation: &Path) {
+    let (graph, manifest) = (generation.join("graph.bin"), generation.join("manifest.bin"));
+    let (_, before) = container_checksum(&graph).unwrap();
+    rewrite(&graph, *b"GRPH", 5, |section, bytes| {
+        if section == 1 {
+            let (row, codes, links) = (bytes.len() / 3_000, 384, 4 * 32);
+            bytes.chunks_exact_mut(row).for_each(|row| row[codes..codes + links].fill(0xff));
+        }
+    });
+    let (_, after) = container_checksum(&graph).unwrap();
+    rewrite(&manifest, *b"MANI", 1, |_, bytes| {
+        let at = bytes.windows(4).position(|four| four == before.to_le_bytes()).expect("the manifest knows the graph");
+        bytes[at..at + 4].copy_from_slice(&after.to_le_bytes());
+    });
+}
+
+/// Writes a container anew with other bytes.
+fn rewrite(path: &Path, kind: [u8; 4], n_sections: usize, change: impl Fn(usize, &mut [u8])) {
+    let file = SectionFile::open(path, kind, 2, n_sections).unwrap();
+    let sections: Vec<Vec<u8>> = (0..n_sections).map(|section| file.bytes(section).unwrap().to_vec()).collect();
+    drop(file);
+    std::fs::remove_file(path).unwrap();
+    let mut writer = SectionWriter::create(path, kind, 2).unwrap();
+    for (section, mut bytes) in sections.into_iter().enumerate() {
+        change(section, &mut bytes);
+        writer.section(&bytes).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_searches_are_watched_and_a_broken_graph_raises_an_alarm() {
+    let flags = ["search.recall_share=1", "search.candidates=10", "search.ef_search=10"];
+    let app = TestApp::start_with(&flags).await;
+    let mut choice = Choice::new("watched", 1);
+    let mut vector = || -> Vec<f32> { (0..384).map(|_| choice.below(2_000) as f32 - 999.5).collect() };
+    let documents: Vec<Value> = (0..3_000).map(|i| json!({"id": format!("d{i}"), "title": "x", "embedding": vector()})).collect();
+    app.put("/v1/collections/jobs/documents", json!(documents)).await.ok();
+    let started = app.post("/v1/collections/jobs/rebuild", json!({})).await.ok();
+    app.ended(&started).await;
+    let dir = app.stop().await;
+    break_graph(&dir.path().join("jobs/generations/000001"));
+
+    let app = TestApp::start_in(dir, &flags).await;
+    assert_eq!(app.get("/v1/collections/jobs/recall").await.ok(), json!({"history": [], "alarm": false}));
+    app.get("/v1/collections/nothing/recall").await.fails(404, "not_found", Some("collection"), "nothing");
+    loop {
+        let found = app.search("jobs", json!({"query": {"vector": vector()}})).await.ok();
+        assert_eq!(found["plan"]["strategy"], "graph", "{}", found["plan"]);
+        let told = app.get("/v1/collections/jobs/recall").await.ok();
+        if told["alarm"] == true {
+            let point = &told["history"][0];
+            assert!(point["n_queries"].as_u64().unwrap() >= 20 && point["recall"].as_f64().unwrap() < 0.9, "{told}");
+            assert_eq!(point["by_selectivity"][0]["n_queries"], point["n_queries"]);
+            break;
+        }
+    }
+    let metrics = app.get("/metrics").await.ok();
+    let metrics = metrics.as_str().unwrap();
+    assert!(metrics.contains("kindred_recall_alarm{collection=\"jobs\"} 1"), "{metrics}");
+    assert!(metrics.contains("kindred_recall_count{collection=\"jobs\",selectivity=\"1\"}"), "{metrics}");
 }

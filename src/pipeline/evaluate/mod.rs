@@ -59,7 +59,7 @@ pub struct EvaluationRequest {
 
 /// An evaluation that can begin.
 #[derive(Debug)]
-pub struct Prepared {
+pub struct Evaluation {
     collection: String,
     usable: Usable,
     variants: Vec<Ready>,
@@ -96,7 +96,7 @@ impl EvaluationPipeline {
     ///
     /// # Errors
     /// [`PipelineError::Evaluation`] names the part of the request that cannot be accepted; [`EvaluationError::Busy`] while there is another.
-    pub fn prepare(&self, request: EvaluationRequest) -> Result<Prepared, PipelineError> {
+    pub fn prepare(&self, request: EvaluationRequest) -> Result<Evaluation, PipelineError> {
         let turn = Arc::clone(&self.turn).try_lock_owned().map_err(|_| EvaluationError::Busy)?;
         let collection = self.query.collections.get(&request.collection)?;
         let serving = collection.searcher();
@@ -107,15 +107,15 @@ impl EvaluationPipeline {
         };
         let usable = request.judgments.usable(request.queries, self.query.limits.max_query_bytes, is_known)?;
         let variants = variant::ready(&self.query, &collection, request.variants)?;
-        Ok(Prepared { collection: collection.name().to_string(), usable, variants, stages: request.stages, _turn: turn })
+        Ok(Evaluation { collection: collection.name().to_string(), usable, variants, stages: request.stages, _turn: turn })
     }
 
     /// Evaluates, one query after the other. It ends when the progress that `show` makes is cancelled.
     ///
     /// # Errors
     /// As [`QueryPipeline::search`]; cancelled.
-    pub async fn run(&self, prepared: Prepared, show: impl Fn(&str, u64) -> Progress) -> Result<EvaluationReport, PipelineError> {
-        let Prepared { collection, usable, variants, stages, .. } = &prepared;
+    pub async fn run(&self, evaluation: Evaluation, show: impl Fn(&str, u64) -> Progress) -> Result<EvaluationReport, PipelineError> {
+        let Evaluation { collection, usable, variants, stages, .. } = &evaluation;
         let mut answers: Vec<Answers> = variants.iter().map(|_| Answers::default()).collect();
         let progress = show("asking", (usable.queries.len() * variants.len()) as u64);
         for (number, query) in usable.queries.iter().enumerate() {

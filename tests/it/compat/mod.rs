@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use kindred::app::App;
 use kindred::collection::Access;
 use kindred::encoder::{Encoder, EncoderSettings};
-use kindred::http::{self, Gate};
+use kindred::http::{self, ConnectionSettings, Gate};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -46,7 +46,7 @@ fn many_texts() -> Vec<String> {
 async fn a_server_that_starts_tells_every_client_in_its_own_shape() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let served = tokio::spawn(http::serve(listener, Gate::default(), std::future::pending()));
+    let served = tokio::spawn(http::serve(listener, ConnectionSettings::default(), Gate::default(), None, std::future::pending()));
     let ask = async |method: Method, path: &str| {
         let answer = client().request(method, format!("{base}{path}")).body("{}").send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())

@@ -1,0 +1,158 @@
+//! Who asks, and whether they may: API keys, what each may do, in which collections, how often.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | every request: its key, what it needs, the caller that handlers ask about |
+//! | `keys.rs` | the keys, as they lie in a file: hashed |
+//! | `needs.rs` | what each route needs |
+//!
+//! Without a file of keys everyone may do everything, which is why a server without one listens on loopback only.
+
+mod keys;
+mod needs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use keys::Key;
+pub use keys::{Keys, KeysError, NewKey, Role};
+use needs::{Need, need};
+
+use super::compat;
+use super::error::ApiError;
+use crate::error::ErrorKind;
+
+/// Headers that a key may come in, beside `Authorization: Bearer`: what clients of other servers send.
+const KEY_HEADERS: [&str; 2] = ["api-key", "x-api-key"];
+
+/// Who asks.
+#[derive(Debug, Clone)]
+enum Caller {
+    /// There are no keys.
+    Anyone,
+    With(Arc<Key>),
+    /// Without a key, at a route that needs none.
+    Nobody,
+}
+
+tokio::task_local! {
+    static CALLER: Caller;
+}
+
+/// Whether who asks may know of a collection. Where nobody was let in, nobody may.
+pub(super) fn sees(collection: &str) -> bool {
+    CALLER.try_with(|caller| caller.sees(collection)).unwrap_or(false)
+}
+
+/// Whether who asks may know of all collections.
+pub(super) fn sees_all() -> bool {
+    CALLER.try_with(Caller::sees_all).unwrap_or(false)
+}
+
+impl Caller {
+    fn sees(&self, collection: &str) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::With(key) => key.collections.as_ref().is_none_or(|names| names.iter().any(|name| name.as_str() == collection)),
+            Self::Nobody => false,
+        }
+    }
+
+    fn sees_all(&self) -> bool {
+        match self {
+            Self::Anyone => true,
+            Self::With(key) => key.collections.is_none(),
+            Self::Nobody => false,
+        }
+    }
+}
+
+/// Lets a request through, or says what it lacks.
+pub(super) async fn authorize(
+    State(keys): State<Option<Arc<Keys>>>,
+    params: Result<RawPathParams, axum::extract::rejection::RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let caller = match keys.as_deref().map_or(Ok(Caller::Anyone), |keys| admit(keys, &request)) {
+        Ok(caller) => caller,
+        Err(refused) => return refused.at(request.uri().path()),
+    };
+    let named = params.iter().flatten().find(|(name, _)| *name == "collection").map(|(_, collection)| collection);
+    if let (Some(collection), Caller::With(key)) = (named, &caller)
+        && !caller.sees(collection)
+    {
+        return Refused::Scope { key: key.name.clone(), what: format!("collection {collection:?}") }.at(request.uri().path());
+    }
+    CALLER.scope(caller, next.run(request)).await
+}
+
+/// Who asks, if what they ask for is theirs to ask.
+fn admit(keys: &Keys, request: &Request) -> Result<Caller, Refused> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    // Where there is no route, there is nothing to protect.
+    let needed = route.map_or(Need::Nothing, |route| need(request.method(), route));
+    let Need::Role { role, all_collections } = needed else { return Ok(Caller::Nobody) };
+    let presented = presented(request.headers()).ok_or(Refused::NoKey)?;
+    let key = keys.find(presented)?;
+    if let Some(wait) = key.wait() {
+        return Err(Refused::TooOften { key: key.name.clone(), wait });
+    }
+    if key.role < role {
+        return Err(Refused::Role { key: key.name.clone(), has: key.role, needs: role });
+    }
+    if all_collections && key.collections.is_some() {
+        return Err(Refused::Scope { key: key.name.clone(), what: "what is about all collections".to_owned() });
+    }
+    Ok(Caller::With(key))
+}
+
+/// The key that a request brings.
+fn presented(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| KEY_HEADERS.iter().find_map(|name| headers.get(*name)?.to_str().ok())).filter(|key| !key.is_empty())
+}
+
+/// Why a request is not let through.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("this needs an API key: send it as \"Authorization: Bearer KEY\"")]
+    NoKey,
+    #[error("there is no such API key: it may have been removed")]
+    UnknownKey,
+    #[error("API key {key:?} has expired: ask for a new one")]
+    Expired { key: String },
+    #[error("API key {key:?} may {has}, and this needs one that may {needs}")]
+    Role { key: String, has: Role, needs: Role },
+    #[error("API key {key:?} is not for {what}")]
+    Scope { key: String, what: String },
+    #[error("API key {key:?} asks more often than it may: come again in {} ms", wait.as_millis())]
+    TooOften { key: String, wait: Duration },
+}
+
+impl Refused {
+    fn at(self, path: &str) -> Response {
+        let (status, code) = match &self {
+            Self::NoKey | Self::UnknownKey | Self::Expired { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Role { .. } | Self::Scope { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::TooOften { wait, .. } => {
+                let error = ApiError::new(ErrorKind::Overloaded, self.to_string(), None).after(*wait);
+                return compat::error_at(path, error);
+            }
+        };
+        let mut response = compat::error_at(path, ApiError::refused(status, code, self.to_string())).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

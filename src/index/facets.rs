@@ -1,0 +1,32 @@
+//! How many of the allowed rows have each word of a field.
+
+use super::filter::Allowed;
+use super::{AllowedRows, Index, IndexError};
+use crate::domain::FieldId;
+
+impl Index {
+    /// Different words of a keyword's or truth value's field, over all rows; 0 for a field of another type.
+    ///
+    /// # Errors
+    /// [`IndexError::NotIndexed`], [`IndexError::Storage`]; so for the one below.
+    pub fn n_words(&self, field: FieldId) -> Result<usize, IndexError> {
+        Ok(self.attributes.words(field)?.map_or(0, |words| words.len()))
+    }
+
+    /// Each word that an allowed row has, and how many of them have it.
+    pub fn count_words(&self, field: FieldId, allowed: &AllowedRows<'_>) -> Result<Vec<(String, u64)>, IndexError> {
+        let Some(words) = self.attributes.words(field)? else { return Ok(Vec::new()) };
+        let mut counts = Vec::new();
+        for position in 0..words.len() {
+            let rows = words.rows(position)?;
+            let count = match &allowed.rows {
+                Allowed::Only(passing) => rows.intersection_len(&passing.rows),
+                Allowed::Except(deleted, _) => rows.len() - rows.intersection_len(deleted),
+            };
+            if count > 0 {
+                counts.push((words.word(position)?, count));
+            }
+        }
+        Ok(counts)
+    }
+}
