@@ -16,6 +16,7 @@
 //! | `compat/cohere.rs` | `POST /v1/rerank`, `POST /v2/rerank`, as Cohere and Jina answer |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
+//! | `console.rs` | `GET /`, `GET /console/{file}`: the page for people |
 //! | `body.rs` | JSON bodies whose errors name the field |
 //! | `path.rs` | parts of the path and of the query string |
 //! | `gate.rs` | answering from the first moment, before the server is ready |
@@ -25,6 +26,7 @@
 mod body;
 mod collections;
 mod compat;
+mod console;
 mod documents;
 mod error;
 mod evaluations;
@@ -144,6 +146,7 @@ pub fn router(services: Services) -> Router {
         .split_for_parts();
     let api = api.to_json().expect("the description is made of strings");
     router
+        .merge(console::routes())
         .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))
         .fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::unknown_route()))
         .method_not_allowed_fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::wrong_method()))

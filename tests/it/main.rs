@@ -7,6 +7,7 @@ mod bulk;
 mod chunks;
 mod cli;
 mod compat;
+mod console;
 mod crash;
 mod evaluate;
 mod explain;
