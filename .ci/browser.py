@@ -1,13 +1,13 @@
 """Uses the console in headless Chromium as people do, and looks for what would keep them from it.
 
-    browser.py BINARY [FOLDER] [--screenshots DIR]     FOLDER: a data folder of the demo; without one, the demo is built
+    browser.py BINARY [FOLDER] [--pictures DIR]     FOLDER: a data folder of the demo; without one, the demo is built
 """
 
 import argparse
-import pathlib
 import tempfile
 
 import demo
+import pictures
 from chrome import Page
 from demo import Demo, ask
 from selenium.webdriver.common.keys import Keys
@@ -138,8 +138,8 @@ def a_failed_request_says_why(page):
     assert "Weld" in page.text(".hits")
     # What this server does not answer now, others do: no room, and a key that is wanted.
     refuse = """const real = window.fetch; window.seen = [];
-        window.fetch = (path, options) => { window.seen.push(options.headers.authorization); return window.seen.length > 1 ? real(path, options) : Promise.resolve(
-            new Response(JSON.stringify({error: {code: 'refused', message: 'not now', request_id: 'r-1'}}), {status: %d, headers: {'retry-after': '7'}})); };"""
+        window.fetch = (path, options) => options.method !== 'POST' || window.seen.push(options.headers.authorization) > 1 ? real(path, options)
+            : Promise.resolve(new Response('{"error": {"code": "refused", "message": "not now", "request_id": "r-1"}}', {status: %d, headers: {'retry-after': '7'}}));"""
     page.run(refuse % 429)
     page.click("#search")
     assert "in 7 s" in page.text(".results [role=alert]") and "r-1" in page.text(".results [role=alert]")
@@ -247,32 +247,14 @@ def everybody_can_use_it(page, evaluation):
             page.look(width, dark=dark)
             page.go(route)
             page.until(lambda: page.all(".found, .welcome, .notice, .cards, .facts, .evaluate, #report h2"), f"{route} stays empty")
-            for button in page.all(".hits > li:first-child .quiet, .all-filters:not([open]) > summary, .options > summary"):
-                page.run("arguments[0].click()", button)
+            page.until(lambda: not page.all(".results[aria-busy]"), "it does not end")
+            folded = ".hits > li:first-child .quiet, .all-filters:not([open]) > summary, .options > summary"
+            page.run("document.querySelectorAll(arguments[0]).forEach((button) => button.click())", folded)
             assert page.overflow() <= 0, f"{route} at {width} px is {page.overflow()} px too wide"
             hindrances = page.hindrances()
             assert not hindrances, (route, width, dark, hindrances)
     page.look()
     page.errors()
-
-
-def screenshots(page, folder, evaluation):
-    def shot(name, route, ready, width=1280, height=860, dark=False):
-        page.look(width, height, dark)
-        page.go(route)
-        page.until(lambda: page.all(ready), f"{route} is not ready")
-        path = pathlib.Path(folder) / f"{name}.png"
-        page.driver.save_screenshot(str(path))
-        print(f"{path}: {path.stat().st_size // 1000} kB", flush=True)
-
-    nurse = f"#/search?in=jobs&q={NURSE.replace(' ', '+')}"
-    pathlib.Path(folder).mkdir(exist_ok=True)
-    shot("search", nurse, ".hits mark")
-    shot("search-dark", f"{nurse}&f.remote=true", ".hits mark", dark=True)
-    shot("phone", "#/search?in=members&for=jobs&id=j813", ".hits mark, .hits .text p", 390, 800)
-    shot("collection", "#/collections/jobs", ".facts")
-    shot("evaluation", f"#/evaluations/{evaluation}", "#report h2")
-    page.look()
 
 
 def check(folder):
@@ -287,7 +269,7 @@ def check(folder):
         assert (errors := page.errors()) == [], errors
         everybody_can_use_it(page, evaluation)
         if folder:
-            screenshots(page, folder, evaluation)
+            pictures.take(page, folder, evaluation)
     finally:
         page.close()
 
@@ -296,8 +278,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("folder", nargs="?")
-    parser.add_argument("--screenshots")
+    parser.add_argument("--pictures")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as empty, Demo(given.binary, given.folder or empty):
-        check(given.screenshots)
+        check(given.pictures)
     print("the console works")

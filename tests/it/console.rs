@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use kindred::http::{self, Gate};
 use reqwest::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, REFERRER_POLICY};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::app::TestApp;
 
@@ -51,11 +54,18 @@ async fn the_page_and_all_that_it_names_are_there() {
         // What the policy forbids would not work, and nothing may come from elsewhere.
         let policy = text(&headers, CONTENT_SECURITY_POLICY);
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';") && !policy.contains("unsafe"), "{policy}");
-        for forbidden in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=\"", "https://", "@import", "url("] {
+        for forbidden in
+            ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", " style=\"", "https://", "@import", "url("]
+        {
             assert!(!body.contains(forbidden), "{path} has {forbidden}");
         }
         if path == "/" {
-            wanted.extend(["href=\"/console/", "src=\"/console/"].iter().flat_map(|before| named(&body, before)).map(|name| format!("/console/{name}")));
+            wanted.extend(
+                ["href=\"/console/", "src=\"/console/"]
+                    .iter()
+                    .flat_map(|before| named(&body, before))
+                    .map(|name| format!("/console/{name}")),
+            );
         }
         wanted.extend(named(&body, " from '"));
     }
@@ -80,6 +90,23 @@ async fn a_browser_that_has_a_file_is_told_that_it_is_the_same() {
     assert_eq!((head.status(), text(head.headers(), "content-length")), (StatusCode::OK, length.to_string().as_str()));
     assert_eq!(text(head.headers(), ETAG), tag);
     assert!(head.bytes().await.unwrap().is_empty());
+}
+
+/// A person who comes too early gets the page, and the page is told to come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_there_before_the_server_is_ready() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (end, ended) = oneshot::channel::<()>();
+    let served = tokio::spawn(http::serve(listener, Gate::default(), async { drop(ended.await) }));
+    let status = async |method: Method, path: &str| {
+        let response = Client::new().request(method, format!("http://{address}{path}")).send().await.unwrap();
+        response.status().as_u16()
+    };
+    assert_eq!((status(Method::GET, "/").await, status(Method::GET, "/console/app.js").await), (200, 200));
+    assert_eq!((status(Method::GET, "/v1/collections").await, status(Method::POST, "/").await), (503, 503));
+    drop(end);
+    served.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

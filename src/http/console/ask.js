@@ -10,9 +10,9 @@ export const DEFAULT_LIMIT = 10;
 export function read(params, collections) {
   const known = (name) => collections.some((collection) => collection.name === name);
   const filters = new Map();
-  for (const [name, value] of params) {
-    if (name.startsWith(FILTER)) filters.set(name.slice(FILTER.length), params.getAll(name).filter(Boolean));
-    if (!value) filters.delete(name.slice(FILTER.length));
+  for (const name of new Set(params.keys())) {
+    const values = params.getAll(name).filter(Boolean);
+    if (name.startsWith(FILTER) && values.length) filters.set(name.slice(FILTER.length), values);
   }
   return {
     to: known(params.get('in')) ? params.get('in') : (collections.find(({ name }) => name === 'jobs') ?? collections[0]).name,

@@ -43,7 +43,7 @@ export function table(caption, columns, rows) {
   return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': caption },
     h('table', {},
       h('caption', { class: 'unseen' }, caption),
-      h('thead', {}, h('tr', {}, heads.map(({ text, number }) => h('th', { scope: 'col', class: number && 'number' }, text)))),
+      h('thead', {}, h('tr', {}, heads.map(({ text, number }) => h(text ? 'th' : 'td', { scope: text ? 'col' : null, class: number && 'number' }, text)))),
       h('tbody', {}, rows.map((row) => h('tr', {}, row.map(cell))))));
 }
 
@@ -61,7 +61,9 @@ export const fresh = (prefix) => `${prefix}-${++ids}`;
 /** A control with its label above it. */
 export function labelled(text, control, hint) {
   control.id ||= fresh('control');
-  return h('p', { class: 'field' }, h('label', { for: control.id }, text), control, hint && h('span', { class: 'hint' }, hint));
+  const more = hint && h('span', { class: 'hint', id: `${control.id}-hint` }, hint);
+  if (more) control.setAttribute('aria-describedby', more.id);
+  return h('p', { class: 'field' }, h('label', { for: control.id }, text), control, more);
 }
 
 /** A select of `[value, text]`. */

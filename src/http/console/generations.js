@@ -18,7 +18,7 @@ export function generations(name, changed, signal) {
   const load = () => attempt(list, async () => {
     const { generations: all } = await get(collectionPath(name, 'generations'), signal);
     replace(list, all.length === 0 ? h('p', { class: 'hint' }, 'None yet: documents are searched one by one until the first is built.')
-      : table('Generations', ['generation', 'status', { text: 'documents', number: true }, 'built', 'model', { text: 'on disk', number: true }, ''],
+      : table('Generations, newest first', ['generation', 'status', { text: 'documents', number: true }, 'built', 'model', { text: 'on disk', number: true }, ''],
         all.map((generation) => [
           h('code', {}, generation.id), h('span', { class: `status ${generation.status}` }, generation.status), count(generation.n_documents),
           time(generation.created_at), generation.model, bytes(generation.size_bytes), action(generation),

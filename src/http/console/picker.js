@@ -28,6 +28,6 @@ export function picker({ name, definition }, use, signal) {
     if (text.value.trim()) look();
   });
   return h('details', { class: 'picker' }, h('summary', {}, `Look for one of the ${name}`),
-    h('div', { class: 'row' }, labelled(`Words that describe it`, text), h('button', { type: 'button', onclick: () => text.value.trim() && look() }, 'Look')),
+    h('div', { class: 'row' }, labelled('Words that describe it', text), h('button', { type: 'button', onclick: () => text.value.trim() && look() }, 'Look')),
     choices);
 }

@@ -77,14 +77,14 @@ export function search(main, route, signal) {
     const counted = facetFields(collection.definition);
     const facets = counted.length ? counted : undefined;
     return post(asked.path, { ...asked.body, explain: true, facets }, now)
-      .then(async (answer) => {
+      .finally(() => now.aborted || results.removeAttribute('aria-busy'))
+      .then((answer) => {
         show(ask, collection, asked, answer, now);
-        await Promise.all([more(ask, collection, asked, answer, now), phrases(ask, collection, asked, answer, now)]);
+        return Promise.all([more(ask, collection, asked, answer, now), phrases(ask, collection, asked, answer, now)]);
       })
       .catch((error) => {
         if (error.name !== 'AbortError') replace(results, notice(error, () => update(route)));
-      })
-      .finally(() => now.aborted || results.removeAttribute('aria-busy'));
+      });
   }
 
   const change = (ask) => (name, values) => {

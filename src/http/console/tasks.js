@@ -5,6 +5,8 @@ import { call, get, listen } from './api.js';
 import { notice } from './errors.js';
 import { count, plural, seconds, time } from './format.js';
 
+/** So many are shown at first: the newest. */
+const N_SHOWN = 3;
 /** Between two looks for tasks that others have started. */
 const INTERVAL_MS = 4000;
 const isFinal = ({ status }) => ['done', 'failed', 'cancelled'].includes(status);
@@ -14,7 +16,8 @@ const isFinal = ({ status }) => ['done', 'failed', 'cancelled'].includes(status)
  * ended that ran before. Returns its element and `look`, which looks for new ones at once.
  */
 export function taskList(wanted, ended, signal) {
-  const list = h('ul', { class: 'tasks' });
+  const list = h('ul', { class: 'tasks short' });
+  const all = h('button', { type: 'button', class: 'quiet', hidden: true, onclick: () => showAll() }, 'Show all');
   const none = h('p', { class: 'hint' }, 'None since the server started.');
   const trouble = h('div', {});
   const shown = new Map();
@@ -24,6 +27,7 @@ export function taskList(wanted, ended, signal) {
       const tasks = (await get('/v1/tasks', signal)).tasks.filter(wanted);
       trouble.replaceChildren();
       none.hidden = tasks.length > 0;
+      all.hidden = tasks.length <= N_SHOWN || !list.classList.contains('short');
       // Newest first.
       tasks.reverse().forEach((task) => shown.has(task.id) || add(task));
     } catch (error) {
@@ -40,24 +44,33 @@ export function taskList(wanted, ended, signal) {
   }
 
   function follow(item, id) {
+    let hasEnded = false;
     const onEvent = (task) => {
       draw(item, task, signal);
       if (!isFinal(task)) return;
+      hasEnded = true;
       announce(`${task.kind} ${task.id}: ${task.status}`);
       ended(task);
     };
-    listen(`/v1/tasks/${encodeURIComponent(id)}/events`, onEvent, signal).catch((error) => {
-      if (error.name === 'AbortError') return;
+    // A stream that breaks off says nothing about the task: it is looked for again.
+    const again = () => {
       shown.delete(id);
       item.remove();
       look();
-    });
+    };
+    listen(`/v1/tasks/${encodeURIComponent(id)}/events`, onEvent, signal).then(() => hasEnded || again(), (error) => error.name === 'AbortError' || again());
+  }
+
+  function showAll() {
+    list.classList.remove('short');
+    all.hidden = true;
+    list.children[N_SHOWN].querySelector('a, button')?.focus();
   }
 
   look();
   const timer = setInterval(() => document.visibilityState === 'visible' && look(), INTERVAL_MS);
   signal.addEventListener('abort', () => clearInterval(timer));
-  return { element: h('div', {}, trouble, none, list), look };
+  return { element: h('div', {}, trouble, none, list, all), look };
 }
 
 function draw(item, task, signal) {

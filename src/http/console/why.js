@@ -25,8 +25,7 @@ export function whyBox(collection, body, signal) {
   const ask = (event) => {
     event.preventDefault();
     attempt(answer, async () => {
-      const { facets, explain, ...search } = body;
-      const placement = await post(collectionPath(collection, 'explain'), { ...search, id: id.value.trim() }, signal);
+      const placement = await post(collectionPath(collection, 'explain'), { ...body, id: id.value.trim() }, signal);
       replace(answer, placed(placement));
       announce(`${FATES[placement.fate] ?? placement.fate}: ${placement.reason}`);
     });
