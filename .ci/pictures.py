@@ -20,6 +20,6 @@ def take(page, folder, evaluation):
     shot("search", "#/search?in=jobs&q=nurse+for+patients+after+surgery", ".hits mark", press=".hits .quiet")
     shot("search-dark", "#/search?in=jobs&q=teach+music+to+children,+from+home&f.remote=true", ".hits mark", dark=True)
     shot("phone", "#/search?in=members&for=jobs&id=j813", ".hits mark, .hits .text p", 390, 800)
-    shot("collection", "#/collections/jobs", ".facts", press="#measure")
+    shot("collection", "#/collections/jobs", ".facts", height=1240, press="#measure")
     shot("evaluation", f"#/evaluations/{evaluation}", "#report h2")
     page.look()

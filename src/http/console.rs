@@ -41,11 +41,11 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; \
      frame-ancestors 'none'; form-action 'none'";
 
-/// `/` and `/console/{file}`; they need nothing, so they are there before the server is ready.
+/// `/` and `/console/…`; they need nothing, so they are there before the server is ready.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     let index = async |headers: HeaderMap| answer("index.html", &headers);
     let file = async |PathParts(name): PathParts<String>, headers: HeaderMap| answer(&name, &headers);
-    Router::new().route("/", get(index)).route("/console/{file}", get(file))
+    Router::new().route("/", get(index)).route("/console/{*file}", get(file))
 }
 
 fn answer(name: &str, asked: &HeaderMap) -> Response {

@@ -16,7 +16,7 @@
 //! | `compat/cohere.rs` | `POST /v1/rerank`, `POST /v2/rerank`, as Cohere and Jina answer |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
-//! | `console.rs` | `GET /`, `GET /console/{file}`: the page for people |
+//! | `console.rs` | `GET /`, `GET /console/{*file}`: the page for people |
 //! | `body.rs` | JSON bodies whose errors name the field |
 //! | `path.rs` | parts of the path and of the query string |
 //! | `gate.rs` | answering from the first moment, before the server is ready |

@@ -19,7 +19,7 @@ async fn ask(app: &TestApp, method: Method, path: &str, tag: Option<&str>) -> Re
     request.send().await.unwrap()
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: impl reqwest::header::AsHeaderName) -> &'a str {
+fn text(headers: &HeaderMap, name: impl reqwest::header::AsHeaderName) -> &str {
     headers.get(name).expect("the header is there").to_str().unwrap()
 }
 

@@ -52,8 +52,11 @@ export function href(ask) {
 /** Whether there is something to search with. */
 export const isComplete = (ask) => (ask.from ? ask.id : ask.text).trim() !== '';
 
+/** The server counts the values of so many fields. */
+const MAX_FACETS = 32;
+
 /** Fields whose values are counted. */
-export const facetFields = (definition) => indexed(definition, ['bool', 'keyword']).map(([name]) => name);
+export const facetFields = (definition) => indexed(definition, ['bool', 'keyword']).map(([name]) => name).slice(0, MAX_FACETS);
 
 /** The request of a question: its path and its body. */
 export function request(ask, definition) {

@@ -26,7 +26,7 @@ export function notice(error, retry) {
     h('p', {}, error.message),
     error.retryAfter && h('p', {}, `There should be room in ${error.retryAfter} s.`),
     details.length > 0 && h('p', { class: 'fine' }, details.join(' · ')),
-    error.status === 401 ? keyForm(retry) : retry && h('button', { type: 'button', onclick: retry }, 'Try again'));
+    error.status === 401 || error.status === 403 ? keyForm(retry) : retry && h('button', { type: 'button', onclick: retry }, 'Try again'));
 }
 
 function keyForm(retry) {

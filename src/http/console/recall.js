@@ -25,14 +25,13 @@ export function recall(name, signal) {
     button.textContent = 'Measure now';
   });
 
-  /** What is remembered; servers that remember nothing show none. */
+  /** What live searches found; a server that does not watch them shows none. */
   async function load() {
     try {
-      const points = (await get(collectionPath(name, 'recall'), signal)).history.filter((point) => point.recall !== null);
-      points.sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
-      if (points.length) replace(history, over(points));
+      const { history: points, alarm } = await get(collectionPath(name, 'recall'), signal);
+      replace(history, alarm && h('p', { class: 'notice' }, 'Live searches find less than they should: the alarm’s bound is search.recall_alarm_below.'), points.length > 0 && over(points));
     } catch (error) {
-      if (![404, 405].includes(error.status) && error.name !== 'AbortError') await attempt(history, () => Promise.reject(error));
+      if (error.status !== 404 && error.name !== 'AbortError') await attempt(history, () => Promise.reject(error));
     }
   }
 
@@ -43,6 +42,7 @@ export function recall(name, signal) {
 }
 
 const over = (points) => [
+  h('h3', { class: 'plain' }, 'Live searches, over time'),
   historyChart(points),
   h('details', { class: 'as-table' }, h('summary', {}, 'As a table'), table('Recall over time', ['measured', { text: 'recall', number: true }, { text: '95 % interval', number: true }, { text: 'queries', number: true }],
     [...points].reverse().map(({ at, recall: share, ci95, n_queries }) => [time(at), percent(share), interval(ci95), count(n_queries)]))),
