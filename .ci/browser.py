@@ -226,7 +226,7 @@ def an_evaluation_compares(page):
     page.one("#evaluated option")
     page.write("#queries", "no json, no tab")
     page.click("#evaluate")
-    assert "line 1 of the queries" in page.text("form [role=alert]")
+    assert "Line 1 of the queries" in page.text("form [role=alert]")
     page.write("#queries", "\n".join(queries))
     page.write("#qrels", "\n".join(qrels))
     page.click("#evaluate")

@@ -2,6 +2,7 @@
 
 import { h, labelled } from './dom.js';
 import { key } from './api.js';
+import { sentence } from './format.js';
 
 const TITLES = {
   0: 'No answer',
@@ -23,7 +24,7 @@ export function notice(error, retry) {
   ].filter(Boolean);
   return h('div', { class: 'notice', role: 'alert' },
     h('h2', {}, title),
-    h('p', {}, error.message),
+    h('p', {}, sentence(error.message)),
     error.retryAfter && h('p', {}, `There should be room in ${error.retryAfter} s.`),
     details.length > 0 && h('p', { class: 'fine' }, details.join(' · ')),
     error.status === 401 || error.status === 403 ? keyForm(retry) : retry && h('button', { type: 'button', onclick: retry }, 'Try again'));

@@ -38,5 +38,8 @@ export function time(text) {
   return at.toLocaleString('en-GB', day ? { dateStyle: 'medium', timeZone: 'UTC' } : { dateStyle: 'medium', timeStyle: 'short' });
 }
 
+/** A clause of the server's as a sentence. */
+export const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.?!]$/.test(text) ? '' : '.'}`;
+
 /** `location.city` as words. */
 export const words = (name) => name.replaceAll(/[._]+/g, ' ');

@@ -83,7 +83,10 @@ export function search(main, route, signal) {
         return Promise.all([more(ask, collection, asked, answer, now), phrases(ask, collection, asked, answer, now)]);
       })
       .catch((error) => {
-        if (error.name !== 'AbortError') replace(results, notice(error, () => update(route)));
+        if (error.name === 'AbortError') return;
+        // It may be a filter that is at fault: it can be taken away.
+        panel(ask, collection, {});
+        replace(results, notice(error, () => update(route)), chosenFilters(collection.definition, ask.filters, change(ask)));
       });
   }
 

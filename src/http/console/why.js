@@ -3,7 +3,7 @@
 import { h, announce, facts, labelled, replace, table } from './dom.js';
 import { collectionPath, post } from './api.js';
 import { attempt } from './errors.js';
-import { count, fixed } from './format.js';
+import { count, fixed, sentence } from './format.js';
 import { explained } from './charts.js';
 
 const FATES = {
@@ -39,7 +39,7 @@ export function whyBox(collection, body, signal) {
 function placed({ fate, reason, rank, filter = [], retrieval, rescore, cross_encode, explanation, phrases }) {
   return [
     h('h3', { 'data-fate': fate }, FATES[fate] ?? fate),
-    h('p', {}, `${reason[0].toUpperCase()}${reason.slice(1)}.`.replace(/([.?!])\.$/, '$1')),
+    h('p', {}, sentence(reason)),
     h('ol', { class: 'stages' }, told([
       filter.length > 0 && stage('Filter', filter.some(({ keeps_out }) => keeps_out), table('Conditions of the filter', ['condition', 'asks for', 'it has', ''],
         filter.map(({ path, condition, values, holds, keeps_out }) => [
