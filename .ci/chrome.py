@@ -27,14 +27,16 @@ def packages():
 PACKAGES = packages()
 sys.path.insert(0, str(PACKAGES))
 
-from selenium import webdriver  # noqa: E402
-from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
-from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
-from selenium.webdriver.common.by import By  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 AXE = (PACKAGES / "axe_playwright_python/axe.min.js").read_text(encoding="utf-8")
 WAIT_S = 30
+__all__ = ["Keys", "Page"]
 
 
 class Page:
@@ -53,7 +55,10 @@ class Page:
         self.run = self.driver.execute_script
         self.look()
 
-    def close(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.driver.quit()
 
     def look(self, width=1280, height=900, dark=False):

@@ -1,6 +1,7 @@
 """The demo as a server to talk with: started in a data folder, asked over HTTP, ended as a user ends it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,19 +22,20 @@ def ask(path, body=None, method=None):
 
 
 class Demo:
-    """`with Demo(binary, data_dir, limit_s):` it answers within so many seconds, and ends cleanly afterwards."""
+    """`with Demo(binary, data_dir, limit_s):` it answers within so many seconds, and ends cleanly afterwards. `settings` as in its environment."""
 
-    def __init__(self, binary, data_dir, limit_s=START_S):
+    def __init__(self, binary, data_dir, limit_s=START_S, **settings):
         self.command, self.limit_s = [binary, "demo", "--listen", ADDRESS, "--data-dir", data_dir], limit_s
+        self.environment = {**os.environ, **settings}
 
     def __enter__(self):
-        self.process = subprocess.Popen(self.command)
+        self.process = subprocess.Popen(self.command, env=self.environment)
         started = time.monotonic()
         while time.monotonic() - started < self.limit_s:
             if self.process.poll() is not None:
                 sys.exit(f"the demo ended with {self.process.returncode}")
             try:
-                ask("/v1/info")
+                ask("/readyz")
                 print(f"answered after {time.monotonic() - started:.1f} s", flush=True)
                 return self
             except (urllib.error.URLError, TimeoutError):
