@@ -48,7 +48,9 @@ export async function attempt(place, work) {
   try {
     return await work();
   } catch (error) {
-    if (error.name !== 'AbortError') place.replaceChildren(notice(error, () => attempt(place, work)));
+    if (error.name === 'AbortError') return undefined;
+    place.replaceChildren(notice(error, () => attempt(place, work)));
+    place.querySelector('[type=password]')?.focus();
     return undefined;
   }
 }
