@@ -1,39 +1,15 @@
-"""Starts the demo in an empty data folder, searches it over HTTP, and starts it again."""
+"""Starts the demo in an empty data folder, searches it over HTTP, and starts it again.
 
-import json
-import signal
-import subprocess
+    smoke.py BINARY [FOLDER]     the demo is built in FOLDER and left there; without one, in a folder that is deleted
+"""
+
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 
-BINARY, ADDRESS = sys.argv[1], "127.0.0.1:7797"
-FIRST_START_S, SECOND_START_S = 900, 60
+from demo import START_S, Demo, ask
 
-
-def ask(path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(f"http://{ADDRESS}{path}", data, timeout=60) as response:
-        return json.load(response)
-
-
-def start(data_dir, limit_s):
-    process = subprocess.Popen([BINARY, "demo", "--listen", ADDRESS, "--data-dir", data_dir])
-    started = time.monotonic()
-    while time.monotonic() - started < limit_s:
-        if process.poll() is not None:
-            sys.exit(f"the demo ended with {process.returncode}")
-        try:
-            ask("/v1/info")
-            print(f"answered after {time.monotonic() - started:.1f} s", flush=True)
-            return process
-        except (urllib.error.URLError, TimeoutError):
-            # It listens from the start and answers when it is ready.
-            time.sleep(0.05)
-    process.kill()
-    sys.exit(f"the demo was not ready after {limit_s} s")
+BINARY = sys.argv[1]
+SECOND_START_S = 60
 
 
 def check():
@@ -52,16 +28,7 @@ def check():
     assert len(hits) == 3
 
 
-def stop(process):
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0, process.returncode
-
-
-with tempfile.TemporaryDirectory() as data_dir:
-    for limit_s in (FIRST_START_S, SECOND_START_S):
-        server = start(data_dir, limit_s)
-        try:
+with tempfile.TemporaryDirectory() as empty:
+    for limit_s in (START_S, SECOND_START_S):
+        with Demo(BINARY, sys.argv[2] if len(sys.argv) > 2 else empty, limit_s):
             check()
-            stop(server)
-        finally:
-            server.kill()

@@ -1,4 +1,4 @@
-//! Answering from the first moment: until the server is ready, everything but the probes of life is 503.
+//! Answering from the first moment: until the server is ready, everything but the probes of life and the console's files is 503.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use axum::{Router, middleware};
 use tower::ServiceExt;
 
 use super::error::ApiError;
-use super::{compat, request};
+use super::{compat, console, request};
 use crate::error::ErrorKind;
 
 /// Stands before the routes until they are there.
@@ -28,7 +28,10 @@ impl Gate {
     }
 
     pub(super) fn router(self) -> Router {
-        let closed = Router::new().fallback(async |request: Request| starting(&request)).layer(middleware::from_fn(request::observe));
+        let closed = console::routes()
+            .fallback(async |request: Request| starting(&request))
+            .method_not_allowed_fallback(async |request: Request| starting(&request))
+            .layer(middleware::from_fn(request::observe));
         Router::new().fallback(pass).with_state((self, closed))
     }
 }

@@ -18,6 +18,7 @@
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `auth/` | who asks, and whether they may |
 //! | `connections.rs` | how connections are taken, with TLS or without, and how they end |
+//! | `console.rs` | `GET /`, `GET /console/{*file}`: the page for people |
 //! | `body.rs` | JSON bodies whose errors name the field |
 //! | `path.rs` | parts of the path and of the query string |
 //! | `gate.rs` | answering from the first moment, before the server is ready |
@@ -29,6 +30,7 @@ mod body;
 mod collections;
 mod compat;
 mod connections;
+mod console;
 mod documents;
 mod error;
 mod evaluations;
@@ -203,6 +205,7 @@ pub fn router(services: Services) -> Router {
     describe_path_parts(&mut api);
     let api = api.to_json().expect("the description is made of strings");
     router
+        .merge(console::routes())
         .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))
         .fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::unknown_route()))
         .method_not_allowed_fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::wrong_method()))

@@ -9,6 +9,7 @@ mod chunks;
 mod cli;
 mod client;
 mod compat;
+mod console;
 mod crash;
 mod evaluate;
 mod explain;

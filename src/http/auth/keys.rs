@@ -200,7 +200,8 @@ fn parse(path: &Path, text: String) -> Result<Table, KeysError> {
     let fail = |reason: String| KeysError::Contents { path: path.to_owned(), reason };
     // The parser's message would show the line, and with it a key that somebody put there by mistake.
     let file: File = toml::from_str(&text).map_err(|e| {
-        let line = e.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let line =
+            1 + e.span().map_or(0, |span| text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&byte| byte == b'\n').count());
         fail(format!("line {line}: {}", e.message()))
     })?;
     if file.keys.len() > MAX_KEYS {
