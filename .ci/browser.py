@@ -61,6 +61,17 @@ def an_evaluation_compares(page):
     return page.driver.current_url.split("/")[-1]
 
 
+def the_api_is_described(page):
+    page.go("#/api")
+    described = ask("/openapi.json")["paths"]
+    page.until(lambda: len(page.all(".operation")) == sum(len(item) for item in described.values()), "operations are missing")
+    page.write("#operations", "becomes of a document in a search")
+    page.until(lambda: len(page.all(".operation")) == 1, "the filter does not narrow")
+    page.click(".operation summary")
+    told = page.text(".operation")
+    assert "/v1/collections/{collection}/explain" in told and "group_by" in told and "needed" in told, told
+
+
 def a_key_is_asked_for(page, key):
     """Of a server with keys, with one that may read."""
     page.go("")
@@ -80,11 +91,11 @@ def a_key_is_asked_for(page, key):
 
 def everybody_can_use_it(page, evaluation):
     routes = ["", f"#/search?in=jobs&q={searching.NURSE.replace(' ', '+')}&f.remote=true", "#/search?in=members&for=jobs&id=nobody", "#/collections"]
-    for route in [*routes, "#/collections/jobs", "#/evaluations", f"#/evaluations/{evaluation}"]:
+    for route in [*routes, "#/collections/jobs", "#/evaluations", f"#/evaluations/{evaluation}", "#/api"]:
         for width, dark in ((1280, False), (1280, True), (360, False), (360, True)):
             page.look(width, dark=dark)
             page.go(route)
-            page.until(lambda: page.all(".found, .welcome, .notice, .cards, .facts, .evaluate, #report h2"), f"{route} stays empty")
+            page.until(lambda: page.all(".found, .welcome, .notice, .cards, .facts, .evaluate, #report h2, .operation"), f"{route} stays empty")
             page.until(lambda: not page.all(".results[aria-busy]"), "it does not end")
             folded = ".hits > li:first-child .quiet, .all-filters:not([open]) > summary, .options > summary"
             page.run("document.querySelectorAll(arguments[0]).forEach((button) => button.click())", folded)
@@ -105,6 +116,7 @@ PARTS = [
     searching.the_keyboard_is_enough,
     searching.hostile_documents_are_text,
     a_collection_is_rebuilt_and_rolled_back,
+    the_api_is_described,
     an_evaluation_compares,
 ]
 

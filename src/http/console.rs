@@ -22,11 +22,11 @@ macro_rules! files {
     ($($name:literal)*) => { [$(File { name: $name, bytes: include_bytes!(concat!("console/", $name)) }),*] };
 }
 
-const FILES: [File; 30] = files! {
+const FILES: [File; 31] = files! {
     "index.html" "icon.svg" "base.css" "pages.css" "search.css" "api.js" "app.js" "ask.js" "charts.js" "collections.js"
     "details.js" "dialog.js" "dom.js" "errors.js" "evaluation_form.js" "evaluation_input.js" "evaluation_report.js"
     "evaluations.js" "filters.js" "form.js" "format.js" "generations.js" "hits.js" "phrases.js" "picker.js" "recall.js"
-    "schema.js" "search.js" "tasks.js" "why.js"
+    "reference.js" "schema.js" "search.js" "tasks.js" "why.js"
 };
 
 /// All files under one tag: they belong together, and a browser that has some of them of another build asks for all again.

@@ -3,9 +3,10 @@
 import { get } from './api.js';
 import { collections } from './collections.js';
 import { evaluations } from './evaluations.js';
+import { reference } from './reference.js';
 import { search } from './search.js';
 
-const PAGES = { search, collections, evaluations };
+const PAGES = { search, collections, evaluations, api: reference };
 const main = document.getElementById('main');
 let shown = { name: null, page: null, end: new AbortController() };
 
