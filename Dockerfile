@@ -2,7 +2,7 @@
 # Targets: `runtime` (default; CPU), `demo` (composes the demo corpus on its first start), `runtime-cuda`.
 
 # --- The binary, and the model that it fetches through pip ------------------------------------------------------------
-FROM rust:1-bookworm AS builder
+FROM rust:1.95-bookworm AS builder
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-pip \
     && rm -rf /var/lib/apt/lists/*

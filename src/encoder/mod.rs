@@ -69,7 +69,7 @@ pub use import::{Closeness, ImportError, ImportRequest, Imported, Ranges, import
 pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError, Precision};
 pub use pairs::PairFit;
 pub use pooling::Pooling;
-pub use session::find_library;
+pub use session::{find_library, library_build};
 pub use settings::{ArenaGrowth, CudaSettings, Device, DeviceError, EncoderSettings, PrecisionChoice};
 pub use tokenizer::{Token, Tokens, Whole};
 pub use tokens::Side;

@@ -88,6 +88,15 @@ fn environment(library: &Path) -> Result<Environment, EncoderError> {
     Ok(environment)
 }
 
+/// Loads the library, and returns what it says of its own build.
+///
+/// # Errors
+/// [`EncoderError::Library`].
+pub fn library_build(library: &Path) -> Result<&'static str, EncoderError> {
+    environment(library)?;
+    Ok(ort::info())
+}
+
 /// Lets the session run on a GPU, or fail.
 #[cfg(feature = "cuda")]
 fn with_cuda(builder: SessionBuilder, id: u32, settings: &CudaSettings) -> Result<SessionBuilder, Box<dyn Error + Send + Sync>> {

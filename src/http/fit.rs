@@ -15,8 +15,8 @@ use crate::domain::{CollectionName, DocumentId};
 use crate::pipeline::{FitReport, FitRequest};
 
 /// Collections that are always there.
-const MEMBERS: &str = "members";
-const JOBS: &str = "jobs";
+pub(super) const MEMBERS: &str = "members";
+pub(super) const JOBS: &str = "jobs";
 
 /// A document: its id, or its id and its collection.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

@@ -14,6 +14,7 @@
 //! | `compat/tei.rs` | `POST /embed /similarity /tokenize /`, `GET /info /health`, as text-embeddings-inference answers |
 //! | `compat/tei_rerank.rs` | `POST /rerank`, as text-embeddings-inference answers |
 //! | `compat/cohere.rs` | `POST /v1/rerank`, `POST /v2/rerank`, as Cohere and Jina answer |
+//! | `mcp/` | `POST /mcp`: tools for agents |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `auth/` | who asks, and whether they may |
@@ -37,6 +38,7 @@ mod evaluations;
 mod fit;
 mod gate;
 mod generations;
+mod mcp;
 mod operations;
 mod path;
 mod profiles;
@@ -74,6 +76,7 @@ use compat::{cohere, openai, tei, tei_rerank};
 pub use connections::{ConnectionSettings, serve};
 use error::ApiError;
 pub use gate::Gate;
+pub use mcp::McpAccess;
 
 /// What the handlers need.
 #[derive(Debug)]
@@ -97,6 +100,8 @@ pub struct Services {
     pub cors_origins: Vec<String>,
     /// Whether documents and collections come from elsewhere.
     pub read_only: bool,
+    /// Who may call tools at `/mcp`; `None`: nobody.
+    pub mcp: Option<McpAccess>,
     /// Works as long as there are routes.
     pub _expirer: Option<Expirer>,
 }
@@ -204,6 +209,11 @@ pub fn router(services: Services) -> Router {
         .split_for_parts();
     describe_path_parts(&mut api);
     let api = api.to_json().expect("the description is made of strings");
+    let services = Arc::new(services);
+    let router = match &services.mcp {
+        Some(access) => router.route_service("/mcp", mcp::service(&services, access)),
+        None => router,
+    };
     router
         .merge(console::routes())
         .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))
@@ -214,5 +224,5 @@ pub fn router(services: Services) -> Router {
         .layer(middleware::from_fn_with_state(keys, auth::authorize))
         .layer(middleware::from_fn(request::observe))
         .layer(cors)
-        .with_state(Arc::new(services))
+        .with_state(services)
 }

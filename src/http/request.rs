@@ -22,6 +22,11 @@ pub fn id() -> String {
     REQUEST_ID.try_with(String::clone).unwrap_or_default()
 }
 
+/// Answers on behalf of a request, on another task than its own.
+pub async fn within<T>(id: String, answer: impl Future<Output = T>) -> T {
+    REQUEST_ID.scope(id, answer).await
+}
+
 /// Gives the request its id (the client's own, if it sent a sane one) and tells log and metrics how it went.
 pub async fn observe(request: Request, next: Next) -> Response {
     let started = Instant::now();

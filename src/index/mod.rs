@@ -75,7 +75,7 @@ pub use appended::{AppendedAttributes, AppendedVectors, BLOCK_ROWS};
 pub use build::{BuildInput, BuildParams, Builder, build};
 pub use error::IndexError;
 pub use ids::IdTable;
-pub use kernels::dot;
+pub use kernels::{dot, instructions};
 pub use vectors::Quantization;
 
 use self::attributes::AttributeFile;

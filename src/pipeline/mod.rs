@@ -70,7 +70,7 @@ pub use expire::Expirer;
 pub use explain::Placement;
 pub use facets::FacetCount;
 pub use fate::Fate;
-pub use fit::{FitPipeline, FitReport, FitRequest};
+pub use fit::{FitPipeline, FitReport, FitRequest, RequirementStatus};
 pub use monitor::{RecallHistory, RecallPoint};
 pub use phrases::Phrase;
 pub use profiles::{ProfileCatalog, ProfileContents, ProfileInfo};

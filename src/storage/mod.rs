@@ -150,6 +150,24 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
+    /// Who holds the lock now, if anybody does.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read.
+    pub fn holder(path: &Path) -> Result<Option<String>, StorageError> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(StorageError::io("open the lock", path)(e)),
+        };
+        // Shared, and let go of at once: whoever wants the lock in this moment tries again.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(fs::TryLockError::WouldBlock) => Ok(Some(fs::read_to_string(path).unwrap_or_default().trim().to_owned())),
+            Err(fs::TryLockError::Error(e)) => Err(StorageError::io("lock", path)(e)),
+        }
+    }
+
     /// Takes the lock, waiting for whoever holds it.
     pub fn wait(path: &Path) -> Result<Self, StorageError> {
         let file = Self::open(path)?;
@@ -181,10 +199,13 @@ mod tests {
     fn a_second_holder_is_told_who_the_first_is() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("LOCK");
+        assert_eq!(Lock::holder(&path).unwrap(), None);
         let first = Lock::acquire(&path).unwrap();
+        assert_eq!(Lock::holder(&path).unwrap(), Some(format!("process {}", std::process::id())));
         let second = Lock::acquire(&path).unwrap_err();
         assert!(second.to_string().contains(&format!("process {}", std::process::id())), "{second}");
         drop(first);
+        assert_eq!(Lock::holder(&path).unwrap(), None);
         Lock::acquire(&path).unwrap();
     }
 }

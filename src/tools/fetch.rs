@@ -10,6 +10,20 @@ use crate::encoder::assets::{self, MODEL_NAME};
 /// The folder that `kindred fetch` fills, and that the default settings point into.
 pub const MODELS: &str = "models";
 
+/// `kindred fetch`: runtime and default model, and where they lie.
+///
+/// # Errors
+/// As [`ensure`].
+pub fn run(json: bool) -> Result<()> {
+    let assets = assets::ensure(Path::new(MODELS))?;
+    if json {
+        println!("{}", serde_json::json!({"ort_library": assets.ort_library, "model_dir": assets.model_dir}));
+    } else {
+        println!("ONNX Runtime: {}\nmodel:        {}", assets.ort_library.display(), assets.model_dir.display());
+    }
+    Ok(())
+}
+
 /// Fetches the runtime, unless one was named, and the model, if it is the default one.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
 use super::signals::{cancelled_by_signal, interrupted};
 use super::{fetch, serve};
@@ -36,6 +37,9 @@ pub struct IngestArgs {
     /// Begin with the first line, wherever an earlier run of this file stopped
     #[arg(long)]
     from_start: bool,
+    /// What was done, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -100,9 +104,18 @@ fn ingest(cancel: &Cancel, app: &App, args: &IngestArgs, source: Source) -> Resu
     if app.catalog.get(collection)?.n_changes > 0 {
         app.rebuild.rebuild(collection, &RebuildRequest::default(), &|what, total| Progress::new(what, total).cancelled_by(cancel))?;
     }
+    let code = if report.n_refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) };
+    if args.json {
+        let told = json!({
+            "collection": collection, "n_created": report.n_created, "n_updated": report.n_updated, "n_unchanged": report.n_unchanged,
+            "n_refused": report.n_refused, "n_encoded": report.n_encoded, "seqno": report.seqno.0,
+        });
+        println!("{}", serde_json::to_string_pretty(&told)?);
+        return Ok(code);
+    }
     println!(
         "{collection}: {} created, {} updated, {} unchanged, {} refused; {} texts embedded",
         report.n_created, report.n_updated, report.n_unchanged, report.n_refused, report.n_encoded
     );
-    Ok(if report.n_refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(IN_PART) })
+    Ok(code)
 }

@@ -8,7 +8,12 @@
 //! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
 //! | `fill` | fills a collection with documents that a tool has made |
 //! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
+//! | `doctor/` | whether a server would work here |
+//! | `config_check` | the settings after all sources, and where each comes from |
+//! | `manual` | completions for shells, manual pages |
+//! | `terminal` | colour, where somebody sees it |
 //! | `ingest` | a file into a collection, then its index |
+//! | `rebuild` | a collection's index anew |
 //! | `search` | a search as a table people can read |
 //! | `snapshot` | make, restore, verify and list snapshots |
 //! | `model` | a sentence-transformers folder becomes a model folder |
@@ -24,8 +29,10 @@
 
 mod adapted;
 pub mod bench;
+pub mod config_check;
 pub mod demo;
 pub mod demo_corpus;
+pub mod doctor;
 pub mod evaluate;
 mod examples;
 pub mod fetch;
@@ -34,10 +41,13 @@ pub mod ingest;
 pub mod inspect;
 pub mod judgments;
 pub mod keys;
+pub mod manual;
 pub mod model;
+pub mod rebuild;
 pub mod search;
 pub mod serve;
 pub mod signals;
 pub mod snapshot;
+mod terminal;
 pub mod train;
 mod train_adapter;

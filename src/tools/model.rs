@@ -32,6 +32,9 @@ pub struct ImportArgs {
     /// Make model.fp16.onnx, too, for GPUs
     #[arg(long)]
     fp16: bool,
+    /// What was written, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Imports the folder and says what came of it.
@@ -49,6 +52,10 @@ pub fn run(settings: &Settings, args: &ImportArgs) -> Result<()> {
     }
     let int8 = args.int8.then_some(Ranges::Seen { texts: &texts, library: &library });
     let imported = import(&ImportRequest { source: &args.folder, target: &args.to, int8, fp16: args.fp16 })?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&imported)?);
+        return Ok(());
+    }
     let whence = if imported.graph_written { "its graph written here" } else { "its own model.onnx" };
     let what = imported.dims.map_or_else(|| "a cross-encoder".to_owned(), |dims| format!("{dims} dims"));
     println!("wrote {}: {what}, {} tokens, {whence}", args.to.display(), imported.max_tokens);

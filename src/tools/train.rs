@@ -60,6 +60,9 @@ pub struct RescoreArgs {
     /// Where to write the profile
     #[arg(long, value_name = "FILE", default_value = "profile.json")]
     out: PathBuf,
+    /// The card of what was learned, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Learns and writes.
@@ -95,18 +98,22 @@ fn rescore(settings: &Settings, args: &RescoreArgs) -> Result<()> {
         "trees": trained.learned.trees.n_trees(),
     });
     let profile = Profile::write(FROM_TEXT, &trained.learned, card);
-    println!(
+    let told = format!(
         "nDCG@10 on unseen queries: {:.4} before, {:.4} with what was learned (standard error of the difference {:.4}), {} queries",
         trained.before, trained.after, trained.error, trained.n_queries
     );
-    write(&settings, &args.collection, &args.out, &profile)
+    write(&settings, &args.collection, &args.out, &profile, (!args.json).then_some(&told))
 }
 
-/// Writes what was learned, and tells how to use it.
-pub(super) fn write(settings: &Settings, collection: &CollectionName, out: &Path, profile: &Value) -> Result<()> {
+/// Writes what was learned, and tells of it and how to use it; or its card as JSON.
+pub(super) fn write(settings: &Settings, collection: &CollectionName, out: &Path, profile: &Value, told: Option<&String>) -> Result<()> {
     std::fs::write(out, serde_json::to_vec(profile)?).with_context(|| format!("cannot write {}", out.display()))?;
+    let Some(told) = told else {
+        println!("{}", serde_json::to_string_pretty(&profile["card"])?);
+        return Ok(());
+    };
     println!(
-        "written to {0}; to use it:\n  curl -X PUT http://{1}/v1/collections/{collection}/profiles/default --data-binary @{0}",
+        "{told}\nwritten to {0}; to use it:\n  curl -X PUT http://{1}/v1/collections/{collection}/profiles/default --data-binary @{0}",
         out.display(),
         settings.http.listen
     );

@@ -43,6 +43,9 @@ pub struct AdapterArgs {
     /// Where to write the profile
     #[arg(long, value_name = "FILE", default_value = "profile.json")]
     out: PathBuf,
+    /// The card of what was learned, as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Learns and writes.
@@ -97,11 +100,11 @@ pub fn run(settings: &Settings, args: &AdapterArgs) -> Result<()> {
         "model": description.model.name,
         "generation": searcher.generation().to_string(),
     });
-    println!(
+    let told = format!(
         "nDCG@10 by meaning on unseen queries: {:.4} before, {:.4} with the adapter (standard error of the difference {:.4}); of hits {:.4} and {:.4}; {} queries",
         trained.before, trained.after, trained.error, hits.before, hits.after, trained.n_queries
     );
-    write(settings, &args.collection, &args.out, &profile)
+    write(settings, &args.collection, &args.out, &profile, (!args.json).then_some(&told))
 }
 
 fn is_there(searcher: &Searcher, id: &str) -> bool {

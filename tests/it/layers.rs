@@ -46,7 +46,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 32] = [
+const HOMES: [(&str, &[&str]); 35] = [
     ("rdkafka", &["src/ingest/kafka/"]),
     ("base64", &["src/adapter/mod.rs", "src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
     ("ort", &["src/encoder/session.rs"]),
@@ -75,10 +75,13 @@ const HOMES: [(&str, &[&str]); 32] = [
     ("arrow_schema", &["src/ingest/"]),
     ("object_store", &["src/snapshot/place.rs"]),
     ("rustls", &["src/snapshot/place.rs", "src/http/connections.rs", "src/client.rs"]),
-    ("rustix", &["src/tools/bench/system.rs", "src/telemetry/priority.rs"]),
+    ("rustix", &["src/tools/bench/system.rs", "src/telemetry/machine.rs", "src/telemetry/priority.rs"]),
     ("thread_priority", &["src/telemetry/priority.rs"]),
     ("ureq", &["src/tools/bench/"]),
     ("clap", &["src/main.rs", "src/tools/"]),
+    ("clap_complete", &["src/tools/manual.rs"]),
+    ("clap_mangen", &["src/tools/manual.rs"]),
+    ("rmcp", &["src/http/mcp/"]),
 ];
 
 /// Where `unsafe` may stand: maps and kernels.

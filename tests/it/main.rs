@@ -11,6 +11,8 @@ mod client;
 mod compat;
 mod console;
 mod crash;
+mod deploy;
+mod doctor;
 mod evaluate;
 mod explain;
 mod facets;
@@ -20,6 +22,7 @@ mod hybrid;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod layers;
+mod mcp;
 mod operations;
 mod profiles;
 mod query;

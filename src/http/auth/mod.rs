@@ -45,6 +45,20 @@ tokio::task_local! {
     static CALLER: Caller;
 }
 
+/// Who asks, for those who answer on another task.
+#[derive(Debug, Clone)]
+pub(super) struct Asking(Caller);
+
+/// Who asks here.
+pub(super) fn asking() -> Asking {
+    Asking(CALLER.try_with(Caller::clone).unwrap_or(Caller::Nobody))
+}
+
+/// Answers on behalf of who asks.
+pub(super) async fn within<T>(asking: Asking, answer: impl Future<Output = T>) -> T {
+    CALLER.scope(asking.0, answer).await
+}
+
 /// Whether who asks may know of a collection. Where nobody was let in, nobody may.
 pub(super) fn sees(collection: &str) -> bool {
     CALLER.try_with(|caller| caller.sees(collection)).unwrap_or(false)

@@ -72,8 +72,6 @@ pub(super) fn need(method: &Method, route: &str) -> Need {
     }
     let role = if is_get || (*method == Method::POST && ASKING.contains(&route)) {
         Role::Read
-    } else if *method == Method::DELETE && route == "/mcp" {
-        Role::Read
     } else if WRITING.contains(&(method.as_str(), route)) {
         Role::Write
     } else {

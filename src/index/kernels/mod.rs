@@ -44,6 +44,18 @@ pub(super) struct LinkQuery<'a> {
     pub shift: f32,
 }
 
+/// The instructions that scores are computed with, and whether they are fewer than a machine of this kind may have.
+pub fn instructions() -> (&'static str, bool) {
+    #[cfg(target_arch = "x86_64")]
+    return match x86::level() {
+        x86::Level::Avx512 => ("AVX-512 with VNNI", false),
+        x86::Level::Avx2 => ("AVX2", false),
+        x86::Level::Base => ("SSE2 only", true),
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    ("portable", false)
+}
+
 /// Defines a function that calls the body of the same name for the machine's instruction set.
 macro_rules! dispatch {
     ($(#[$doc:meta])* $visibility:vis fn $name:ident($($arg:ident: $type:ty),*) $(-> $result:ty)?) => {

@@ -1,8 +1,9 @@
 //! The public clients, unmodified, against a real server.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -10,12 +11,13 @@ use sha2::{Digest, Sha256};
 use super::embedded;
 use crate::app::{TestApp, encoder, logits, with_cross_encoder};
 
-/// The folder that holds the clients, installed once through pip and kept in `target/`; another lock file gets another folder.
-fn clients() -> &'static Path {
-    static CLIENTS: OnceLock<PathBuf> = OnceLock::new();
-    CLIENTS.get_or_init(|| {
+/// The folder that holds what a lock file names, installed once through pip and kept in `target/`; another lock file gets another folder.
+fn installed(lock: &'static str) -> &'static Path {
+    static INSTALLED: Mutex<BTreeMap<&str, &Path>> = Mutex::new(BTreeMap::new());
+    // Whoever wants the same waits until it is there.
+    INSTALLED.lock().unwrap().entry(lock).or_insert_with(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let lock = root.join("tests/clients/clients.lock");
+        let lock = root.join("tests/clients").join(lock);
         let hash: String = Sha256::digest(std::fs::read(&lock).unwrap()).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         let folder = root.join("target").join(format!("clients-{hash}"));
         if !folder.exists() {
@@ -27,7 +29,7 @@ fn clients() -> &'static Path {
             assert!(output.status.success(), "pip brings no clients: {output:?}");
             std::fs::rename(unfinished.path(), &folder).unwrap();
         }
-        folder
+        &*Box::leak(folder.into_boxed_path())
     })
 }
 
@@ -51,6 +53,11 @@ async fn rerank(script: &str) {
 
 /// Runs a client's script against a server of its own, with what it should find.
 async fn run(script: &str, app: &TestApp, all: &Value) {
+    run_of("clients.lock", script, app, all).await;
+}
+
+/// The same, of the clients that another lock file names.
+pub async fn run_of(lock: &'static str, script: &str, app: &TestApp, all: &Value) {
     let expected = app.dir.path().join("expected.json");
     std::fs::write(&expected, all.to_string()).unwrap();
     let mut python = Command::new("python3");
@@ -58,7 +65,7 @@ async fn run(script: &str, app: &TestApp, all: &Value) {
     python.arg(format!("http://{}", app.address)).arg(expected);
     python.env("NO_PROXY", "127.0.0.1").env("HF_HUB_DISABLE_TELEMETRY", "1").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
     python.env("PYTHONDONTWRITEBYTECODE", "1").env("HAYSTACK_TELEMETRY_ENABLED", "False");
-    let output = tokio::task::spawn_blocking(move || python.env("PYTHONPATH", clients()).output().expect("python3")).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || python.env("PYTHONPATH", installed(lock)).output().expect("python3")).await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.ends_with("checks hold\n"), "{said}{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -1,6 +1,6 @@
 //! Embeddings, and texts in order, for clients of other servers: the public clients themselves, and every shape and error over HTTP.
 
-mod clients;
+pub mod clients;
 mod openai;
 mod rerank;
 mod tei;

@@ -1,0 +1,194 @@
+//! `/mcp`: tools for agents, by the Model Context Protocol (streamable HTTP, without sessions: every request stands alone).
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | the service, its guards, and what each tool does |
+//! | `tools.rs` | the one table of tools: names, when to use them, arguments |
+//! | `arguments.rs` | what a call brings |
+//! | `filter.rs` | filters as one line of text |
+//! | `answers.rs` | answers for a reader who pays by the word |
+//!
+//! A page in somebody's browser must not reach a server on their machine or in their network by way of a name of its own (DNS
+//! rebinding): requests with a foreign `Origin` are refused, and on the loopback those with a foreign `Host`, too.
+
+mod answers;
+mod arguments;
+mod filter;
+mod tools;
+
+use std::sync::Arc;
+
+use rmcp::ServerHandler;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig, Tool,
+};
+use rmcp::service::{RequestContext, RoleServer};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+use serde_json::{Map, Value};
+
+use super::Services;
+use super::auth::{self, Asking};
+use super::collections::existing;
+use super::error::ApiError;
+use super::fit::{JOBS, MEMBERS};
+use super::request;
+use super::search::{Id, located};
+use crate::domain::CollectionName;
+use crate::error::ErrorKind;
+use crate::pipeline::{FitRequest, Query, QueryRequest};
+use answers::Shown;
+use arguments::{DocumentArguments, ExplainArguments, FitArguments, MatchArguments, NoArguments, SearchArguments};
+
+/// Calls are short: a text, some ids.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// Parts of its text that a hit is shown with.
+const PHRASES: usize = 1;
+
+/// Who may come, besides those who say nothing of where they come from.
+#[derive(Debug, Clone)]
+pub struct McpAccess {
+    /// Names by which clients may call this server; empty: any.
+    pub hosts: Vec<String>,
+    /// Pages that may call it: scheme, host and port.
+    pub origins: Vec<String>,
+}
+
+impl McpAccess {
+    /// Pages of this machine may always come, and those of `http.cors_origins`; on the loopback, this server has no other names than those of the loopback unless it is told so.
+    pub fn new(is_loopback: bool, hosts: &[String], origins: &[String]) -> Self {
+        const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+        let own = if is_loopback || !hosts.is_empty() { &LOOPBACK[..] } else { &[] };
+        let local = LOOPBACK.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:*")));
+        Self {
+            hosts: own.iter().map(ToString::to_string).chain(hosts.iter().cloned()).collect(),
+            origins: local.chain(origins.iter().cloned()).collect(),
+        }
+    }
+}
+
+/// What answers at `/mcp`.
+pub type McpService = StreamableHttpService<Agents, NeverSessionManager>;
+
+/// The service over these components.
+pub fn service(services: &Arc<Services>, access: &McpAccess) -> McpService {
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_max_request_body_bytes(MAX_BODY_BYTES.min(services.max_body_bytes))
+        .with_allowed_hosts(access.hosts.iter().cloned())
+        .with_allowed_origins(access.origins.iter().cloned())
+        .enforce_origin_validation();
+    let services = Arc::clone(services);
+    // Called for every request, on its own task; what is made here answers it on another.
+    let agents = move || Ok(Agents { services: Arc::clone(&services), request_id: request::id(), asking: auth::asking() });
+    StreamableHttpService::new(agents, Arc::new(NeverSessionManager::default()), config)
+}
+
+/// Answers one request, a call of a tool for example, through the same pipelines as all other routes.
+#[derive(Debug)]
+pub struct Agents {
+    services: Arc<Services>,
+    request_id: String,
+    asking: Asking,
+}
+
+impl ServerHandler for Agents {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+            .with_server_info(Implementation::new("kindred", env!("CARGO_PKG_VERSION")))
+            .with_instructions(tools::INSTRUCTIONS)
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        tools::named(name)
+    }
+
+    async fn list_tools(&self, _: Option<PaginatedRequestParams>, _: RequestContext<RoleServer>) -> Result<ListToolsResult, ErrorData> {
+        Ok(ListToolsResult::with_all_items(tools::all()))
+    }
+
+    async fn call_tool(&self, call: CallToolRequestParams, _: RequestContext<RoleServer>) -> Result<CallToolResponse, ErrorData> {
+        if tools::named(&call.name).is_none() {
+            return Err(ErrorData::invalid_params(format!("there is no tool {:?}: tools/list tells those there are", call.name), None));
+        }
+        let answer = auth::within(self.asking.clone(), self.call(&call.name, call.arguments));
+        let answered = request::within(self.request_id.clone(), answer).await;
+        Ok(answered.unwrap_or_else(answers::failure).into())
+    }
+}
+
+impl Agents {
+    async fn call(&self, tool: &str, arguments: Option<Map<String, Value>>) -> Result<CallToolResult, ApiError> {
+        match tool {
+            "search" => self.search(arguments::read(arguments)?).await,
+            "match_documents" => self.match_documents(arguments::read(arguments)?).await,
+            "get_document" => self.get_document(arguments::read(arguments)?),
+            "explain_result" => self.explain(arguments::read(arguments)?).await,
+            "assess_fit" => self.assess_fit(arguments::read(arguments)?).await,
+            "list_collections" => {
+                let NoArguments {} = arguments::read(arguments)?;
+                let mut infos = self.services.catalog.list();
+                infos.retain(|info| auth::sees(&info.name));
+                Ok(answers::collections(&infos))
+            }
+            other => unreachable!("{other} is not in the table of tools"),
+        }
+    }
+
+    async fn search(&self, asked: SearchArguments) -> Result<CallToolResult, ApiError> {
+        let (collection, filter, shown) = self.target(&asked.collection, "collection", asked.filter.as_deref())?;
+        let request = QueryRequest {
+            filter,
+            limit: asked.limit,
+            fields: Some(shown.fields()),
+            phrases: PHRASES,
+            ..QueryRequest::new(collection, Query::Text(asked.text))
+        };
+        let response = self.services.query.search(request).await.map_err(|e| located(e, "id", "collection"))?;
+        Ok(answers::hits(&response, &shown))
+    }
+
+    async fn match_documents(&self, asked: MatchArguments) -> Result<CallToolResult, ApiError> {
+        let from = existing(&asked.from_collection).map_err(|e| e.about("from_collection"))?;
+        self.services.catalog.require(&from).map_err(|e| located(e, "id", "from_collection"))?;
+        let (to, filter, shown) = self.target(&asked.to_collection, "to_collection", asked.filter.as_deref())?;
+        let query = Query::Document { collection: from, id: asked.id.check("id")? };
+        let request = QueryRequest { filter, limit: asked.limit, fields: Some(shown.fields()), ..QueryRequest::new(to, query) };
+        let response = self.services.query.search(request).await.map_err(|e| located(e, "id", "to_collection"))?;
+        Ok(answers::hits(&response, &shown))
+    }
+
+    fn get_document(&self, asked: DocumentArguments) -> Result<CallToolResult, ApiError> {
+        let (collection, id) = (existing(&asked.collection)?, asked.id.check("id")?);
+        let found = self.services.catalog.document(&collection, &id).map_err(|e| located(e, "id", "collection"))?;
+        Ok(answers::document(&found))
+    }
+
+    async fn explain(&self, asked: ExplainArguments) -> Result<CallToolResult, ApiError> {
+        let (collection, filter, _) = self.target(&asked.collection, "collection", asked.filter.as_deref())?;
+        let id = asked.id.check("id")?;
+        let request = QueryRequest { filter, ..QueryRequest::new(collection, Query::Text(asked.text)) };
+        let placement = self.services.query.explain(request, id).await.map_err(|e| located(e, "id", "collection"))?;
+        Ok(answers::placement(&placement))
+    }
+
+    async fn assess_fit(&self, asked: FitArguments) -> Result<CallToolResult, ApiError> {
+        let of = |collection: &str, id: Id, field: &str| Ok::<_, ApiError>((existing(collection)?, id.check(field)?));
+        let request = FitRequest { member: of(MEMBERS, asked.member_id, "member_id")?, job: of(JOBS, asked.job_id, "job_id")? };
+        for (field, (collection, id)) in [("member_id", &request.member), ("job_id", &request.job)] {
+            self.services.catalog.document(collection, id).map_err(|e| located(e, field, field))?;
+        }
+        Ok(answers::fit(&self.services.fit.fit(&request).await?))
+    }
+
+    /// The collection that is searched, the filter in its words, and what its hits are told by.
+    fn target(&self, collection: &str, argument: &str, line: Option<&str>) -> Result<(CollectionName, Option<Value>, Shown), ApiError> {
+        let name = existing(collection).map_err(|e| e.about(argument))?;
+        let definition = self.services.catalog.get(&name).map_err(|e| located(e, "id", argument))?.definition;
+        let filter = filter::read(line.unwrap_or_default(), &definition)
+            .map_err(|reason| ApiError::new(ErrorKind::Invalid, reason, Some("filter".to_owned())))?;
+        Ok((name, filter, Shown::of(&definition)))
+    }
+}
