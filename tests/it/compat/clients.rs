@@ -120,3 +120,14 @@ async fn the_qdrant_client_works_as_it_is() {
 async fn the_qdrant_store_of_langchain_works_as_it_is() {
     points("langchain_store.py").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kindreds_own_python_client_works() {
+    let app = TestApp::start().await;
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python");
+    let mut python = Command::new("python3");
+    python.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir"]).arg(&package).arg(package.join("tests"));
+    python.env("KINDRED_URL", format!("http://{}", app.address)).env("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1");
+    let said = succeeds(python, &[package.join("src")]).await;
+    assert!(said.contains(" passed") && !said.contains("skipped"), "{said}");
+}
