@@ -47,6 +47,8 @@ def test_searches(client: Kindred, name: str) -> None:
     assert found["hits"][0]["id"] == "nurse"
     assert found["hits"][0]["fields"] == {"title": "Night nurse"}
     assert found["plan"]["n_matching"] == 3
+    cities = client.search(name, "nurse", facets=["city"]).get("facets", {})["city"]
+    assert [(one["value"], one["count"]) for one in cities] == [("Bonn", 2), ("Brest", 1)]
     assert [hit["id"] for hit in client.search(name, {"id": "nurse"}, filter=IN_BONN)["hits"]] == ["rust"]
     [vector] = client.embed(["Welder of ships and bridges"])
     nearest = client.search(name, {"vector": vector}, limit=1, profile={"weights": {"dot": 1}}, explain=True)["hits"][0]
@@ -57,6 +59,7 @@ def test_searches(client: Kindred, name: str) -> None:
     assert placement["fate"] == "filtered_out"
     recall = client.recall(name, num=3, k=1)
     assert recall["recall"] == 1.0
+    assert client.recall_history(name)["alarm"] is False
 
 
 def test_documents(client: Kindred, name: str) -> None:

@@ -69,7 +69,7 @@ class AsyncKindred:
         """Find documents by a text, or by `{"vector": …}` or `{"id": …}`."""
         return await self._send(calls.search(collection, query, options))
 
-    async def match(self, source: tuple[str, str], to: str, **options: Unpack[t.MatchOptions]) -> t.SearchAnswer:
+    async def match(self, source: tuple[str, str], to: str, **options: Unpack[t.SearchOptions]) -> t.SearchAnswer:
         """Find documents of a collection that match a document, `("members", "m7")`, of another or the same."""
         return await self._send(calls.match(source, to, options))
 
@@ -249,6 +249,10 @@ class AsyncKindred:
     async def recall(self, collection: str, **options: Unpack[t.RecallOptions]) -> t.Recall:
         """Measure how much of the exact answer searches find."""
         return await self._send(calls.recall(collection, options))
+
+    async def recall_history(self, collection: str) -> t.RecallHistory:
+        """Tell the recall of live searches over time, as the server watches it."""
+        return await self._send(calls.recall_history(collection))
 
     async def embed(self, texts: Sequence[str], *, truncate: bool = False) -> list[list[float]]:
         """Embed texts with the server's model; what is too long is refused unless it may be cut."""

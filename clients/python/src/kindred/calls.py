@@ -49,7 +49,7 @@ def search(collection: str, query: str | t.Query, options: t.SearchOptions) -> C
     return Call("POST", _of(collection, "search"), {"query": _query(query), **options})
 
 
-def match(source: tuple[str, str], to: str, options: t.MatchOptions) -> Call[t.SearchAnswer]:
+def match(source: tuple[str, str], to: str, options: t.SearchOptions) -> Call[t.SearchAnswer]:
     """Search with a document."""
     return Call("POST", _path("match"), {"from": {"collection": source[0], "id": source[1]}, "to": to, **options})
 
@@ -207,6 +207,11 @@ def evaluation(number: str) -> Call[t.Evaluation]:
 def recall(collection: str, options: t.RecallOptions) -> Call[t.Recall]:
     """Measure recall."""
     return Call("POST", _of(collection, "recall"), dict(options))
+
+
+def recall_history(collection: str) -> Call[t.RecallHistory]:
+    """Tell the recall of live searches."""
+    return Call("GET", _of(collection, "recall"))
 
 
 def embed(texts: Sequence[str], *, truncate: bool) -> Iterator[Call[list[list[float]]]]:

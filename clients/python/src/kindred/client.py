@@ -71,7 +71,7 @@ class Kindred:
         """Find documents by a text, or by `{"vector": …}` or `{"id": …}`."""
         return self._send(calls.search(collection, query, options))
 
-    def match(self, source: tuple[str, str], to: str, **options: Unpack[t.MatchOptions]) -> t.SearchAnswer:
+    def match(self, source: tuple[str, str], to: str, **options: Unpack[t.SearchOptions]) -> t.SearchAnswer:
         """Find documents of a collection that match a document, `("members", "m7")`, of another or the same."""
         return self._send(calls.match(source, to, options))
 
@@ -247,6 +247,10 @@ class Kindred:
     def recall(self, collection: str, **options: Unpack[t.RecallOptions]) -> t.Recall:
         """Measure how much of the exact answer searches find."""
         return self._send(calls.recall(collection, options))
+
+    def recall_history(self, collection: str) -> t.RecallHistory:
+        """Tell the recall of live searches over time, as the server watches it."""
+        return self._send(calls.recall_history(collection))
 
     def embed(self, texts: Sequence[str], *, truncate: bool = False) -> list[list[float]]:
         """Embed texts with the server's model; what is too long is refused unless it may be cut."""

@@ -43,6 +43,10 @@ class NotFound(ApiError):
     """There is no such collection, document, task, … (404)."""
 
 
+class NotAllowed(ApiError):
+    """The request brings no API key that is known (401), or one that may not do this (403)."""
+
+
 class Conflict(ApiError):
     """A precondition does not hold, or something else is there already (409)."""
 
@@ -75,6 +79,8 @@ class TaskTimeout(KindredError):
 
 _OF_STATUS: dict[int, type[ApiError]] = {
     400: InvalidRequest,
+    401: NotAllowed,
+    403: NotAllowed,
     404: NotFound,
     409: Conflict,
     413: InvalidRequest,

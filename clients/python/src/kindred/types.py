@@ -21,7 +21,7 @@ class Query(TypedDict, total=False):
     id: str
 
 
-class MatchOptions(TypedDict, total=False):
+class SearchOptions(TypedDict, total=False):
     """How to search."""
 
     filter: Json
@@ -37,11 +37,7 @@ class MatchOptions(TypedDict, total=False):
     diversity: float
     phrases: int
     cross_encode: bool | Json
-
-
-class SearchOptions(MatchOptions, total=False):
-    """How to search for a text."""
-
+    facets: Sequence[str]
     cache: bool
     timeout_ms: int
 
@@ -94,6 +90,13 @@ class Hit(TypedDict):
     ranks: NotRequired[dict[str, int]]
 
 
+class FacetCount(TypedDict):
+    """A value of a field, and how many matching documents have it."""
+
+    value: str | bool
+    count: int
+
+
 class SearchAnswer(TypedDict):
     """Hits, best first."""
 
@@ -102,6 +105,7 @@ class SearchAnswer(TypedDict):
     plan: Plan
     generation: str
     model: str
+    facets: NotRequired[dict[str, list[FacetCount]]]
     degraded: NotRequired[list[str]]
 
 
@@ -387,6 +391,13 @@ class Recall(TypedDict):
     exact_us: int | None
     auto_us: int | None
     generation: str
+
+
+class RecallHistory(TypedDict):
+    """The recall of live searches, oldest first."""
+
+    history: list[dict[str, Any]]
+    alarm: bool
 
 
 class Info(TypedDict):
