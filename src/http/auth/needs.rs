@@ -70,9 +70,9 @@ pub(super) fn need(method: &Method, route: &str) -> Need {
     if is_get && (OPEN.contains(&route) || route.strip_prefix(OPEN_BELOW).is_some_and(|rest| rest.starts_with('/'))) {
         return Need::Nothing;
     }
-    let role = if is_get || (*method == Method::POST && ASKING.contains(&route)) {
-        Role::Read
-    } else if *method == Method::DELETE && route == "/mcp" {
+    let is_asking = *method == Method::POST && ASKING.contains(&route);
+    let ends_session = *method == Method::DELETE && route == "/mcp";
+    let role = if is_get || is_asking || ends_session {
         Role::Read
     } else if WRITING.contains(&(method.as_str(), route)) {
         Role::Write

@@ -150,7 +150,8 @@ pub async fn list(State(services): State<Arc<Services>>) -> Answered<Collections
 }
 
 /// Whether a collection is there.
-#[utoipa::path(get, path = "/collections/{collection}/exists", responses((status = 200, body = QdrantAnswer<Existence>)))]
+#[utoipa::path(get, path = "/collections/{collection}/exists",
+    responses((status = 200, body = QdrantAnswer<Existence>), (status = "4XX", body = ErrorBody)))]
 pub async fn exists(State(services): State<Arc<Services>>, PathParts(name): PathParts<String>) -> Answered<Existence> {
     let exists = CollectionName::new(name).is_ok_and(|name| services.catalog.require(&name).is_ok());
     answer(Existence { exists })
