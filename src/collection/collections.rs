@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{Access, Collection, CollectionError, Description, Meaning, ModelIdentity, OpenOptions, manifest};
+use super::{Access, Collection, CollectionError, Description, Meaning, ModelIdentity, OpenOptions, generation};
 use crate::domain::{CollectionDefinition, CollectionName};
 use crate::storage::{self, Lock};
 
@@ -67,7 +67,7 @@ impl Collections {
             if entry.ends_with(DELETED) && access != Access::Read {
                 storage::remove_dir(&dir)?;
             } else if let Ok(name) = CollectionName::new(entry)
-                && let Some(stored) = Description::read(&dir.join(manifest::DESCRIPTION_FILE))?
+                && let Some(stored) = generation::description(&dir)?
             {
                 let definition = collections.configured.get(&name).unwrap_or(&stored.definition).clone();
                 // Whoever rebuilds may do so to get rid of a model that is not there any more.
@@ -154,6 +154,11 @@ impl Collections {
             source,
         })?;
         Ok(Description { definition: definition.clone(), model })
+    }
+
+    /// Whether the collection of this name comes from the configuration, which then says what it is.
+    pub fn is_configured(&self, name: &CollectionName) -> bool {
+        self.configured.contains_key(name)
     }
 
     /// The definition that a collection should have: the configuration's, else its own.

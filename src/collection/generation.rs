@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::documents::{DOCUMENTS_FILE, Documents};
-use super::manifest::{FileEntry, MANIFEST_FILE, Manifest};
+use super::manifest::{DESCRIPTION_FILE, FileEntry, MANIFEST_FILE, Manifest};
 use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, text_of};
 use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, Selection, SeqNo, TextHash};
 use crate::error::ErrorKind;
@@ -348,6 +348,16 @@ pub(super) fn history(dir: &Path) -> Result<Vec<GenerationId>, StorageError> {
     let text = String::from_utf8_lossy(&bytes);
     let ids: Result<Vec<GenerationId>, _> = text.lines().map(|line| line.trim().parse()).collect();
     ids.ok().filter(|ids| !ids.is_empty()).ok_or_else(|| StorageError::corrupt(&path, "it does not hold the number of a generation"))
+}
+
+/// What a collection is: the generation that serves says so, before the first one the collection's own file. That is replaced after the
+/// generation became current, so a crash in between leaves it behind.
+pub(super) fn description(dir: &Path) -> Result<Option<Description>, CollectionError> {
+    let Some(own) = Description::read(&dir.join(DESCRIPTION_FILE))? else { return Ok(None) };
+    let Some(id) = history(dir)?.first().copied() else { return Ok(Some(own)) };
+    let folder = folder(dir, id);
+    // One that cannot be read is told when it is opened; the one before it may serve in its place.
+    Ok(Some(Manifest::read(&folder).and_then(|manifest| manifest.description(&folder)).unwrap_or(own)))
 }
 
 /// Whether there is a finished generation, though `CURRENT` names none.

@@ -6,6 +6,7 @@
 //! | `at_rest.rs` | the files of collections that nobody has open |
 //! | `collections.rs` | all collections of a data folder |
 //! | `searcher.rs` | the immutable snapshot that a query pins: base + delta − tombstones |
+//! | `listing.rs` | its documents without a query: in pages, or counted |
 //! | `retrieve.rs` | how a searcher finds candidates: by meaning, by words, by both |
 //! | `facets.rs` | how many of the documents that match have each value |
 //! | `writer.rs` | the one writer: log, sync, delta, swap, acknowledge |
@@ -29,6 +30,7 @@ mod delta;
 mod documents;
 mod facets;
 mod generation;
+mod listing;
 mod manifest;
 mod profiles;
 mod publish;
@@ -48,6 +50,7 @@ pub use crate::index::{BuildParams, Quantization};
 pub use at_rest::{FilesAtRest, files_at_rest, small_files};
 pub use collections::{Collections, IdentifyModel};
 pub use generation::{GenerationInfo, GenerationStatus};
+pub use listing::FoundPage;
 pub use manifest::{Description, ModelIdentity};
 pub use profiles::{StoredProfile, StoredProfiles};
 pub use publish::PinnedFiles;

@@ -242,15 +242,18 @@ impl Searcher {
     /// [`CollectionError::Index`].
     pub(super) fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<FoundDocument>, CollectionError> {
         let now_us = self.clock.now_us();
-        let mut found = Vec::new();
-        if let Some(base) = &self.base {
-            let mut deleted = self.tombstones.clone();
-            deleted.extend(self.expired_in_base(now_us)?);
-            found.extend(base.index.matching(Some(filter), &deleted)?.into_iter().take(limit).map(FoundDocument::Base));
-        }
+        let mut found: Vec<_> = self.matching_in_base(filter, now_us)?.into_iter().take(limit).map(FoundDocument::Base).collect();
         let newer = self.delta.matching(filter, now_us)?;
         found.extend(newer.take(limit - found.len()).map(FoundDocument::Delta));
         Ok(found)
+    }
+
+    /// Rows of the base that match a filter and are still there.
+    pub(super) fn matching_in_base(&self, filter: &Filter, now_us: i64) -> Result<RoaringBitmap, CollectionError> {
+        let Some(base) = &self.base else { return Ok(RoaringBitmap::new()) };
+        let mut deleted = self.tombstones.clone();
+        deleted.extend(self.expired_in_base(now_us)?);
+        Ok(base.index.matching(Some(filter), &deleted)?)
     }
 
     /// The id of a document of this snapshot.

@@ -73,7 +73,11 @@ impl Document {
         let id = Self::id_of(&json)?;
         let Json::Object(mut fields) = json else { return Err(DocumentError::NotAnObject) };
         fields.shift_remove("id");
-        Self::from_fields(id, fields, schema, template, max_text_bytes)
+        let document = Self::from_fields(id, fields, schema, template, max_text_bytes)?;
+        if document.text.is_empty() && document.embedding.is_none() {
+            return Err(DocumentError::EmptyText);
+        }
+        Ok(document)
     }
 
     /// The id of a JSON value that is to be a document.
@@ -94,7 +98,7 @@ impl Document {
         self.embedding.as_ref().map_or_else(|| TextHash::of(&self.text), |given| TextHash::of_given(given))
     }
 
-    /// Checks fields whose id is known already: those of a stored document, or of a query without one.
+    /// Checks fields whose id is known already, those of a stored document. The text may be empty: the embedding may be one that was given.
     ///
     /// # Errors
     /// [`DocumentError`] names the field at fault.
@@ -115,9 +119,6 @@ impl Document {
         };
         let mut attributes = extract(&fields, schema)?;
         let text = template.render(&fields);
-        if text.is_empty() && embedding.is_none() {
-            return Err(DocumentError::EmptyText);
-        }
         if text.len() > max_text_bytes {
             return Err(DocumentError::TextTooLong { actual: text.len(), limit: max_text_bytes });
         }

@@ -1,6 +1,7 @@
 //! What a collection holds: its template, its fields and the parts they play.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +60,19 @@ pub enum FieldType {
     /// `{"lat": …, "lon": …}` in degrees.
     Geo,
     Bool,
+}
+
+impl fmt::Display for FieldType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Keyword => "keyword",
+            Self::Number => "number",
+            Self::Time => "time",
+            Self::Geo => "geo",
+            Self::Bool => "bool",
+        })
+    }
 }
 
 /// The part a field plays in re-scoring. A field named like a role plays it without being told.

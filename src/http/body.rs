@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use tower_http::timeout::TimeoutError;
 
@@ -35,16 +36,21 @@ impl<T: DeserializeOwned> JsonBody<T> {
             return Err(ApiError::new(ErrorKind::Malformed, "the body must be a JSON object: {…}", None));
         }
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|e| {
-            let path = e.path().to_string();
-            // Rust's words for it are not the client's.
-            let reason = e.inner().to_string().replace("expected usize", "expected a whole number, 0 or more");
-            let message = format!("the body cannot be read: {reason}");
-            ApiError::new(ErrorKind::Malformed, message, (path != ".").then_some(path))
-        })?;
+        let value = read(&mut json)?;
         json.end().map_err(|e| ApiError::new(ErrorKind::Malformed, format!("there is more behind the JSON body: {e}"), None))?;
         Ok(Self(value))
     }
+}
+
+/// Reads a body, or a part of one.
+pub fn read<'de, T: DeserializeOwned>(json: impl Deserializer<'de, Error = serde_json::Error>) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(json).map_err(|e| {
+        let path = e.path().to_string();
+        // Rust's words for it are not the client's.
+        let reason = e.inner().to_string().replace("expected usize", "expected a whole number, 0 or more");
+        let message = format!("the body cannot be read: {reason}");
+        ApiError::new(ErrorKind::Malformed, message, (path != ".").then_some(path))
+    })
 }
 
 /// A body as it is, within the limit.

@@ -183,10 +183,14 @@ async fn write_many(
 }
 
 /// Writes in a task of its own: a client that hangs up half-way does not leave a half-answered question behind.
-async fn write(services: Arc<Services>, collection: CollectionName, request: WriteRequest) -> Result<WriteReport, ApiError> {
+pub(super) async fn write(
+    services: Arc<Services>,
+    collection: CollectionName,
+    request: WriteRequest,
+) -> Result<WriteReport, PipelineError> {
     services.may_write()?;
     let written = tokio::spawn(async move { services.write.write(&collection, request, &Progress::hidden()).await });
-    Ok(written.await.map_err(|_| PipelineError::WorkerLost)??)
+    written.await.map_err(|_| PipelineError::WorkerLost)?
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<ingest::ReadDocument>, ApiError> {
@@ -305,20 +309,12 @@ pub async fn delete_some(
     PathParts(collection): PathParts<String>,
     JsonBody(body): JsonBody<DeleteBody>,
 ) -> Result<Json<DeletedSome>, ApiError> {
-    services.may_write()?;
     let name = existing(&collection)?;
     let (deleted, seqno) = match body {
-        DeleteBody { filter: Some(filter), ids: None } => {
-            let deleted = tokio::spawn(async move { services.write.delete_matching(&name, &filter).await });
-            deleted.await.map_err(|_| PipelineError::WorkerLost)??
-        }
-        DeleteBody { filter: None, ids: Some(mut ids) } => {
-            ids.sort_unstable();
-            ids.dedup();
-            let items = ids.into_iter().map(|id| Ok(Ok(WriteItem::Delete(DocumentId::new(id)?)))).collect::<Result<_, ApiError>>()?;
-            let report = write(services, name, WriteRequest { items, ..WriteRequest::default() }).await?;
-            let n = report.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Deleted(..))).count();
-            (n as u64, report.seqno)
+        DeleteBody { filter: Some(filter), ids: None } => delete_matching(services, name, filter).await?,
+        DeleteBody { filter: None, ids: Some(ids) } => {
+            let ids = ids.into_iter().map(DocumentId::new).collect::<Result<_, _>>()?;
+            delete_ids(services, name, ids).await?
         }
         _ => {
             let message = "say what to delete: exactly one of \"filter\" and \"ids\"";
@@ -326,4 +322,25 @@ pub async fn delete_some(
         }
     };
     Ok(Json(DeletedSome { deleted, seqno: seqno.0 }))
+}
+
+/// Deletes what matches a filter. Returns how many, and the last durable change.
+pub(super) async fn delete_matching(services: Arc<Services>, name: CollectionName, filter: Value) -> Result<(u64, SeqNo), PipelineError> {
+    services.may_write()?;
+    let deleted = tokio::spawn(async move { services.write.delete_matching(&name, &filter).await });
+    deleted.await.map_err(|_| PipelineError::WorkerLost)?
+}
+
+/// The same for documents of some ids.
+pub(super) async fn delete_ids(
+    services: Arc<Services>,
+    name: CollectionName,
+    mut ids: Vec<DocumentId>,
+) -> Result<(u64, SeqNo), PipelineError> {
+    ids.sort_unstable();
+    ids.dedup();
+    let items = ids.into_iter().map(|id| Ok(WriteItem::Delete(id))).collect();
+    let report = write(services, name, WriteRequest { items, ..WriteRequest::default() }).await?;
+    let n = report.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Deleted(..))).count();
+    Ok((n as u64, report.seqno))
 }

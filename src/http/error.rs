@@ -86,6 +86,11 @@ impl ApiError {
         Self { retry_after: Some(wait), ..self }
     }
 
+    /// Of a refusal that says when to come again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     pub fn unknown_route() -> Self {
         Self::new(ErrorKind::NotFound, "there is nothing at this path: GET /openapi.json lists what there is", None)
     }

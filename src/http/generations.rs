@@ -80,7 +80,13 @@ pub async fn rebuild(
         Some(folder) if folder.is_empty() => ModelChoice::Configured,
         Some(folder) => ModelChoice::Folder(folder),
     };
-    let request = RebuildRequest { model, params: body.params, gates: body.gates, activate: body.activate == Activate::Auto };
+    let request = RebuildRequest {
+        model,
+        params: body.params,
+        gates: body.gates,
+        activate: body.activate == Activate::Auto,
+        ..RebuildRequest::default()
+    };
     let task = blocking(move || services.rebuild.start(&name, request)).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { task: task.id().to_owned() })))
 }

@@ -15,6 +15,7 @@
 //! | `compat/tei_rerank.rs` | `POST /rerank`, as text-embeddings-inference answers |
 //! | `compat/cohere.rs` | `POST /v1/rerank`, `POST /v2/rerank`, as Cohere and Jina answer |
 //! | `mcp/` | `POST /mcp`: tools for agents |
+//! | `compat/qdrant/` | `/collections` and below: a part of Qdrant's API |
 //! | `collections.rs` | `GET /v1/collections`, `GET`, `PUT`, `DELETE /v1/collections/{c}` |
 //! | `operations.rs` | `GET /healthz /livez /readyz /metrics /v1/info /openapi.json` |
 //! | `auth/` | who asks, and whether they may |
@@ -72,7 +73,7 @@ use crate::pipeline::{
     SnapshotPipeline, Tasks, WritePipeline,
 };
 pub use auth::{Keys, KeysError, NewKey, Role};
-use compat::{cohere, openai, tei, tei_rerank};
+use compat::{cohere, openai, qdrant, tei, tei_rerank};
 pub use connections::{ConnectionSettings, serve};
 use error::ApiError;
 pub use gate::Gate;
@@ -201,6 +202,17 @@ pub fn router(services: Services) -> Router {
         .routes(routes!(tei::tokenize))
         .routes(routes!(tei::info))
         .routes(routes!(tei::health))
+        .routes(routes!(qdrant::collections::list))
+        .routes(routes!(qdrant::collections::get, qdrant::collections::create, qdrant::collections::delete))
+        .routes(routes!(qdrant::collections::exists))
+        .routes(routes!(qdrant::index::index))
+        .routes(routes!(qdrant::points::upsert, qdrant::points::retrieve))
+        .routes(routes!(qdrant::points::get))
+        .routes(routes!(qdrant::points::delete))
+        .routes(routes!(qdrant::listing::scroll))
+        .routes(routes!(qdrant::listing::count))
+        .routes(routes!(qdrant::search::query))
+        .routes(routes!(qdrant::search::search))
         .routes(routes!(operations::healthz))
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))

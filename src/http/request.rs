@@ -1,7 +1,7 @@
 //! What every request gets: an id, a line in the log, its metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
@@ -14,17 +14,22 @@ const HEADER: &str = "x-request-id";
 const MAX_ID_BYTES: usize = 128;
 
 tokio::task_local! {
-    static REQUEST_ID: String;
+    static REQUEST: (String, Instant);
 }
 
 /// The id of the request being answered.
 pub fn id() -> String {
-    REQUEST_ID.try_with(String::clone).unwrap_or_default()
+    REQUEST.try_with(|(id, _)| id.clone()).unwrap_or_default()
+}
+
+/// How long it has been answered.
+pub fn elapsed() -> Duration {
+    REQUEST.try_with(|(_, started)| started.elapsed()).unwrap_or_default()
 }
 
 /// Answers on behalf of a request, on another task than its own.
 pub async fn within<T>(id: String, answer: impl Future<Output = T>) -> T {
-    REQUEST_ID.scope(id, answer).await
+    REQUEST.scope((id, Instant::now()), answer).await
 }
 
 /// Gives the request its id (the client's own, if it sent a sane one) and tells log and metrics how it went.
@@ -35,7 +40,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // The pattern, not the path: a metric for every document id would fill the memory.
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
-    let mut response = REQUEST_ID.scope(id.clone(), next.run(request)).await;
+    let mut response = REQUEST.scope((id.clone(), started), next.run(request)).await;
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     // Methods are a closed list here for the same reason.

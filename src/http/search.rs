@@ -138,6 +138,7 @@ macro_rules! request {
             fields: $body.fields,
             facets: $body.facets,
             explain: $body.explain,
+            vectors: false,
             group_by: $body.group_by.map(GroupByBody::read),
             diversity: $body.diversity,
             cross_encode: $body.cross_encode.and_then(CrossEncodeBody::read),

@@ -8,7 +8,6 @@
 //! | 1 | the ids' UTF-8 bytes, row after row |
 //! | 2 | `[rows]` u32: the rows in the order of their ids' bytes |
 
-use std::cmp::Ordering;
 use std::path::Path;
 
 use super::{IndexError, bytes_of, check_row_count};
@@ -72,17 +71,36 @@ impl IdTable {
     /// # Errors
     /// [`IndexError::Storage`] when the way to it is damaged: then nobody knows whether there is such an id.
     pub fn row(&self, id: &str) -> Result<Option<u32>, IndexError> {
+        let position = self.position(id)?;
+        if position == self.n_rows {
+            return Ok(None);
+        }
+        let row = self.row_at(position)?;
+        Ok((self.bytes(row)? == id.as_bytes()).then_some(row))
+    }
+
+    /// How many ids stand before this one in the order of their bytes, whether it is there or not.
+    ///
+    /// # Errors
+    /// As [`Self::row`].
+    pub fn position(&self, id: &str) -> Result<usize, IndexError> {
         let (mut low, mut high) = (0, self.n_rows);
         while low < high {
             let middle = low.midpoint(high);
-            let row = self.file.numbers_at::<u32>(2, middle, 1)?[0];
-            match self.bytes(row)?.cmp(id.as_bytes()) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => return Ok(Some(row)),
+            match self.bytes(self.row_at(middle)?)? < id.as_bytes() {
+                true => low = middle + 1,
+                false => high = middle,
             }
         }
-        Ok(None)
+        Ok(low)
+    }
+
+    /// The row at a position in the order of the ids' bytes, below [`Self::n_rows`].
+    ///
+    /// # Errors
+    /// [`IndexError::Storage`] when what is stored there is damaged.
+    pub fn row_at(&self, position: usize) -> Result<u32, IndexError> {
+        Ok(self.file.numbers_at::<u32>(2, position, 1)?[0])
     }
 
     /// The id of a row.
@@ -141,6 +159,11 @@ mod tests {
         }
         for none in ["", "b", "m", "m77", "zzz", "~"] {
             assert_eq!(table.row(none).unwrap(), None, "{none:?}");
+        }
+        let in_order: Vec<u32> = (0..texts.len()).map(|position| table.row_at(position).unwrap()).collect();
+        assert_eq!(in_order, [4, 5, 2, 3, 0, 1], "by bytes");
+        for (id, position) in [("", 0), ("10", 0), ("100", 1), ("aa", 3), ("m8", 5), ("\u{10ffff}", 6)] {
+            assert_eq!(table.position(id).unwrap(), position, "{id:?}");
         }
         assert!(table.id(6).is_err() && table.id(u32::MAX).is_err());
         assert!(IdTable::open(dir.path(), 5).unwrap_err().to_string().contains("ids.bin"));

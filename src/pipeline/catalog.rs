@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Encoders, PipelineError};
+use super::{Encoders, PipelineError, listing};
 use crate::collection::{Collection, Collections, ModelIdentity, Quantization, Searcher};
 use crate::domain::{CollectionDefinition, CollectionName, DocumentId};
 use crate::encoder::{ModelInfo, QueryOptions};
@@ -54,6 +54,9 @@ pub struct StoredDocument {
     pub seqno: u64,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
+    /// Its embedding, unit length, where that was asked for.
+    #[serde(skip)]
+    pub vector: Option<Vec<f32>>,
 }
 
 /// What stands in a collection's index.
@@ -142,10 +145,7 @@ impl Catalog {
     pub fn document(&self, name: &CollectionName, id: &DocumentId) -> Result<StoredDocument, PipelineError> {
         let searcher = self.collections.get(name)?.searcher();
         let found = searcher.get(id)?.ok_or_else(|| PipelineError::UnknownDocument { collection: name.to_string(), id: id.to_string() })?;
-        let fields = searcher.fields(&found)?.to_owned();
-        let fields =
-            RawValue::from_string(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        Ok(StoredDocument { id: id.clone(), seqno: searcher.seqno_of(&found)?.0, fields })
+        listing::stored(&searcher, id.clone(), &found, false)
     }
 
     /// The embeddings of all documents of a collection.

@@ -17,6 +17,8 @@
 //! | `monitor.rs` | the same of live searches, all the time |
 //! | `probes.rs` | the queries that this is measured with |
 //! | `recent.rs` | the last searches, some of those queries |
+//! | `listing.rs` | stored documents without a query: by id, in pages, counted |
+//! | `index_field.rs` | a field becomes filterable |
 //! | `catalog.rs` | what there is: collections, documents, the model |
 //! | `request.rs`, `prepared.rs` | a search as it is asked and answered; one that is ready to be carried out |
 //! | `explain.rs` | why a document is where it is in the answer to a search, or is not in it |
@@ -40,6 +42,8 @@ mod explain;
 mod facets;
 mod fate;
 mod fit;
+mod index_field;
+mod listing;
 mod load;
 mod monitor;
 mod phrases;
@@ -71,9 +75,11 @@ pub use explain::Placement;
 pub use facets::FacetCount;
 pub use fate::Fate;
 pub use fit::{FitPipeline, FitReport, FitRequest, RequirementStatus};
+pub use listing::{MAX_PAGE, Page, PageRequest};
 pub use monitor::{RecallHistory, RecallPoint};
 pub use phrases::Phrase;
 pub use profiles::{ProfileCatalog, ProfileContents, ProfileInfo};
+pub use project::project;
 pub use query::QueryPipeline;
 pub use rebuild::{Gates, GenerationSummary, ModelChoice, RebuildPipeline, RebuildReport, RebuildRequest, RebuildSettings};
 pub use recall::{RecallOfGroup, RecallReport, RecallRequest};
@@ -87,7 +93,7 @@ pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, 
 
 use crate::adapter::AdapterError;
 use crate::collection::{CollectionError, NoWords};
-use crate::domain::{DocumentError, EmbeddingError, FilterError, Retrieval};
+use crate::domain::{DocumentError, EmbeddingError, FieldType, FilterError, Retrieval};
 use crate::encoder::EncoderError;
 pub use crate::encoder::{CrossEncoderInfo, ModelInfo, QueryOptions, Side, Token};
 use crate::error::ErrorKind;
@@ -190,6 +196,14 @@ pub enum PipelineError {
     ModelGone { model: String },
     #[error("the server takes no writes (http.read_only): send them to the one that it follows")]
     ReadOnly,
+    #[error(
+        "field {field:?} holds values of type {has} already, so it cannot be indexed as {wanted}: make a collection of another definition"
+    )]
+    FieldTaken { field: String, has: FieldType, wanted: FieldType },
+    #[error(
+        "collection {collection:?} is defined in the settings: index {field:?} there, then apply it to the documents: kindred rebuild {collection}"
+    )]
+    DefinedElsewhere { collection: String, field: String },
     #[error("cannot start a thread")]
     Thread { source: std::io::Error },
     #[error("{} items were refused, so nothing was written; the first: {}", items.len(), items.first().map_or("", |(_, e)| e.message.as_str()))]
@@ -232,7 +246,7 @@ impl PipelineError {
             | Self::ItemsRefused { .. } => ErrorKind::Invalid,
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
             Self::UnknownDocument { .. } | Self::NoProfile { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
-            Self::Gate { .. } | Self::ReadOnly => ErrorKind::Conflict,
+            Self::Gate { .. } | Self::ReadOnly | Self::FieldTaken { .. } | Self::DefinedElsewhere { .. } => ErrorKind::Conflict,
             Self::Overloaded { .. } | Self::Measuring => ErrorKind::Overloaded,
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
             Self::WorkerLost => ErrorKind::Internal,

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::diverse;
 use super::facets;
+use super::listing::vector_of;
 use super::load::{Depth, Load};
 use super::monitor::Monitor;
 use super::pool::Pool;
@@ -379,8 +380,10 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
             true => (Some(checked.scorer.explain(&candidate)), Some(Ranks { dense, lexical, retrieval, rescore })),
             false => (None, None),
         };
+        let (seqno, vector) =
+            (searcher.seqno_of(&found.document)?, request.vectors.then(|| vector_of(searcher, &found.document)).transpose()?);
         let (cross_encoder_score, phrases) = (None, Vec::new());
-        Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score, fields, phrases, explanation, ranks })
+        Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score, fields, seqno, vector, phrases, explanation, ranks })
     };
     let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
     let facets = facets::count(prepared)?;

@@ -1,16 +1,17 @@
 //! REBUILD: all documents → a new generation, while the old one serves.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Encoders, Limits, ModelInfo, PipelineError, Task, Tasks, recall};
+use super::{Encoders, Limits, ModelInfo, PipelineError, Task, Tasks, index_field, recall};
 use crate::collection::{
     BuildParams, Collection, CollectionError, Collections, Contents, Description, GenerationStatus, Meaning, Searcher,
 };
-use crate::domain::{CollectionName, Document, GenerationId, Template, TextHash};
+use crate::domain::{CollectionName, Document, DocumentError, FieldType, GenerationId, Template, TextHash};
 use crate::telemetry::{Cancel, Progress, memory, priority};
 
 /// Texts that are embedded in one call.
@@ -64,11 +65,13 @@ pub struct RebuildRequest {
     pub gates: Gates,
     /// Whether it serves as soon as it is built.
     pub activate: bool,
+    /// Fields that become filterable, beside those that are.
+    pub index: BTreeMap<String, FieldType>,
 }
 
 impl Default for RebuildRequest {
     fn default() -> Self {
-        Self { model: ModelChoice::Keep, params: None, gates: Gates::default(), activate: true }
+        Self { model: ModelChoice::Keep, params: None, gates: Gates::default(), activate: true, index: BTreeMap::new() }
     }
 }
 
@@ -76,8 +79,8 @@ impl Default for RebuildRequest {
 #[derive(Debug)]
 pub struct RebuildPipeline {
     encoders: Arc<Encoders>,
-    collections: Arc<Collections>,
-    tasks: Arc<Tasks>,
+    pub(super) collections: Arc<Collections>,
+    pub(super) tasks: Arc<Tasks>,
     settings: RebuildSettings,
     limits: Limits,
     /// Building takes all cores and twice the memory of a collection: two at once would starve the queries.
@@ -139,6 +142,11 @@ impl RebuildPipeline {
         }
     }
 
+    /// The index as builds make it that do not say otherwise.
+    pub fn params_by_default(&self) -> &BuildParams {
+        &self.settings.params
+    }
+
     /// Checks the settings against the configured model: what no build could use is better told at start.
     ///
     /// # Errors
@@ -155,7 +163,7 @@ impl RebuildPipeline {
     pub fn rebuild(&self, name: &CollectionName, request: &RebuildRequest, show: ShowProgress<'_>) -> Result<RebuildReport, PipelineError> {
         let collection = self.collections.get(name)?;
         let params = self.params(request)?;
-        let _turn = self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn();
         self.build(&collection, request, &params, false, show)
     }
 
@@ -175,8 +183,8 @@ impl RebuildPipeline {
         let (this, name) = (Arc::clone(self), name.clone());
         let work = move |task: &Arc<Task>| {
             let collection = this.collections.get(&name)?;
-            let _turn = this.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner);
-            this.build_for(task, &collection, &request)
+            let _turn = this.turn();
+            this.build_for(task, &collection, &request, true)
         };
         self.tasks.start("rebuild", Some(collection.name().to_string()), work)
     }
@@ -262,7 +270,7 @@ impl RebuildPipeline {
     pub fn end(&self) {
         self.ending.cancel();
         self.tasks.cancel_all();
-        drop(self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.turn());
     }
 
     /// Starts a rebuild in the background when enough has changed and none is under way.
@@ -278,7 +286,7 @@ impl RebuildPipeline {
             if !this.is_due(&collection.searcher()) {
                 return Ok(Json::Null);
             }
-            this.build_for(task, &collection, &RebuildRequest::default()).inspect_err(|_| {
+            this.build_for(task, &collection, &RebuildRequest::default(), true).inspect_err(|_| {
                 if !task.cancel().is_cancelled() {
                     *this.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + PAUSE_AFTER_FAILURE);
                 }
@@ -301,6 +309,11 @@ impl RebuildPipeline {
         is_much && not_before.is_none_or(|t| Instant::now() >= t)
     }
 
+    /// The right to build, when nobody else does.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.one_at_a_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The right to build, unless a build is under way. One that panicked has left nothing behind that matters.
     fn take_turn(&self) -> Option<MutexGuard<'_, ()>> {
         match self.one_at_a_time.try_lock() {
@@ -310,10 +323,17 @@ impl RebuildPipeline {
         }
     }
 
-    /// Builds for a task, giving way to searches.
-    fn build_for(&self, task: &Arc<Task>, collection: &Collection, request: &RebuildRequest) -> Result<Json, PipelineError> {
-        let params = self.in_background(self.params(request)?);
-        let report = self.build(collection, request, &params, true, &|what, total| task.phase(what, total))?;
+    /// Builds for a task; one that nobody waits for gives way to searches.
+    pub(super) fn build_for(
+        &self,
+        task: &Arc<Task>,
+        collection: &Collection,
+        request: &RebuildRequest,
+        gives_way: bool,
+    ) -> Result<Json, PipelineError> {
+        let params = self.params(request)?;
+        let params = if gives_way { self.in_background(params) } else { params };
+        let report = self.build(collection, request, &params, gives_way, &|what, total| task.phase(what, total))?;
         tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt");
         Ok(describe(&report))
     }
@@ -328,7 +348,7 @@ impl RebuildPipeline {
     ) -> Result<RebuildReport, PipelineError> {
         let started = Instant::now();
         let pinned = collection.searcher();
-        let wanted = self.wanted(collection, &pinned, &request.model)?;
+        let wanted = self.wanted(collection, &pinned, request)?;
         if params.search_dims != 0 {
             may_be_cut(self.encoders.of(&wanted)?.info(), params.search_dims)?;
         }
@@ -358,9 +378,10 @@ impl RebuildPipeline {
     }
 
     /// What the collection is to be.
-    fn wanted(&self, collection: &Collection, pinned: &Searcher, model: &ModelChoice) -> Result<Description, PipelineError> {
-        let definition = self.collections.wanted_definition(collection);
-        let folder = match model {
+    fn wanted(&self, collection: &Collection, pinned: &Searcher, request: &RebuildRequest) -> Result<Description, PipelineError> {
+        let mut definition = self.collections.wanted_definition(collection);
+        index_field::add(&mut definition, &request.index);
+        let folder = match &request.model {
             ModelChoice::Keep => pinned.description().model.folder.as_deref(),
             ModelChoice::Configured => None,
             ModelChoice::Folder(folder) => Some(folder.as_str()),
@@ -442,6 +463,9 @@ impl RebuildPipeline {
                 .map_err(|source| PipelineError::DoesNotFit { id: id.to_string(), source })?;
             // Embeddings that were given are of the old model too; of another definition alone, they stay.
             let is_given = || contents.text_hashes[row].is_some_and(|hash| hash != TextHash::of(&document.text));
+            if document.text.is_empty() && !(same_model && is_given()) {
+                return Err(PipelineError::DoesNotFit { id: id.to_string(), source: DocumentError::EmptyText });
+            }
             if old_text.as_ref() != Some(&document.text) || !(same_chunks || is_given()) {
                 contents.text_hashes[row] = Some(TextHash::of(&document.text));
                 stale.push(row);

@@ -10,7 +10,7 @@ use super::diverse::GroupBy;
 use super::facets::FacetCount;
 use super::phrases::Phrase;
 use super::rerank::CrossEncode;
-use crate::domain::{CollectionName, DocumentId, Plan, Retrieval, StrategyChoice};
+use crate::domain::{CollectionName, DocumentId, Plan, Retrieval, SeqNo, StrategyChoice};
 use crate::encoder::QueryOptions;
 use crate::rescore::Explained;
 use crate::telemetry::metrics;
@@ -54,6 +54,8 @@ pub struct QueryRequest {
     pub explain: bool,
     /// Names of the fields whose values are counted among all that match.
     pub facets: Vec<String>,
+    /// Hand out the hits' embeddings.
+    pub vectors: bool,
     /// Hits of which some are alike by a field's value are left out.
     pub group_by: Option<GroupBy>,
     /// How much hits should differ from each other, 0 to 1; 0 leaves them in the order of their scores.
@@ -82,6 +84,7 @@ impl QueryRequest {
             fields: None,
             explain: false,
             facets: Vec::new(),
+            vectors: false,
             group_by: None,
             diversity: 0.0,
             cross_encode: None,
@@ -127,6 +130,12 @@ pub struct Hit {
     pub cross_encoder_score: Option<f32>,
     #[schema(value_type = Object)]
     pub fields: Box<RawValue>,
+    /// The document's last change; for those who ask for documents as other servers have them.
+    #[serde(skip)]
+    pub seqno: SeqNo,
+    /// Its embedding, unit length, where that was asked for; of several, their mean. For the same.
+    #[serde(skip)]
+    pub vector: Option<Vec<f32>>,
     /// What its text has that is nearest to the query, best first, where that was asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phrases: Vec<Phrase>,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -83,6 +83,7 @@ pub struct Task {
     started_at: jiff::Timestamp,
     cancel: Cancel,
     state: Mutex<State>,
+    ended: Condvar,
 }
 
 #[derive(Debug)]
@@ -126,6 +127,7 @@ impl Tasks {
             started_at: jiff::Timestamp::now(),
             cancel: Cancel::default(),
             state: Mutex::new(state),
+            ended: Condvar::new(),
         });
         let running = Arc::clone(&task);
         let run = move || {
@@ -185,6 +187,13 @@ impl Task {
         &self.id
     }
 
+    /// How it ended; waits for that.
+    pub fn wait(&self) -> TaskInfo {
+        let ended = self.ended.wait_while(self.lock(), |state| !state.status.is_final());
+        drop(ended.unwrap_or_else(PoisonError::into_inner));
+        self.info()
+    }
+
     /// The handle that cancels it.
     pub fn cancel(&self) -> &Cancel {
         &self.cancel
@@ -236,6 +245,7 @@ impl Task {
                 (state.status, state.error) = (TaskStatus::Failed, Some(e.to_string()));
             }
         }
+        self.ended.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -250,13 +260,7 @@ mod tests {
     use super::*;
 
     fn ended(tasks: &Tasks, id: &str) -> TaskInfo {
-        loop {
-            let info = tasks.get(id).unwrap().info();
-            if info.status.is_final() {
-                return info;
-            }
-            std::thread::yield_now();
-        }
+        tasks.get(id).unwrap().wait()
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn run(settings: &Settings, args: &RebuildArgs) -> Result<ExitCode> {
     let cancel = cancelled_by_signal()?;
     let (collection, gates) = (&args.collection, Gates { recall_at_10: args.min_recall, min_documents: args.min_documents });
     // The model that the settings name, whatever the collection was embedded with: that is what this command is for.
-    let request = RebuildRequest { model: ModelChoice::Configured, gates, activate: !args.no_activate, params: None };
+    let request = RebuildRequest { model: ModelChoice::Configured, gates, activate: !args.no_activate, ..RebuildRequest::default() };
     let show = |what: &str, total| Progress::new(what, total).cancelled_by(&cancel);
     let report = match app.rebuild.rebuild(collection, &request, &show) {
         Err(e) if cancel.is_cancelled() => {

@@ -154,6 +154,10 @@ async fn roles_and_scopes_hold() {
     }
     let (_, listed, _) = ask(&app, only, &get, "/v1/collections", Value::Null).await;
     assert_eq!(listed["collections"].as_array().unwrap().len(), 1);
+    let (_, listed, _) = ask(&app, only, &get, "/collections", Value::Null).await;
+    assert_eq!(listed["result"]["collections"], json!([{"name": "members"}]));
+    let (status, refused, _) = ask(&app, only, &post, "/collections/jobs/points/count", json!({})).await;
+    assert!(status == 403 && refused["status"]["error"].as_str().unwrap().contains("\"jobs\""), "{refused}");
     assert_eq!(ask(&app, only, &get, "/v1/info", Value::Null).await.1["collections"], json!(["members"]));
     let (_, started, _) = ask(&app, Some(&keys.admin), &post, "/v1/collections/jobs/rebuild", json!({})).await;
     let task = format!("/v1/tasks/{}", started["task"].as_str().unwrap());

@@ -158,6 +158,25 @@ impl Life {
         assert_eq!(found.map(|found| searcher.seqno_of(&found).unwrap()), expected.map(|entry| entry.seqno), "{id}");
     }
 
+    fn list(&mut self) {
+        let kind = self.choice.chance(50).then(|| *self.choice.pick(&KINDS));
+        let from = self.choice.chance(70).then(|| DocumentId::new(format!("d{}", self.choice.below(IDS))).unwrap());
+        let limit = 1 + self.choice.below(40);
+        let searcher = self.collection().searcher();
+        let filter = kind.map_or(Filter::default(), |kind| filter(&searcher, kind));
+        let matching: Vec<&String> =
+            self.present().filter(|(_, entry)| kind.is_none_or(|kind| entry.fields["kind"] == kind)).map(|(id, _)| id).collect();
+        assert_eq!(searcher.n_matching(&filter).unwrap(), matching.len() as u64);
+        let FoundPage { documents: page, next } = searcher.page(&filter, from.as_ref(), limit).unwrap();
+        let mut expected = matching.into_iter().filter(|id| from.as_ref().is_none_or(|from| id.as_str() >= from.as_str()));
+        for (id, document) in &page {
+            assert_eq!(Some(id.as_str()), expected.next().map(String::as_str));
+            assert_eq!(searcher.fields(document).unwrap(), self.oracle[id.as_str()].fields.to_string());
+        }
+        assert!(page.len() == limit || next.is_none());
+        assert_eq!(next.as_ref().map(DocumentId::as_str), expected.next().map(String::as_str));
+    }
+
     fn rebuild(&mut self) {
         if self.choice.chance(30) {
             self.model = if self.model == "one" { "two" } else { "one" };
@@ -192,7 +211,8 @@ fn live(seed: u64, operations: usize) {
         match life.choice.below(1_000) {
             0..400 => life.write(),
             400..700 => life.search(),
-            700..950 => life.get(),
+            700..940 => life.get(),
+            940..950 => life.list(),
             950..970 => life.delete_by_filter(),
             970..985 => {
                 life.now_us += life.choice.below(DAY_US as usize) as i64;

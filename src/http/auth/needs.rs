@@ -70,7 +70,8 @@ pub(super) fn need(method: &Method, route: &str) -> Need {
     if is_get && (OPEN.contains(&route) || route.strip_prefix(OPEN_BELOW).is_some_and(|rest| rest.starts_with('/'))) {
         return Need::Nothing;
     }
-    let role = if is_get || (*method == Method::POST && ASKING.contains(&route)) {
+    let is_asking = *method == Method::POST && ASKING.contains(&route);
+    let role = if is_get || is_asking {
         Role::Read
     } else if WRITING.contains(&(method.as_str(), route)) {
         Role::Write

@@ -1,4 +1,4 @@
-//! Embeddings, and texts in order, for clients that were written for another server: they need another base URL, and nothing else.
+//! Embeddings, texts in order, and documents with vectors, for clients that were written for another server: they need another base URL, and nothing else.
 //!
 //! | file | speaks as |
 //! |---|---|
@@ -6,6 +6,7 @@
 //! | `tei.rs`, `tei_error.rs` | Hugging Face's text-embeddings-inference: `/embed`, `/similarity`, `/tokenize`, `/info`, `/health` |
 //! | `tei_rerank.rs` | the same: `/rerank` |
 //! | `cohere.rs` | Cohere's API, and Jina's: `/v1/rerank`, `/v2/rerank` |
+//! | `qdrant/` | Qdrant: `/collections` and below |
 //! | `inputs.rs` | what is embedded: texts and token ids, alone or in lists |
 //! | `documents.rs` | what is put in order: lists that are counted |
 //!
@@ -15,6 +16,7 @@ pub mod cohere;
 mod documents;
 mod inputs;
 pub mod openai;
+pub mod qdrant;
 pub mod tei;
 mod tei_error;
 pub mod tei_rerank;
@@ -31,6 +33,7 @@ pub fn error_at(path: &str, error: ApiError) -> Response {
         "/" | "/embed" | "/rerank" | "/similarity" | "/tokenize" | "/info" | "/health" => tei::Error::from(error).into_response(),
         "/v1/embeddings" | "/v1/models" => openai::Error::from(error).into_response(),
         "/v1/rerank" | "/v2/rerank" => cohere::Error::from(error).into_response(),
+        _ if path == "/collections" || path.starts_with("/collections/") => qdrant::Error::from(error).into_response(),
         _ if path.starts_with("/v1/models/") => openai::Error::from(error).into_response(),
         _ => error.into_response(),
     }

@@ -1,7 +1,7 @@
-//! The public clients, unmodified, against a real server.
+//! The public clients, unmodified, and Kindred's own, against a real server.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -43,6 +43,22 @@ async fn embed(script: &str) {
     run(script, &TestApp::start().await, &expected).await;
 }
 
+/// Runs a client's script for points: texts, and the vectors that they should be found by.
+async fn points(script: &str) {
+    let texts = [
+        "Night nurse on a surgical ward",
+        "Welder of ships and bridges",
+        "Registered nurse, day shift",
+        "Backend engineer for payment services",
+        "Pastry chef",
+        "Teacher of mathematics",
+        "Doctor in an emergency department",
+        "Steel worker",
+    ];
+    let expected = json!({"model": encoder().info().name, "texts": texts, "embeddings": embedded(&texts).await});
+    run(script, &TestApp::start().await, &expected).await;
+}
+
 /// Runs a client's script for texts in order.
 async fn rerank(script: &str) {
     let texts = ["Welder of ships and bridges", "nurse on the night shift", "naïve  café, 東京 — déjà vu", "a"];
@@ -63,11 +79,23 @@ pub async fn run_of(lock: &'static str, script: &str, app: &TestApp, all: &Value
     let mut python = Command::new("python3");
     python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script));
     python.arg(format!("http://{}", app.address)).arg(expected);
-    python.env("NO_PROXY", "127.0.0.1").env("HF_HUB_DISABLE_TELEMETRY", "1").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1");
-    python.env("PYTHONDONTWRITEBYTECODE", "1").env("HAYSTACK_TELEMETRY_ENABLED", "False");
-    let output = tokio::task::spawn_blocking(move || python.env("PYTHONPATH", installed(lock)).output().expect("python3")).await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.ends_with("checks hold\n"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    python.env("HF_HUB_DISABLE_TELEMETRY", "1").env("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1").env("HAYSTACK_TELEMETRY_ENABLED", "False");
+    let said = succeeds(python, lock, &[]).await;
+    assert!(said.ends_with("checks hold\n"), "{said}");
+}
+
+/// Runs Python with what a lock file names, and with these folders before that. What it said.
+async fn succeeds(mut python: Command, lock: &'static str, folders: &[PathBuf]) -> String {
+    let folders = folders.to_vec();
+    python.env("NO_PROXY", "127.0.0.1").env("PYTHONDONTWRITEBYTECODE", "1");
+    let run = move || {
+        let path = std::env::join_paths(folders.iter().map(PathBuf::as_path).chain([installed(lock)])).unwrap();
+        python.env("PYTHONPATH", path).output().expect("python3")
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,4 +116,25 @@ async fn the_cohere_package_works_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tei_ranker_of_haystack_works_as_it_is() {
     rerank("haystack_client.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_qdrant_client_works_as_it_is() {
+    points("qdrant_points.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_qdrant_store_of_langchain_works_as_it_is() {
+    points("langchain_store.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kindreds_own_python_client_works() {
+    let app = TestApp::start().await;
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/python");
+    let mut python = Command::new("python3");
+    python.args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir"]).arg(&package).arg(package.join("tests"));
+    python.env("KINDRED_URL", format!("http://{}", app.address)).env("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1");
+    let said = succeeds(python, "clients.lock", &[package.join("src")]).await;
+    assert!(said.contains(" passed") && !said.contains("skipped"), "{said}");
 }

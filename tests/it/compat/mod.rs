@@ -1,7 +1,8 @@
-//! Embeddings, and texts in order, for clients of other servers: the public clients themselves, and every shape and error over HTTP.
+//! Embeddings, texts in order, and documents with vectors, for clients of other servers: the public clients themselves, and every shape and error over HTTP.
 
 pub mod clients;
 mod openai;
+mod qdrant;
 mod rerank;
 mod tei;
 
@@ -72,6 +73,11 @@ async fn a_server_that_starts_tells_every_client_in_its_own_shape() {
         let (status, body) = ask(Method::POST, path).await;
         let body: Value = serde_json::from_str(&body).unwrap();
         assert!(status == 503 && body["message"].as_str().unwrap().contains("starting"), "{path} {body}");
+    }
+    for path in ["/collections", "/collections/jobs", "/collections/jobs/points/query"] {
+        let (status, body) = ask(Method::POST, path).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert!(status == 503 && body["status"]["error"].as_str().unwrap().contains("starting"), "{path} {body}");
     }
     let (status, body) = ask(Method::GET, "/v1/info").await;
     assert!(status == 503 && body.contains("\"code\":\"unavailable\""), "{body}");
