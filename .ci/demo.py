@@ -3,13 +3,16 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 
-ADDRESS = "127.0.0.1:7797"
+# A port that nobody has, so that nobody else's server is asked.
+with socket.create_server(("127.0.0.1", 0)) as free:
+    ADDRESS = "127.0.0.1:%s" % free.getsockname()[1]
 START_S = 900
 
 

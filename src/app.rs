@@ -130,7 +130,7 @@ impl App {
             Access::Read | Access::Rebuild => None,
         };
         let snapshots = SnapshotPipeline::new(Arc::clone(&collections), Arc::clone(&tasks));
-        let catalog = Arc::new(Catalog::new(encoders, collections));
+        let catalog = Arc::new(Catalog::new(encoders, collections, Arc::clone(&tasks)));
         let feed = Feed::new(&settings.kafka, &settings.storage.data_dir, Arc::clone(&write));
         let feed_states = feed.states();
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Encoders, PipelineError, listing};
+use super::{Encoders, PipelineError, Tasks, listing};
 use crate::collection::{Collection, Collections, ModelIdentity, Quantization, Searcher};
 use crate::domain::{CollectionDefinition, CollectionName, DocumentId};
 use crate::encoder::{ModelInfo, QueryOptions};
@@ -72,11 +72,12 @@ pub struct Embeddings {
 pub struct Catalog {
     encoders: Arc<Encoders>,
     collections: Arc<Collections>,
+    tasks: Arc<Tasks>,
 }
 
 impl Catalog {
-    pub fn new(encoders: Arc<Encoders>, collections: Arc<Collections>) -> Self {
-        Self { encoders, collections }
+    pub fn new(encoders: Arc<Encoders>, collections: Arc<Collections>, tasks: Arc<Tasks>) -> Self {
+        Self { encoders, collections, tasks }
     }
 
     /// A collection as it is now, for those who look at it closely.
@@ -130,11 +131,13 @@ impl Catalog {
         Ok(self.collections.put(name, definition)?)
     }
 
-    /// Deletes a collection and its documents. One that comes from the configuration is there again, empty.
+    /// Deletes a collection and its documents; its tasks are cancelled. One that comes from the configuration is there again, empty.
     ///
     /// # Errors
     /// [`PipelineError::Collection`].
     pub fn delete(&self, name: &CollectionName) -> Result<(), PipelineError> {
+        // A rebuild beneath everything else could take long, and deleting would wait for it.
+        self.tasks.cancel_of(name);
         Ok(self.collections.delete(name)?)
     }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::PipelineError;
+use crate::domain::CollectionName;
 use crate::error::chain;
 use crate::telemetry::{Cancel, Progress};
 
@@ -160,6 +161,12 @@ impl Tasks {
     pub fn get(&self, id: &str) -> Result<Arc<Task>, PipelineError> {
         let found = self.lock().iter().find(|task| task.id == id).cloned();
         found.ok_or_else(|| PipelineError::UnknownTask { id: id.to_owned() })
+    }
+
+    /// Cancels all that are about a collection, for its end.
+    pub fn cancel_of(&self, collection: &CollectionName) {
+        let is_of = |task: &&Arc<Task>| task.collection.as_deref() == Some(collection.as_str());
+        self.lock().iter().filter(is_of).for_each(|task| task.cancel.cancel());
     }
 
     /// Cancels all, for the end of the server.

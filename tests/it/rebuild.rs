@@ -412,3 +412,19 @@ async fn another_model_takes_over_while_the_old_one_answers() {
     let answer = app.search("jobs", json!({"query": {"text": "Clerk 7"}, "limit": 1})).await.ok();
     assert_eq!((&answer["model"], ids(&answer)), (&json!("all-MiniLM-L6-v2"), vec!["n7"]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_collection_is_the_end_of_its_rebuild() {
+    let app = TestApp::start().await;
+    let documents: Vec<Value> = (0..400).map(|i| json!({"id": format!("d{i}"), "title": format!("Posting number {i}")})).collect();
+    // Seldom, a rebuild is done before.
+    loop {
+        app.put("/v1/collections/jobs/documents", json!(documents)).await.ok();
+        let started = app.post("/v1/collections/jobs/rebuild", json!({})).await.ok();
+        app.delete("/v1/collections/jobs").await.ok();
+        if app.ended(&started).await["status"] == "cancelled" {
+            break;
+        }
+    }
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 0);
+}

@@ -42,9 +42,10 @@ enum FieldSchema {
 pub async fn index(
     State(services): State<Arc<Services>>,
     PathParts(name): PathParts<String>,
-    QueryString(options): QueryString<WriteOptions>,
+    options: Result<QueryString<WriteOptions>, ApiError>,
     body: Result<JsonBody<Map<String, Value>>, ApiError>,
 ) -> Answered<Update> {
+    let QueryString(options) = options?;
     services.may_write()?;
     let name = existing(&name)?;
     let IndexBody { field_name, field_schema: FieldSchema::Name(of) | FieldSchema::Params { name: of } } = read(body?.0, &[], &[])?;

@@ -82,9 +82,10 @@ pub struct DeleteBody {
 pub async fn upsert(
     State(services): State<Arc<Services>>,
     PathParts(name): PathParts<String>,
-    QueryString(options): QueryString<WriteOptions>,
+    options: Result<QueryString<WriteOptions>, ApiError>,
     body: Result<JsonBody<Map<String, Value>>, ApiError>,
 ) -> Answered<Update> {
+    let QueryString(options) = options?;
     let (name, body) = (existing(&name)?, body?.0);
     services.catalog.require(&name)?;
     let items = tokio::task::spawn_blocking(move || items(body)).await.map_err(|_| PipelineError::WorkerLost)??;
