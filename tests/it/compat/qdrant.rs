@@ -194,6 +194,10 @@ async fn errors_have_qdrants_shape() {
         fails(&app.post(path, body).await, status, word);
     }
     fails(&app.get(&format!("{POSTS}/points/12345")).await, 404, "12345");
+    fails(&app.get("/collections/%FF").await, 400, "path");
+    fails(&app.get(&format!("{POSTS}/points/%FF")).await, 400, "path");
+    fails(&app.put(&format!("{POSTS}/points?wait=perhaps"), json!({"points": []})).await, 400, "wait");
+    fails(&app.put(&format!("{POSTS}/index?wait=1"), json!({"field_name": "x", "field_schema": "keyword"})).await, 400, "wait");
     fails(&app.put(POSTS, json!({"vectors": {"size": 3, "distance": "Cosine"}})).await, 400, "POST /v1/embeddings");
     fails(
         &app.put("/collections/others", json!({"vectors": {"size": vector.len(), "distance": "Cosine", "datatype": "uint8"}})).await,

@@ -8,13 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::index::told;
-use super::{Answered, Error, ErrorBody, QdrantAnswer, answer, blocking, read};
+use super::{Answered, Body, Error, ErrorBody, Name, QdrantAnswer, answer, blocking, collection, read};
 use crate::domain::{CollectionDefinition, CollectionName};
 use crate::error::ErrorKind;
-use crate::http::body::JsonBody;
-use crate::http::collections::existing;
-use crate::http::error::ApiError;
-use crate::http::path::PathParts;
 use crate::http::{Services, auth};
 use crate::pipeline::CollectionInfo;
 
@@ -152,15 +148,15 @@ pub async fn list(State(services): State<Arc<Services>>) -> Answered<Collections
 /// Whether a collection is there.
 #[utoipa::path(get, path = "/collections/{collection}/exists",
     responses((status = 200, body = QdrantAnswer<Existence>), (status = "4XX", body = ErrorBody)))]
-pub async fn exists(State(services): State<Arc<Services>>, PathParts(name): PathParts<String>) -> Answered<Existence> {
-    let exists = CollectionName::new(name).is_ok_and(|name| services.catalog.require(&name).is_ok());
+pub async fn exists(State(services): State<Arc<Services>>, name: Name) -> Answered<Existence> {
+    let exists = CollectionName::new(name?.0).is_ok_and(|name| services.catalog.require(&name).is_ok());
     answer(Existence { exists })
 }
 
 /// Look at a collection, as Qdrant tells it.
 #[utoipa::path(get, path = "/collections/{collection}", responses((status = 200, body = QdrantAnswer<Info>), (status = "4XX", body = ErrorBody)))]
-pub async fn get(State(services): State<Arc<Services>>, PathParts(name): PathParts<String>) -> Answered<Info> {
-    let info = services.catalog.get(&existing(&name)?)?;
+pub async fn get(State(services): State<Arc<Services>>, name: Name) -> Answered<Info> {
+    let info = services.catalog.get(&collection(name)?)?;
     let index = services.rebuild.params_by_default();
     let points = info.n_documents;
     let indexed = info.definition.fields.into_iter().filter(|(_, spec)| spec.index);
@@ -188,13 +184,9 @@ pub async fn get(State(services): State<Arc<Services>>, PathParts(name): PathPar
 /// Make a collection of documents with vectors of the model's own size. Its fields become filterable with `PUT …/index`.
 #[utoipa::path(put, path = "/collections/{collection}", request_body = CreateBody,
     responses((status = 200, body = QdrantAnswer<bool>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn create(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<bool> {
+pub async fn create(State(services): State<Arc<Services>>, name: Name, body: Body) -> Answered<bool> {
     services.may_write()?;
-    let name = CollectionName::new(name)?;
+    let name = CollectionName::new(name?.0)?;
     let refused = [
         NO_QUANTIZATION,
         ("sparse_vectors", "texts are searched by their words without: POST /v1/collections/{collection}/search"),
@@ -248,10 +240,10 @@ fn check_vectors(mut vectors: Map<String, Value>, services: &Services) -> Result
 /// Delete a collection and its points. One that comes from the configuration is there again at once, empty.
 #[utoipa::path(delete, path = "/collections/{collection}",
     responses((status = 200, body = QdrantAnswer<bool>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn delete(State(services): State<Arc<Services>>, PathParts(name): PathParts<String>) -> Answered<bool> {
+pub async fn delete(State(services): State<Arc<Services>>, name: Name) -> Answered<bool> {
     services.may_write()?;
     // As there: what is not there cannot be deleted, and that is no error.
-    let Some(name) = CollectionName::new(name).ok().filter(|name| services.catalog.require(name).is_ok()) else { return answer(false) };
+    let Some(name) = CollectionName::new(name?.0).ok().filter(|name| services.catalog.require(name).is_ok()) else { return answer(false) };
     let catalog = Arc::clone(&services.catalog);
     blocking(move || catalog.delete(&name)).await?;
     answer(true)

@@ -4,16 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
-use super::{Answered, Error, ErrorBody, QdrantAnswer, Update, WriteOptions, answer, blocking, read};
+use super::{Answered, Body, Error, ErrorBody, Name, Options, QdrantAnswer, Update, WriteOptions, answer, blocking, collection, read};
 use crate::domain::FieldType;
 use crate::error::ErrorKind;
 use crate::http::Services;
-use crate::http::body::JsonBody;
-use crate::http::collections::existing;
-use crate::http::error::ApiError;
-use crate::http::path::{PathParts, QueryString};
+use crate::http::path::QueryString;
 use crate::pipeline::TaskStatus;
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -39,15 +35,9 @@ enum FieldSchema {
 /// Make a field filterable. The collection is built anew with it, in the background unless `wait` is set; no vector changes.
 #[utoipa::path(put, path = "/collections/{collection}/index", params(WriteOptions), request_body = IndexBody,
     responses((status = 200, body = QdrantAnswer<Update>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn index(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    options: Result<QueryString<WriteOptions>, ApiError>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Update> {
-    let QueryString(options) = options?;
+pub async fn index(State(services): State<Arc<Services>>, name: Name, options: Options, body: Body) -> Answered<Update> {
     services.may_write()?;
-    let name = existing(&name)?;
+    let (name, QueryString(options)) = (collection(name)?, options?);
     let IndexBody { field_name, field_schema: FieldSchema::Name(of) | FieldSchema::Params { name: of } } = read(body?.0, &[], &[])?;
     let Some(field_type) = meant(&of) else {
         return Err(Error::invalid(format!(

@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::parts::{GivenId, PointId, Record, WithPayload, WithVector, filter};
-use super::{Answered, Error, ErrorBody, NO_SHARDS, QdrantAnswer, answer, blocking, read};
+use super::{Answered, Body, Error, ErrorBody, NO_SHARDS, Name, QdrantAnswer, answer, blocking, collection, read};
 use crate::http::Services;
-use crate::http::body::JsonBody;
-use crate::http::collections::existing;
-use crate::http::error::ApiError;
-use crate::http::path::PathParts;
 use crate::pipeline::{Page, PageRequest};
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -56,12 +52,8 @@ pub struct Count {
 /// Go through points page by page, in the order of their ids as texts (10 comes before 9).
 #[utoipa::path(post, path = "/collections/{collection}/points/scroll", request_body = ScrollBody,
     responses((status = 200, body = QdrantAnswer<Points>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn scroll(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Points> {
-    let collection = existing(&name)?;
+pub async fn scroll(State(services): State<Arc<Services>>, name: Name, body: Body) -> Answered<Points> {
+    let collection = collection(name)?;
     let refused = [NO_SHARDS, ("order_by", "points come in the order of their ids")];
     let ScrollBody { filter: given, limit, offset, with_payload, with_vector } = read(body?.0, &[], &refused)?;
     let request = PageRequest {
@@ -84,12 +76,8 @@ pub(super) async fn page(services: Arc<Services>, request: PageRequest) -> Resul
 /// Count points; always exactly.
 #[utoipa::path(post, path = "/collections/{collection}/points/count", request_body = CountBody,
     responses((status = 200, body = QdrantAnswer<Count>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn count(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Count> {
-    let name = existing(&name)?;
+pub async fn count(State(services): State<Arc<Services>>, name: Name, body: Body) -> Answered<Count> {
+    let name = collection(name)?;
     let CountBody { filter: given } = read(body?.0, &["exact"], &[NO_SHARDS])?;
     let filter = given.map(filter).transpose()?;
     let count = blocking(move || services.catalog.n_matching(&name, filter.as_ref())).await?;

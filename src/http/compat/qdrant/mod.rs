@@ -29,10 +29,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::{NameError, SeqNo};
+use crate::domain::{CollectionName, NameError, SeqNo};
 use crate::error::ErrorKind;
+use crate::http::body::{self, JsonBody};
+use crate::http::collections::existing;
 use crate::http::error::{self, ApiError};
-use crate::http::{body, request};
+use crate::http::path::{PathParts, QueryString};
+use crate::http::request;
 use crate::pipeline::{EmbedError, PipelineError};
 
 /// An answer as Qdrant gives it.
@@ -43,6 +46,16 @@ pub struct QdrantAnswer<T> {
     status: &'static str,
     /// Seconds.
     time: f64,
+}
+
+/// What requests bring: what is wrong with them is told in Qdrant's shape, too.
+type Name = Result<PathParts<String>, ApiError>;
+type Options = Result<QueryString<WriteOptions>, ApiError>;
+type Body = Result<JsonBody<Map<String, Value>>, ApiError>;
+
+/// The collection of a path.
+fn collection(name: Name) -> Result<CollectionName, Error> {
+    Ok(existing(&name?.0)?)
 }
 
 type Answered<T> = Result<Json<QdrantAnswer<T>>, Error>;

@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::parts::{PointId, Record, WithPayload, WithVector, filter};
-use super::{Answered, Error, ErrorBody, NO_SHARDS, QdrantAnswer, Update, WriteOptions, answer, blocking, read};
+use super::{
+    Answered, Body, Error, ErrorBody, NO_SHARDS, Name, Options, QdrantAnswer, Update, WriteOptions, answer, blocking, collection, read,
+};
 use crate::domain::{DocumentId, Refresh};
 use crate::http::Services;
-use crate::http::body::JsonBody;
 use crate::http::collections::existing;
 use crate::http::documents;
 use crate::http::error::ApiError;
@@ -79,14 +80,8 @@ pub struct DeleteBody {
 /// Insert or replace points: all of them, or none. When this answers they are durable; with `wait`, searches find them, too.
 #[utoipa::path(put, path = "/collections/{collection}/points", params(WriteOptions), request_body = UpsertBody,
     responses((status = 200, body = QdrantAnswer<Update>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn upsert(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    options: Result<QueryString<WriteOptions>, ApiError>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Update> {
-    let QueryString(options) = options?;
-    let (name, body) = (existing(&name)?, body?.0);
+pub async fn upsert(State(services): State<Arc<Services>>, name: Name, options: Options, body: Body) -> Answered<Update> {
+    let (name, QueryString(options), body) = (collection(name)?, options?, body?.0);
     services.catalog.require(&name)?;
     let items = tokio::task::spawn_blocking(move || items(body)).await.map_err(|_| PipelineError::WorkerLost)??;
     let refresh = if options.wait { Refresh::Wait } else { Refresh::None };
@@ -178,12 +173,8 @@ fn embedding(vector: Value) -> Result<Option<Value>, Error> {
 /// Get points by their ids. Those that are not there are left out.
 #[utoipa::path(post, path = "/collections/{collection}/points", request_body = RetrieveBody,
     responses((status = 200, body = QdrantAnswer<Vec<Record>>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn retrieve(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Vec<Record>> {
-    let name = existing(&name)?;
+pub async fn retrieve(State(services): State<Arc<Services>>, name: Name, body: Body) -> Answered<Vec<Record>> {
+    let name = collection(name)?;
     let RetrieveBody { ids, with_payload, with_vector } = read(body?.0, &[], &[NO_SHARDS])?;
     let ids = ids.into_iter().map(PointId::check).collect::<Result<Vec<_>, _>>()?;
     let (with_payload, vectors) = (with_payload.unwrap_or(WithPayload::Switch(true)), WithVector::is_wanted(with_vector.as_ref())?);
@@ -194,7 +185,8 @@ pub async fn retrieve(
 /// Get a point.
 #[utoipa::path(get, path = "/collections/{collection}/points/{id}",
     responses((status = 200, body = QdrantAnswer<Record>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn get(State(services): State<Arc<Services>>, PathParts((name, id)): PathParts<(String, String)>) -> Answered<Record> {
+pub async fn get(State(services): State<Arc<Services>>, path: Result<PathParts<(String, String)>, ApiError>) -> Answered<Record> {
+    let PathParts((name, id)) = path?;
     let (name, id) = (existing(&name)?, DocumentId::new(id)?);
     let document = blocking(move || {
         let missing = || PipelineError::UnknownDocument { collection: name.to_string(), id: id.to_string() };
@@ -206,12 +198,8 @@ pub async fn get(State(services): State<Arc<Services>>, PathParts((name, id)): P
 /// Delete points by their ids, or by a filter. When this answers it is durable, and searches no longer find them.
 #[utoipa::path(post, path = "/collections/{collection}/points/delete", request_body = DeleteBody,
     responses((status = 200, body = QdrantAnswer<Update>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn delete(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Update> {
-    let name = existing(&name)?;
+pub async fn delete(State(services): State<Arc<Services>>, name: Name, body: Body) -> Answered<Update> {
+    let name = collection(name)?;
     let (_, seqno) = match read(body?.0, &[], &[NO_SHARDS])? {
         DeleteBody { points: Some(ids), filter: None } => {
             let ids = ids.into_iter().map(PointId::check).collect::<Result<_, _>>()?;

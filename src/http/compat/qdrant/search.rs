@@ -5,16 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::parts::{GivenId, PointId, WithPayload, WithVector, filter};
-use super::{Answered, Error, ErrorBody, NO_SHARDS, QdrantAnswer, answer, listing, read};
+use super::{Answered, Body, Error, ErrorBody, NO_SHARDS, Name, QdrantAnswer, answer, collection, listing, read};
 use crate::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
 use crate::http::Services;
-use crate::http::body::{self, JsonBody};
-use crate::http::collections::existing;
-use crate::http::error::ApiError;
-use crate::http::path::PathParts;
+use crate::http::body;
 use crate::pipeline::{Hit, PageRequest, ProfileChoice, Query, QueryRequest, StoredDocument};
 
 const NO_LOOKUP: (&str, &str) = ("lookup_from", "get the other collection's point, and ask with its vector");
@@ -86,12 +83,8 @@ pub struct Found {
 /// Find the nearest points.
 #[utoipa::path(post, path = "/collections/{collection}/points/query", request_body = QueryBody,
     responses((status = 200, body = QdrantAnswer<Found>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn query(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Found> {
-    let name = existing(&name)?;
+pub async fn query(State(services): State<Arc<Services>>, name: Name, body: Body) -> Answered<Found> {
+    let name = collection(name)?;
     let prefetch = ("prefetch", "words and meaning are searched together by POST /v1/collections/{collection}/search");
     let mut body: QueryBody = read(body?.0, &[], &[NO_SHARDS, NO_LOOKUP, prefetch])?;
     let points = match body.query.take() {
@@ -104,12 +97,8 @@ pub async fn query(
 /// Find the points nearest to a vector, in Qdrant's older words.
 #[utoipa::path(post, path = "/collections/{collection}/points/search", request_body = QueryBody,
     responses((status = 200, body = QdrantAnswer<Vec<Scored>>), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn search(
-    State(services): State<Arc<Services>>,
-    PathParts(name): PathParts<String>,
-    body: Result<JsonBody<Map<String, Value>>, ApiError>,
-) -> Answered<Vec<Scored>> {
-    let name = existing(&name)?;
+pub async fn search(State(services): State<Arc<Services>>, name: Name, body: Body) -> Answered<Vec<Scored>> {
+    let name = collection(name)?;
     let mut body = body?.0;
     let vector = match body.remove("vector").unwrap_or_default() {
         Value::Object(mut named) if named.get("name").is_none_or(|name| name == "") => named.remove("vector").unwrap_or_default(),
