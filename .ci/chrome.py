@@ -16,7 +16,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 AXE = (PACKAGES / "axe_playwright_python/axe.min.js").read_text(encoding="utf-8")
-WAIT_S = 30
+# A rebuild gives way to everything else on the machine.
+WAIT_S = 180
 __all__ = ["Keys", "Page"]
 
 
