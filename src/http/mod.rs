@@ -165,7 +165,8 @@ fn cors(origins: &[String]) -> CorsLayer {
 
 /// All routes.
 pub fn router(services: Services) -> Router {
-    let (max_body_bytes, keys, cors) = (services.max_body_bytes, services.keys.clone(), cors(&services.cors_origins));
+    let (max_body_bytes, cors) = (services.max_body_bytes, cors(&services.cors_origins));
+    let guard = Arc::new(auth::Guard { keys: services.keys.clone(), origins: services.cors_origins.clone() });
     let (router, mut api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(search::search))
         .routes(routes!(search::explain))
@@ -233,7 +234,7 @@ pub fn router(services: Services) -> Router {
         .method_not_allowed_fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::wrong_method()))
         .layer(DefaultBodyLimit::max(max_body_bytes))
         .layer(RequestBodyTimeoutLayer::new(BODY))
-        .layer(middleware::from_fn_with_state(keys, auth::authorize))
+        .layer(middleware::from_fn_with_state(guard, auth::authorize))
         .layer(middleware::from_fn(request::observe))
         .layer(cors)
         .with_state(services)

@@ -238,6 +238,27 @@ async fn browsers_may_ask_from_named_origins_only() {
     assert_eq!(preflight(&app, "https://evil.example.com").await, None);
     let closed = TestApp::start().await;
     assert_eq!(preflight(&closed, "https://jobs.example.com").await, None);
+    // What a form of another page could send, which no browser asks about before.
+    let send = async |app: &TestApp, origin: Option<String>| {
+        let mut request = crate::app::client().post(format!("http://{}/v1/collections/jobs/documents/delete", app.address));
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        request.header("content-type", "text/plain").body(json!({"ids": ["x"]}).to_string()).send().await.unwrap().status().as_u16()
+    };
+    let own = format!("http://{}", closed.address);
+    for (origin, status) in [
+        (None, 200),
+        (Some(own.clone()), 200),
+        (Some("https://evil.example.com".to_owned()), 403),
+        (Some("null".to_owned()), 403),
+        (Some(format!("{own}0")), 403),
+        (Some(String::new()), 403),
+    ] {
+        assert_eq!(send(&closed, origin.clone()).await, status, "{origin:?}");
+    }
+    // One that may ask needs a key, like everybody.
+    assert_eq!(send(&app, Some("https://jobs.example.com".to_owned())).await, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

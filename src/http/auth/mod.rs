@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
+use axum::http::uri::Authority;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -87,14 +88,40 @@ impl Caller {
     }
 }
 
+/// Who is let through.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// Without them, everyone.
+    pub keys: Option<Arc<Keys>>,
+    /// Pages of other origins that may ask.
+    pub origins: Vec<String>,
+}
+
+impl Guard {
+    /// The origin of the page that asks, if it is neither this server's own nor one that may: in the name of whoever looks at it, such a page
+    /// could send anything, even where it may not read the answer. (`/mcp` has its own rule.)
+    fn foreign(&self, request: &Request) -> Option<String> {
+        let origin = request.headers().get(ORIGIN)?.to_str().unwrap_or_default();
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).or(request.uri().authority().map(Authority::as_str));
+        // Behind a proxy that changes the host, the browser's own word counts, which pages cannot set.
+        let is_said_to_be = request.headers().get("sec-fetch-site").is_some_and(|site| site == "same-origin");
+        let is_own = is_said_to_be || origin.split_once("://").is_some_and(|(_, of)| Some(of) == host);
+        let may = is_own || self.origins.iter().any(|allowed| allowed == origin) || request.uri().path() == "/mcp";
+        (!may).then(|| origin.to_owned())
+    }
+}
+
 /// Lets a request through, or says what it lacks.
 pub(super) async fn authorize(
-    State(keys): State<Option<Arc<Keys>>>,
+    State(guard): State<Arc<Guard>>,
     params: Result<RawPathParams, axum::extract::rejection::RawPathParamsRejection>,
     request: Request,
     next: Next,
 ) -> Response {
-    let caller = match keys.as_deref().map_or(Ok(Caller::Anyone), |keys| admit(keys, &request)) {
+    if let Some(origin) = guard.foreign(&request) {
+        return Refused::Foreign { origin }.at(request.uri().path());
+    }
+    let caller = match guard.keys.as_deref().map_or(Ok(Caller::Anyone), |keys| admit(keys, &request)) {
         Ok(caller) => caller,
         Err(refused) => return refused.at(request.uri().path()),
     };
@@ -147,6 +174,8 @@ enum Refused {
     Expired { key: String },
     #[error("API key {key:?} may {has}, and this needs one that may {needs}")]
     Role { key: String, has: Role, needs: Role },
+    #[error("pages of {origin} may not ask here: http.cors_origins names those that may")]
+    Foreign { origin: String },
     #[error("API key {key:?} is not for {what}")]
     Scope { key: String, what: String },
     #[error("API key {key:?} asks more often than it may: come again in {} ms", wait.as_millis())]
@@ -157,7 +186,7 @@ impl Refused {
     fn at(self, path: &str) -> Response {
         let (status, code) = match &self {
             Self::NoKey | Self::UnknownKey | Self::Expired { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-            Self::Role { .. } | Self::Scope { .. } => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Foreign { .. } | Self::Role { .. } | Self::Scope { .. } => (StatusCode::FORBIDDEN, "forbidden"),
             Self::TooOften { wait, .. } => {
                 let error = ApiError::new(ErrorKind::Overloaded, self.to_string(), None).after(*wait);
                 return compat::error_at(path, error);
