@@ -68,12 +68,12 @@ pub async fn put(
     services.may_write()?;
     let name = CollectionName::new(name)?;
     let catalog = Arc::clone(&services.catalog);
-    blocking(move || {
+    let made = blocking(move || {
         let is_new = catalog.put(&name, &definition)?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Ok((status, Json(catalog.get(&name)?)))
-    })
-    .await
+    });
+    Ok(made.await?)
 }
 
 /// Delete a collection and its documents. One that comes from the configuration is there again at once, empty.
@@ -83,15 +83,16 @@ pub async fn delete(State(services): State<Arc<Services>>, PathParts(name): Path
     services.may_write()?;
     let name = existing(&name)?;
     let catalog = Arc::clone(&services.catalog);
-    blocking(move || {
+    let deleted = blocking(move || {
         catalog.delete(&name)?;
         Ok(Json(Deleted { deleted: name.to_string() }))
-    })
-    .await
+    });
+    Ok(deleted.await?)
 }
 
 /// Runs what waits for the disk away from the threads that serve HTTP.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|_| PipelineError::WorkerLost)?;
-    Ok(done?)
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static,
+) -> Result<T, PipelineError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| PipelineError::WorkerLost)?
 }

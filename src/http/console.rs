@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use super::path::PathParts;
+use crate::domain::hex;
 
 /// A file of the console.
 #[derive(Debug, Clone, Copy)]
@@ -33,8 +34,7 @@ const FILES: [File; 31] = files! {
 static TAG: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = Sha256::new();
     FILES.iter().for_each(|file| hasher.update(file.bytes));
-    let hash: String = hasher.finalize().iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    format!("\"{hash}\"")
+    format!("\"{}\"", hex(&hasher.finalize()[..12]))
 });
 
 /// Only what comes from here, and nothing that is written into the page: a document's text can be no script, whatever it holds.

@@ -69,11 +69,11 @@ pub async fn put(
     services.may_write()?;
     let (collection, name) = (existing(&collection)?, CollectionName::new(profile)?);
     let profiles = Arc::clone(&services.profiles);
-    blocking(move || {
+    let put = blocking(move || {
         let version = profiles.put(&collection, &name, json)?;
         Ok(Json(PutProfile { name: name.to_string(), version }))
-    })
-    .await
+    });
+    Ok(put.await?)
 }
 
 /// Delete a stored profile. One of its name in the settings counts again.
@@ -86,9 +86,9 @@ pub async fn delete(
     services.may_write()?;
     let (collection, name) = (existing(&collection)?, named(&profile)?);
     let profiles = Arc::clone(&services.profiles);
-    blocking(move || {
+    let deleted = blocking(move || {
         profiles.delete(&collection, &name)?;
         Ok(Json(DeletedProfile { deleted: name.to_string() }))
-    })
-    .await
+    });
+    Ok(deleted.await?)
 }

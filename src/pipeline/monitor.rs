@@ -146,6 +146,11 @@ impl Monitor {
         let Some(seen) = seen.get(collection) else { return RecallHistory { history: Vec::new(), alarm: false } };
         RecallHistory { history: seen.points.iter().cloned().chain(seen.growing()).collect(), alarm: seen.alarm }
     }
+
+    /// Whether live searches of a collection find too little.
+    pub fn alarm(&self, collection: &CollectionName) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(collection).is_some_and(|seen| seen.alarm)
+    }
 }
 
 impl Seen {

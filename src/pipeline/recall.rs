@@ -126,7 +126,7 @@ impl QueryPipeline {
 
     /// Whether its live searches find too little.
     pub fn recall_alarm(&self, collection: &str) -> bool {
-        CollectionName::new(collection).is_ok_and(|name| self.monitor.history(&name).alarm)
+        CollectionName::new(collection).is_ok_and(|name| self.monitor.alarm(&name))
     }
 }
 

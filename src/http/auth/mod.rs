@@ -19,7 +19,7 @@ use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN, WWW_AUTHENTICATE};
 use axum::http::uri::Authority;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use keys::Key;
 pub use keys::{Keys, KeysError, NewKey, Role};
@@ -184,16 +184,16 @@ enum Refused {
 
 impl Refused {
     fn at(self, path: &str) -> Response {
-        let (status, code) = match &self {
-            Self::NoKey | Self::UnknownKey | Self::Expired { .. } => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-            Self::Foreign { .. } | Self::Role { .. } | Self::Scope { .. } => (StatusCode::FORBIDDEN, "forbidden"),
-            Self::TooOften { wait, .. } => {
-                let error = ApiError::new(ErrorKind::Overloaded, self.to_string(), None).after(*wait);
-                return compat::error_at(path, error);
+        let message = self.to_string();
+        let error = match self {
+            Self::NoKey | Self::UnknownKey | Self::Expired { .. } => {
+                ApiError::refused(StatusCode::UNAUTHORIZED, "unauthenticated", message)
             }
+            Self::Foreign { .. } | Self::Role { .. } | Self::Scope { .. } => ApiError::refused(StatusCode::FORBIDDEN, "forbidden", message),
+            Self::TooOften { wait, .. } => ApiError::new(ErrorKind::Overloaded, message, None).after(wait),
         };
-        let mut response = compat::error_at(path, ApiError::refused(status, code, self.to_string())).into_response();
-        if status == StatusCode::UNAUTHORIZED {
+        let mut response = compat::error_at(path, error);
+        if response.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

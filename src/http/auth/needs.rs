@@ -21,13 +21,14 @@ const OPEN: [&str; 6] = ["/healthz", "/livez", "/readyz", "/health", "/openapi.j
 const OPEN_BELOW: &str = "/console";
 
 /// What is sent, and changes nothing.
-const ASKING: [&str; 21] = [
+const ASKING: [&str; 18] = [
     "/v1/collections/{collection}/search",
     "/v1/collections/{collection}/explain",
     "/v1/match",
     "/v1/fit",
     "/v1/embeddings",
     "/embed",
+    // As text-embeddings-inference, which embeds at the root, too.
     "/",
     "/rerank",
     "/v1/rerank",
@@ -37,16 +38,13 @@ const ASKING: [&str; 21] = [
     "/mcp",
     "/collections/{collection}/points",
     "/collections/{collection}/points/query",
-    "/collections/{collection}/points/query/batch",
     "/collections/{collection}/points/search",
-    "/collections/{collection}/points/search/batch",
     "/collections/{collection}/points/scroll",
     "/collections/{collection}/points/count",
-    "/collections/{collection}/facet",
 ];
 
 /// Documents, and nothing else.
-const WRITING: [(&str, &str); 12] = [
+const WRITING: [(&str, &str); 8] = [
     ("PUT", "/v1/collections/{collection}/documents"),
     ("PATCH", "/v1/collections/{collection}/documents"),
     ("POST", "/v1/collections/{collection}/documents/delete"),
@@ -55,10 +53,6 @@ const WRITING: [(&str, &str); 12] = [
     ("DELETE", "/v1/collections/{collection}/documents/{id}"),
     ("PUT", "/collections/{collection}/points"),
     ("POST", "/collections/{collection}/points/delete"),
-    ("PUT", "/collections/{collection}/points/payload"),
-    ("POST", "/collections/{collection}/points/payload"),
-    ("POST", "/collections/{collection}/points/payload/delete"),
-    ("POST", "/collections/{collection}/points/batch"),
 ];
 
 /// What tells of every collection at once, or writes all of them.
@@ -66,7 +60,6 @@ const ABOUT_ALL: [&str; 2] = ["/metrics", "/v1/snapshots"];
 
 pub(super) fn need(method: &Method, route: &str) -> Need {
     let is_get = *method == Method::GET || *method == Method::HEAD;
-    // Text-embeddings-inference embeds at the root, too.
     if is_get && (OPEN.contains(&route) || route.strip_prefix(OPEN_BELOW).is_some_and(|rest| rest.starts_with('/'))) {
         return Need::Nothing;
     }

@@ -70,7 +70,7 @@ pub async fn scroll(State(services): State<Arc<Services>>, name: Name, body: Bod
 }
 
 pub(super) async fn page(services: Arc<Services>, request: PageRequest) -> Result<Page, Error> {
-    blocking(move || services.catalog.page(&request)).await
+    Ok(blocking(move || services.catalog.page(&request)).await?)
 }
 
 /// Count points; always exactly.

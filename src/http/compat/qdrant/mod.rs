@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 use crate::domain::{CollectionName, NameError, SeqNo};
 use crate::error::ErrorKind;
 use crate::http::body::{self, JsonBody};
-use crate::http::collections::existing;
+use crate::http::collections::{blocking, existing};
 use crate::http::error::{self, ApiError};
 use crate::http::path::{PathParts, QueryString};
 use crate::http::request;
@@ -178,12 +178,6 @@ impl IntoResponse for Error {
         let body = ErrorBody { status: ErrorStatus { error: self.message }, time: request::elapsed().as_secs_f64() };
         error::answer(self.status, self.retry_after, body)
     }
-}
-
-/// Runs what waits for the disk away from the threads that serve HTTP.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await.map_err(|_| PipelineError::WorkerLost)?;
-    Ok(done?)
 }
 
 /// Reads a body, without what is ignored. What is `null` is not there, nor is a refused key with nothing in it, as some clients send it.
