@@ -17,10 +17,14 @@
 
 use std::time::Duration;
 
+use reqwest::header::HeaderMap;
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use tracing::Span;
+
+use crate::telemetry::traces::{self, HeaderInjector};
 
 /// Times that a request is sent at most.
 const TRIES: u32 = 4;
@@ -191,8 +195,7 @@ impl Client {
     /// [`ClientError::Url`]; [`ClientError::Unreachable`] when the system gives no TLS.
     pub fn new(base: &str) -> Result<Self, ClientError> {
         let url = Url::parse(base).ok().filter(Url::has_host).ok_or_else(|| ClientError::Url(base.to_owned()))?;
-        // Whoever chose a library first, chose this one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::choose_cryptography();
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(ClientError::Unreachable)?;
         Ok(Self { http, base: url, key: None })
     }
@@ -259,7 +262,10 @@ impl Client {
             if let Some(body) = body {
                 request = request.json(body);
             }
-            let response = request.send().await.map_err(ClientError::Unreachable)?;
+            // Where the caller traces, the server's spans are part of that trace.
+            let mut headers = HeaderMap::new();
+            traces::inject(&Span::current(), &mut HeaderInjector(&mut headers));
+            let response = request.headers(headers).send().await.map_err(ClientError::Unreachable)?;
             let status = response.status();
             if status.is_success() {
                 return response.json().await.map_err(ClientError::Answer);

@@ -18,6 +18,7 @@ use crate::index::BuildParams;
 use crate::ingest::kafka::KafkaSettings;
 use crate::pipeline::{Limits, SearchSettings};
 use crate::rescore::Profiles;
+use crate::telemetry::TraceSettings;
 pub use layers::{Layers, Origin};
 
 /// The defaults, with a comment for each.
@@ -62,6 +63,7 @@ pub struct Settings {
     pub mcp: McpSettings,
     pub kafka: KafkaSettings,
     pub log: LogSettings,
+    pub traces: TraceSettings,
     pub collections: BTreeMap<CollectionName, CollectionSettings>,
 }
 
@@ -230,9 +232,12 @@ impl Settings {
         if !self.kafka.brokers.is_empty() && self.kafka.max_batch_records > self.limits.max_batch_documents {
             return Err(ConfigError::Settings("kafka.max_batch_records must not be above limits.max_batch_documents".to_owned()));
         }
-        for (name, share) in
-            [("search.recall_share", self.search.recall_share), ("search.recall_alarm_below", self.search.recall_alarm_below)]
-        {
+        let shares = [
+            ("search.recall_share", self.search.recall_share),
+            ("search.recall_alarm_below", self.search.recall_alarm_below),
+            ("traces.share", self.traces.share),
+        ];
+        for (name, share) in shares {
             if !(0.0..=1.0).contains(&share) {
                 return Err(ConfigError::Settings(format!("{name} must be from 0 to 1")));
             }
@@ -319,6 +324,7 @@ mod tests {
             ("http.cors_origins=[\"*\"]", "no origin"),
             ("http.cors_origins=[\"https://a.example/x\"]", "no origin"),
             ("search.recall_share=2", "search.recall_share"),
+            ("traces.share=-1", "traces.share"),
             ("nonsense", "section.key"),
         ] {
             let error = load(&[], &[flag]).unwrap_err().to_string();

@@ -23,7 +23,7 @@
 //! | | [`rescore`] | candidates → hits |
 //! | | [`wal`] | acknowledged changes, on disk |
 //! | | [`snapshot`] | collections' files, kept elsewhere |
-//! | base | [`domain`], [`error`], [`storage`], [`telemetry`] | words, kinds of failure, files, logs |
+//! | base | [`domain`], [`error`], [`storage`], [`telemetry`], `tls` | words, kinds of failure, files, logs, cryptography |
 #![deny(unsafe_code)]
 pub mod adapter;
 pub mod app;
@@ -42,5 +42,6 @@ pub mod rescore;
 pub mod snapshot;
 pub mod storage;
 pub mod telemetry;
+mod tls;
 pub mod tools;
 pub mod wal;

@@ -212,7 +212,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     let serves = matches!(cli.command, Command::Demo(_) | Command::Serve(_));
     // A tool's output is its result; that all is well need not be said beside it.
     let level = if !serves && settings.log.level == "info" { "warn" } else { &settings.log.level };
-    telemetry::start_log(level, settings.log.format == LogFormat::Json).map_err(anyhow::Error::msg)?;
+    let traces = serves.then_some(&settings.traces);
+    let _traces = telemetry::start_log(level, settings.log.format == LogFormat::Json, traces).map_err(anyhow::Error::msg)?;
     match cli.command {
         Command::Demo(_) => demo::run(&settings)?,
         Command::Serve(_) => {

@@ -14,6 +14,7 @@ use super::{Services, auth};
 use crate::domain::{CollectionDefinition, CollectionName};
 use crate::error::ErrorKind;
 use crate::pipeline::{CollectionInfo, PipelineError};
+use crate::telemetry::traces::in_current_span;
 
 /// All collections.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -94,5 +95,5 @@ pub async fn delete(State(services): State<Arc<Services>>, PathParts(name): Path
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static,
 ) -> Result<T, PipelineError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| PipelineError::WorkerLost)?
+    tokio::task::spawn_blocking(in_current_span(work)).await.map_err(|_| PipelineError::WorkerLost)?
 }

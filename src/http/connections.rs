@@ -89,8 +89,7 @@ struct Certificate {
 
 impl Certificate {
     async fn open(chain: PathBuf, key: PathBuf) -> io::Result<Self> {
-        // Whoever chose a library first, chose this one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::choose_cryptography();
         let files = (chain, key);
         let read = Self::read(&files).await?;
         let named = |e: io::Error| io::Error::new(e.kind(), format!("the certificate in {} cannot be used: {e}", files.0.display()));

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tracing::Instrument;
 
 use super::Services;
 use super::body::{JsonBody, RawBody};
@@ -189,7 +190,8 @@ pub(super) async fn write(
     request: WriteRequest,
 ) -> Result<WriteReport, PipelineError> {
     services.may_write()?;
-    let written = tokio::spawn(async move { services.write.write(&collection, request, &Progress::hidden()).await });
+    let write = async move { services.write.write(&collection, request, &Progress::hidden()).await };
+    let written = tokio::spawn(write.in_current_span());
     written.await.map_err(|_| PipelineError::WorkerLost)?
 }
 
@@ -327,7 +329,8 @@ pub async fn delete_some(
 /// Deletes what matches a filter. Returns how many, and the last durable change.
 pub(super) async fn delete_matching(services: Arc<Services>, name: CollectionName, filter: Value) -> Result<(u64, SeqNo), PipelineError> {
     services.may_write()?;
-    let deleted = tokio::spawn(async move { services.write.delete_matching(&name, &filter).await });
+    let delete = async move { services.write.delete_matching(&name, &filter).await };
+    let deleted = tokio::spawn(delete.in_current_span());
     deleted.await.map_err(|_| PipelineError::WorkerLost)?
 }
 

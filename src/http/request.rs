@@ -1,4 +1,4 @@
-//! What every request gets: an id, a line in the log, its metrics.
+//! What every request gets: an id, a line in the log, its metrics, its trace.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,8 +7,10 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
+use tracing::{Instrument, Span};
 
 use crate::telemetry::metrics;
+use crate::telemetry::traces::{self, HeaderExtractor, HeaderInjector};
 
 const HEADER: &str = "x-request-id";
 const MAX_ID_BYTES: usize = 128;
@@ -27,9 +29,21 @@ pub fn elapsed() -> Duration {
     REQUEST.try_with(|(_, started)| started.elapsed()).unwrap_or_default()
 }
 
-/// Answers on behalf of a request, on another task than its own.
-pub async fn within<T>(id: String, answer: impl Future<Output = T>) -> T {
-    REQUEST.scope((id, Instant::now()), answer).await
+/// A request, for those who answer it on another task than its own.
+#[derive(Debug, Clone)]
+pub struct Current {
+    id: String,
+    span: Span,
+}
+
+/// The request being answered.
+pub fn current() -> Current {
+    Current { id: id(), span: Span::current() }
+}
+
+/// Answers on behalf of a request.
+pub async fn within<T>(request: Current, answer: impl Future<Output = T>) -> T {
+    REQUEST.scope((request.id, Instant::now()), answer).instrument(request.span).await
 }
 
 /// Gives the request its id (the client's own, if it sent a sane one) and tells log and metrics how it went.
@@ -40,14 +54,17 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     // The pattern, not the path: a metric for every document id would fill the memory.
     let route = request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
-    let mut response = REQUEST.scope((id.clone(), started), next.run(request)).await;
-    let elapsed = started.elapsed();
-    let status = response.status().as_u16();
     // Methods are a closed list here for the same reason.
     let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS, Method::PATCH];
     let label = if known.contains(&method) { method.as_str() } else { "other" };
+    let span = traces::request(&id, label, &route, &HeaderExtractor(request.headers()));
+    let mut response = REQUEST.scope((id.clone(), started), next.run(request)).instrument(span.clone()).await;
+    let elapsed = started.elapsed();
+    let status = response.status().as_u16();
     metrics::http_request(label, &route, status, elapsed.as_secs_f64());
     tracing::debug!(request_id = %id, %method, route, status, elapsed_us = elapsed.as_micros() as u64, "request");
+    traces::answered(&span, status);
+    traces::inject(&span, &mut HeaderInjector(response.headers_mut()));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, value);
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::PipelineError;
 use crate::telemetry::Here;
+use crate::telemetry::traces::in_current_span;
 
 /// A pool of threads with a limit on the work that may wait for it.
 #[derive(Debug)]
@@ -67,6 +68,7 @@ impl Pool {
             return Err(PipelineError::Overloaded { actual: before });
         }
         let (answer, answered) = tokio::sync::oneshot::channel();
+        let work = in_current_span(work);
         self.threads.spawn(move || {
             let _in_flight = in_flight;
             // A caller that hung up needs no answer, so none is worked out.

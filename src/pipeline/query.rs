@@ -6,6 +6,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tracing::Instrument;
+use tracing::field::Empty;
+
 use super::diverse;
 use super::facets;
 use super::listing::vector_of;
@@ -23,6 +26,7 @@ use crate::collection::{Collections, Found, FoundDocument, LexicalQuery, Retriev
 use crate::domain::{Attributes, DocumentId, Embedding, Filter, GenerationId, Retrieval, Schema, StrategyChoice};
 use crate::rescore::{self, FROM_TEXT, Scorer, Signals, Wanted};
 use crate::telemetry::metrics;
+use crate::telemetry::traces::stage;
 
 /// Most names of fields to return.
 const MAX_FIELDS: usize = 256;
@@ -133,11 +137,12 @@ impl QueryPipeline {
             response.degraded.push(format!("depth: {shallow}"));
         }
         if let Some((cross_encode, query)) = request.cross_encode.zip(asked.text.clone()) {
-            self.rerank.order(&mut response, query, texts, cross_encode, request.encoding.deadline).await;
+            let ordered = self.rerank.order(&mut response, query, texts, cross_encode, request.encoding.deadline);
+            ordered.instrument(stage!("cross_encode", n = checked.n_cross_encoded)).await;
         }
         response.hits.truncate(request.limit);
         if request.phrases > 0 {
-            self.tell_phrases(prepared, &mut response).await;
+            self.tell_phrases(prepared, &mut response).instrument(stage!("phrases")).await;
         }
         Ok(response)
     }
@@ -245,7 +250,9 @@ impl QueryPipeline {
                 }
                 let encoder = self.encoders.of(target.description())?;
                 let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
-                let encoded = encoder.encode_query(prompt, text, request.encoding).await?;
+                let stage = stage!("encode", n_tokens = Empty, queue_us = Empty);
+                let encoded = encoder.encode_query(prompt, text, request.encoding).instrument(stage.clone()).await?;
+                stage.record("n_tokens", encoded.timings.n_tokens).record("queue_us", encoded.timings.queue_us);
                 timings.tokenize_us = encoded.timings.tokenize_us;
                 timings.queue_us = encoded.timings.queue_us;
                 timings.encode_us = encoded.timings.encode_us;
@@ -350,10 +357,14 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
     let searcher = &checked.searcher;
 
     let retrieving = Instant::now();
+    let stage = stage!("retrieve", n_candidates = Empty).entered();
     let retrieved = searcher.retrieve(asked.by.question(), &prepared.retrieve())?;
+    stage.record("n_candidates", retrieved.found.len());
+    drop(stage);
     timings.retrieve_us = micros(retrieving);
 
     let rescoring = Instant::now();
+    let stage = stage!("rescore").entered();
     let attributes = prepared.attributes(&retrieved.found)?;
     let wanted = prepared.wanted(&attributes);
     let mut scored = rescore(&retrieved, &attributes, &wanted, &checked.scorer, &searcher.meaning().schema);
@@ -366,6 +377,7 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
         scored = different(scored, searcher, n_kept, request.diversity)?;
     }
     scored.truncate(n_kept);
+    drop(stage);
     timings.rescore_us = micros(rescoring);
 
     let text = |scored: &Scored<'_>| text_of(searcher, &scored.found.document, &searcher.id(&scored.found.document)?);

@@ -7,10 +7,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value as Json;
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::PipelineError;
 use crate::domain::CollectionName;
 use crate::error::chain;
+use crate::telemetry::traces::stage;
 use crate::telemetry::{Cancel, Progress};
 
 /// Finished tasks that are remembered.
@@ -90,7 +93,10 @@ pub struct Task {
 #[derive(Debug)]
 struct State {
     status: TaskStatus,
+    /// Until it has ended.
+    span: Span,
     phase: String,
+    phase_span: Span,
     phase_started: Instant,
     done: u64,
     total: u64,
@@ -111,9 +117,14 @@ impl Tasks {
         work: impl FnOnce(&Arc<Task>) -> Result<Json, PipelineError> + Send + 'static,
     ) -> Result<Arc<Task>, PipelineError> {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        // A trace of its own, which names what began it: that is answered long before this ends.
+        let span = stage!(parent: None, "task", otel.name = kind, otel.status_code = Empty, collection, task = id);
+        span.follows_from(Span::current());
         let state = State {
             status: TaskStatus::Queued,
+            span,
             phase: String::new(),
+            phase_span: Span::none(),
             phase_started: Instant::now(),
             done: 0,
             total: 0,
@@ -135,7 +146,9 @@ impl Tasks {
             // A panic ends this thread; the task must not look as if it went on.
             let guard = EndsOnDrop(&running);
             running.lock().status = TaskStatus::Running;
-            let result = work(&running);
+            let span = running.lock().span.clone();
+            let result = span.in_scope(|| work(&running));
+            drop(span);
             running.end(result);
             drop(guard);
         };
@@ -211,6 +224,7 @@ impl Task {
         {
             let mut state = self.lock();
             (state.phase, state.phase_started) = (phase.to_owned(), Instant::now());
+            state.phase_span = stage!(parent: &state.span, "phase", otel.name = phase, total);
             (state.done, state.total) = (0, total);
         }
         let task = Arc::clone(self);
@@ -249,9 +263,11 @@ impl Task {
             Err(_) if self.cancel.is_cancelled() => state.status = TaskStatus::Cancelled,
             Err(e) => {
                 tracing::error!(task = self.id, kind = self.kind, collection = self.collection, error = chain(&e), "a task failed");
+                state.span.record("otel.status_code", "ERROR");
                 (state.status, state.error) = (TaskStatus::Failed, Some(e.to_string()));
             }
         }
+        (state.phase_span, state.span) = (Span::none(), Span::none());
         self.ended.notify_all();
     }
 

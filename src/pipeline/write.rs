@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
+use tracing::Instrument;
 
 use super::checked::{Accepted, Checked};
 use super::{Encoders, Limits, PipelineError, RebuildPipeline};
 use crate::collection::{Applied, Change, Changes, Collection, CollectionError, Collections, Searcher};
 use crate::domain::{CollectionName, DocumentError, DocumentId, FeedPosition, Filter, Precondition, Refresh, SeqNo};
 use crate::error::ErrorKind;
+use crate::telemetry::traces::{in_current_span, stage};
 use crate::telemetry::{Progress, metrics};
 
 /// Texts that are embedded between two looks at whether the work is still wanted.
@@ -136,7 +138,8 @@ impl WritePipeline {
         }
         let max_text_bytes = self.limits.max_text_bytes;
         let pinned = Arc::clone(&collection);
-        let mut checked = blocking(move || Checked::of(&pinned.searcher(), items, condition, max_text_bytes)).await??;
+        let check = blocking(move || Checked::of(&pinned.searcher(), items, condition, max_text_bytes));
+        let mut checked = check.instrument(stage!("check")).await??;
         if whole {
             checked.all_accepted()?;
         }
@@ -146,7 +149,7 @@ impl WritePipeline {
                 break;
             }
             let searcher = collection.searcher();
-            report.n_encoded += self.embed(&searcher, &mut checked.accepted, progress).await?;
+            report.n_encoded += self.embed(&searcher, &mut checked.accepted, progress).instrument(stage!("embed")).await?;
             let changes = Changes {
                 changes: checked.accepted.iter().map(Accepted::change).collect(),
                 model: Some(searcher.tag()),
@@ -154,7 +157,8 @@ impl WritePipeline {
                 refresh,
             };
             let writer = Arc::clone(&collection);
-            let applied = blocking(move || writer.apply(changes)).await?;
+            let stage = stage!("apply", n = changes.changes.len());
+            let applied = blocking(move || writer.apply(changes)).instrument(stage).await?;
             match applied {
                 Ok((applied, seqno)) => {
                     report.seqno = seqno;
@@ -257,5 +261,5 @@ fn delete_matching(collection: &Collection, filter: &Filter) -> Result<(u64, Seq
 
 /// Runs work that waits for the disk or takes long away from the threads that serve HTTP.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PipelineError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| PipelineError::WorkerLost)
+    tokio::task::spawn_blocking(in_current_span(work)).await.map_err(|_| PipelineError::WorkerLost)
 }

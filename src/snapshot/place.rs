@@ -61,8 +61,7 @@ impl Place {
             return Err(refused("it names no bucket".to_owned()));
         }
         let prefix = ObjectPath::parse(prefix.trim_end_matches('/')).map_err(|e| refused(e.to_string()))?;
-        // Whoever has chosen already may keep it.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::choose_cryptography();
         let store: Arc<dyn ObjectStore> = match scheme {
             "s3" | "s3a" => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry()).build().map_err(failed)?),
             "gs" => {

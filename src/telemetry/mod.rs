@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod.rs` | the log |
 //! | `metrics.rs` | the one table of metrics |
+//! | `traces.rs` | spans, and where they are sent |
 //! | `progress.rs` | progress of long work, and its cancelling |
 //! | `here.rs` | whether work may be done on the thread that asks for it |
 //! | `memory.rs` | how much memory is left |
@@ -16,22 +17,31 @@ pub mod memory;
 pub mod metrics;
 pub mod priority;
 mod progress;
+pub mod traces;
 
 pub use here::Here;
 pub use progress::{Cancel, Progress};
+pub use traces::{TraceSettings, Traces};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
-/// Starts the log on standard error. `level` is a filter such as `info` or `kindred=debug,info`.
+/// Starts the log on standard error, and traces where they are wanted: they are sent until what is returned goes. `level` is a filter such as
+/// `info` or `kindred=debug,info`.
 ///
 /// # Errors
-/// The text of what is wrong with `level`, or that a log has been started already.
-pub fn start_log(level: &str, json: bool) -> Result<(), String> {
+/// The text of what is wrong with `level` or `traces`, or that a log has been started already.
+pub fn start_log(level: &str, json: bool, traces: Option<&TraceSettings>) -> Result<Option<Traces>, String> {
     // It tells of every request, several times: only who names it wants that.
     let quieted = if level.contains("rmcp") { level.to_owned() } else { format!("{level},rmcp=warn") };
-    let filter = tracing_subscriber::EnvFilter::try_new(quieted).map_err(|e| format!("log.level {level:?}: {e}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_new(quieted).map_err(|e| format!("log.level {level:?}: {e}"))?;
     // https://no-color.org: set, to whatever but nothing.
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let coloured = !is_plain && std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let started = if json { builder.json().try_init() } else { builder.with_ansi(coloured).try_init() };
-    started.map_err(|e| e.to_string())
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = if json { log.json().boxed() } else { log.with_ansi(coloured).boxed() };
+    let traces = traces.map(Traces::start).transpose()?.flatten();
+    let layers = tracing_subscriber::registry().with(log.with_filter(filter)).with(traces.as_ref().map(Traces::layer));
+    layers.try_init().map_err(|e| e.to_string())?;
+    Ok(traces)
 }

@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("collection", &["index", "lexical", "wal", "domain", "error", "storage", "telemetry"]),
     ("pipeline", &["adapter", "encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
     ("ingest", &["pipeline", "domain", "error", "telemetry"]),
-    ("client", &[]),
+    ("client", &["telemetry"]),
     ("http", &["ingest", "pipeline", "domain", "error", "telemetry"]),
     ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "domain", "error"]),
     ("app", &["config", "http", "ingest", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),

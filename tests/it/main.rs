@@ -30,4 +30,5 @@ mod rebuild;
 mod recall;
 mod rerank;
 mod snapshot;
+mod traces;
 mod write;

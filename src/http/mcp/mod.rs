@@ -33,7 +33,7 @@ use super::auth::{self, Asking};
 use super::collections::existing;
 use super::error::ApiError;
 use super::fit::{JOBS, MEMBERS};
-use super::request;
+use super::request::{self, Current};
 use super::search::{Id, located};
 use crate::domain::CollectionName;
 use crate::error::ErrorKind;
@@ -82,7 +82,7 @@ pub fn service(services: &Arc<Services>, access: &McpAccess) -> McpService {
         .enforce_origin_validation();
     let services = Arc::clone(services);
     // Called for every request, on its own task; what is made here answers it on another.
-    let agents = move || Ok(Agents { services: Arc::clone(&services), request_id: request::id(), asking: auth::asking() });
+    let agents = move || Ok(Agents { services: Arc::clone(&services), request: request::current(), asking: auth::asking() });
     StreamableHttpService::new(agents, Arc::new(NeverSessionManager::default()), config)
 }
 
@@ -90,7 +90,7 @@ pub fn service(services: &Arc<Services>, access: &McpAccess) -> McpService {
 #[derive(Debug)]
 pub struct Agents {
     services: Arc<Services>,
-    request_id: String,
+    request: Current,
     asking: Asking,
 }
 
@@ -114,7 +114,7 @@ impl ServerHandler for Agents {
             return Err(ErrorData::invalid_params(format!("there is no tool {:?}: tools/list tells those there are", call.name), None));
         }
         let answer = auth::within(self.asking.clone(), self.call(&call.name, call.arguments));
-        let answered = request::within(self.request_id.clone(), answer).await;
+        let answered = request::within(self.request.clone(), answer).await;
         Ok(answered.unwrap_or_else(answers::failure).into())
     }
 }

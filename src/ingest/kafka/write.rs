@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tracing::Instrument;
+
 use super::batch::{Batch, Refusal};
 use super::dead_letters::DeadLetter;
 use super::stop::Pause;
@@ -10,6 +12,7 @@ use super::worker::{Assigned, Worker};
 use crate::domain::FeedPosition;
 use crate::error::chain;
 use crate::pipeline::{PipelineError, WriteRequest};
+use crate::telemetry::traces::stage;
 use crate::telemetry::{Progress, metrics};
 
 /// What became of a batch.
@@ -71,7 +74,8 @@ impl Worker {
             // Nothing is written while something is refused: the dead letter comes before the position.
             let request = WriteRequest { items, positions: positions.collect(), whole: true, ..WriteRequest::default() };
             let progress = Progress::hidden().cancelled_by(&self.cancel);
-            match self.runtime.block_on(self.write.write(&self.collection, request, &progress)) {
+            let span = stage!(parent: None, "feed", topic = self.topic, collection = %self.collection, n = request.items.len());
+            match self.runtime.block_on(self.write.write(&self.collection, request, &progress).instrument(span)) {
                 Ok(_) => {}
                 Err(PipelineError::ItemsRefused { items }) => {
                     refused.extend(items.into_iter().map(|(item, error)| (numbers[item], Refusal::from(error))));
