@@ -1,36 +1,4 @@
-//! The one table of metrics: names, units, what they count.
-//!
-//! | metric | unit | labels | what |
-//! |---|---|---|---|
-//! | `kindred_http_requests_total` | requests | `method`, `route`, `status` | answered requests |
-//! | `kindred_http_request_seconds` | seconds | `route` | from the request's head to the answer's |
-//! | `kindred_search_stage_seconds` | seconds | `stage` | stages of searches: tokenize, queue, encode, retrieve, rescore, cross_encode (of those that have it), total |
-//! | `kindred_search_degraded_total` | searches | `stage` | answered without a stage that could not be done, or not in time: cross_encode, adapter; or less deep, for there were many: depth |
-//! | `kindred_recall` | share, 0 to 1 | `collection`, `selectivity` (at most this share of the documents matched) | recall@10 of live searches that were answered once more, exactly |
-//! | `kindred_recall_alarm` | 0 or 1 | `collection` | whether that is below `search.recall_alarm_below` |
-//! | `kindred_documents_written_total` | documents | `outcome` | created, updated, unchanged, refused, deleted |
-//! | `kindred_texts_encoded_total` | texts | | document texts that went through the encoder |
-//! | `kindred_encodes_saved_total` | documents | `reason` | written without: `unchanged` (the same document), `same_text`, `twice` (the same text as another's), `given` |
-//! | `kindred_encoder_info` | 1 | `model`, `provider`, `query_precision`, `document_precision` | what encodes |
-//! | `kindred_encoder_batch_seconds` | seconds | `of` (`encoder`, `cross_encoder`) | one run of the model |
-//! | `kindred_encoder_batch_texts` | texts, or pairs | `of` | those of one run |
-//! | `kindred_encoder_tokens_total` | tokens | `of` | tokens that went through the model, without padding |
-//! | `kindred_encoder_padding_tokens_total` | tokens | `of` | padding that went with them |
-//! | `kindred_encoder_refused_total` | calls, or texts | `of`, `reason` | `full` (the queue was), `late` (would have waited, or had waited too long) |
-//! | `kindred_query_cache_total` | queries | `result` | `hit`, `shared` (encoded once for several at a time), `miss`, `off` (the request said so) |
-//! | `kindred_query_cache_bytes` | bytes | | embeddings of queries that are kept |
-//! | `kindred_log_commits_total` | commits | | times that the log was made durable |
-//! | `kindred_log_requests_total` | requests | | writes that were made durable with them |
-//! | `kindred_documents_expired_total` | documents | | deleted because their time was over |
-//! | `kindred_documents` | documents | `collection` | documents that a search can find |
-//! | `kindred_changes` | documents | `collection` | changed documents that are not in the generation yet |
-//! | `kindred_kafka_records_total` | records | `collection`, `topic` | records of topics that are done: written, or dead letters |
-//! | `kindred_kafka_dead_letters_total` | records | `collection`, `topic`, `reason` | records that could not be taken: key, size, utf8, json, id, document |
-//! | `kindred_kafka_write_retries_total` | attempts | `collection`, `topic` | batches that could not be written at once, and are tried again |
-//! | `kindred_kafka_lag_records` | records | `collection`, `topic`, `partition` | records that are in the topic, but not in the collection |
-//! | `kindred_kafka_connected` | 0 or 1 | `collection`, `topic` | whether a broker answers |
-//! | `kindred_kafka_waiting` | 0 or 1 | `collection`, `topic` | whether the feed stands still; `/readyz` and the log say why |
-//! | `kindred_kafka_freshness_seconds` | seconds | `collection`, `topic` | from a record's timestamp until searches find it |
+//! The metrics; `docs/metrics.md` is the one table of their names, units and meanings.
 
 use std::sync::OnceLock;
 use std::thread;

@@ -3,7 +3,7 @@
 //! | file | duty |
 //! |---|---|
 //! | `mod.rs` | the log |
-//! | `metrics.rs` | the one table of metrics |
+//! | `metrics.rs` | the metrics; `docs/metrics.md` is the table of them |
 //! | `traces.rs` | spans, and where they are sent |
 //! | `progress.rs` | progress of long work, and its cancelling |
 //! | `here.rs` | whether work may be done on the thread that asks for it |

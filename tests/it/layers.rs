@@ -4,24 +4,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of ours a module may name.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("domain", &["error"]),
     ("storage", &["error"]),
-    ("telemetry", &["error"]),
+    ("tls", &[]),
+    ("telemetry", &["error", "tls"]),
     ("encoder", &["domain", "error", "storage", "telemetry"]),
     ("rescore", &["domain", "error", "telemetry"]),
     ("adapter", &["domain", "error", "telemetry"]),
     ("index", &["domain", "error", "storage", "telemetry"]),
     ("lexical", &["domain", "error", "storage", "telemetry"]),
     ("wal", &["domain", "error", "storage", "telemetry"]),
-    ("snapshot", &["domain", "error", "storage", "telemetry"]),
+    ("snapshot", &["domain", "error", "storage", "telemetry", "tls"]),
     ("collection", &["index", "lexical", "wal", "domain", "error", "storage", "telemetry"]),
     ("pipeline", &["adapter", "encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
     ("ingest", &["pipeline", "domain", "error", "telemetry"]),
-    ("client", &["telemetry"]),
-    ("http", &["ingest", "pipeline", "domain", "error", "telemetry"]),
-    ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "domain", "error"]),
+    ("client", &["telemetry", "tls"]),
+    ("http", &["ingest", "pipeline", "domain", "error", "telemetry", "tls"]),
+    ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "domain", "error", "telemetry"]),
     ("app", &["config", "http", "ingest", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),
     (
         "tools",
@@ -46,7 +47,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
 ];
 
 /// Where a crate may be named.
-const HOMES: [(&str, &[&str]); 35] = [
+const HOMES: &[(&str, &[&str])] = &[
     ("rdkafka", &["src/ingest/kafka/"]),
     ("base64", &["src/adapter/mod.rs", "src/ingest/kafka/dead_letters.rs", "src/http/compat/openai.rs"]),
     ("ort", &["src/encoder/session.rs"]),
@@ -74,7 +75,12 @@ const HOMES: [(&str, &[&str]); 35] = [
     ("arrow_array", &["src/ingest/"]),
     ("arrow_schema", &["src/ingest/"]),
     ("object_store", &["src/snapshot/place.rs"]),
-    ("rustls", &["src/snapshot/place.rs", "src/http/connections.rs", "src/client.rs"]),
+    ("rustls", &["src/tls.rs"]),
+    ("opentelemetry", &["src/telemetry/traces.rs"]),
+    ("opentelemetry_http", &["src/telemetry/traces.rs"]),
+    ("opentelemetry_otlp", &["src/telemetry/traces.rs"]),
+    ("opentelemetry_sdk", &["src/telemetry/traces.rs"]),
+    ("tracing_opentelemetry", &["src/telemetry/traces.rs"]),
     ("rustix", &["src/tools/bench/system.rs", "src/telemetry/machine.rs", "src/telemetry/priority.rs"]),
     ("thread_priority", &["src/telemetry/priority.rs"]),
     ("ureq", &["src/tools/bench/"]),
