@@ -101,6 +101,9 @@ def matches_of_a_document(page):
     page.click(".hits a", "Find members")
     page.until(lambda: "like" not in page.text(".asking").lower() and page.all(".hits > li[data-id^=m]"), "no members are found for a job")
     page.until(lambda: "Nurse" in page.text(".asking b"), "the job is not named")
+    page.write("#why-id", page.one(".hits > li").get_attribute("data-id"))
+    page.keys(Keys.ENTER)
+    assert page.one(".why-answer [data-fate]").get_attribute("data-fate") == "hit"
     page.click(".hits a", "Similar")
     page.until(lambda: "Like" in page.text(".asking"), "no similar members are found")
     page.click(".picker summary")

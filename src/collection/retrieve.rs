@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::delta::AllowedInDelta;
 use super::generation::Generation;
@@ -31,6 +32,8 @@ pub struct RetrieveRequest<'a> {
     pub filter: Option<&'a Filter>,
     /// A document that is not an answer: the one that was asked with.
     pub exclude: Option<&'a DocumentId>,
+    /// When documents are not to be compared one by one any longer: what was found by then is the answer.
+    pub until: Option<Instant>,
 }
 
 /// What to find it by.
@@ -153,7 +156,7 @@ impl Searcher {
             self.complete_dense(&mut found, query)?;
         }
         if let Some(words) = words {
-            let any = RetrieveRequest { k: 1, ef_search: 1, strategy: StrategyChoice::Auto, filter: None, exclude: None };
+            let any = RetrieveRequest { k: 1, ef_search: 1, strategy: StrategyChoice::Auto, filter: None, exclude: None, until: None };
             self.complete_lexical(&mut found, &self.lexical(words, &self.scope(&any)?, 1)?)?;
         }
         let [found] = found;
@@ -191,7 +194,7 @@ impl Searcher {
         let mut plan = Plan::new(0, 0, 1.0);
         let mut best = Vec::new();
         if let Some((base, allowed)) = &scope.base {
-            let from_base = base.index.search_among(allowed, query, request.k, request.ef_search, request.strategy)?;
+            let from_base = base.index.search_among(allowed, query, request.k, request.ef_search, request.strategy, request.until)?;
             plan = from_base.plan;
             best.extend(from_base.candidates.into_iter().map(|c| (FoundDocument::Base(c.row), c.score)));
         }

@@ -127,6 +127,8 @@ pub struct Plan {
     pub n_visited: u64,
     /// Rows compared with the query, by codes or by vectors; estimates beside the links of visited rows do not count.
     pub n_distances: u64,
+    /// The share of the documents that match that had a chance to be found: below 1, the search's time was over before all were compared.
+    pub coverage: f64,
 }
 
 impl Plan {
@@ -143,6 +145,7 @@ impl Plan {
             ef_search: 0,
             n_visited: 0,
             n_distances: 0,
+            coverage: 1.0,
         }
     }
 
@@ -150,7 +153,9 @@ impl Plan {
     /// share is known, so it enters the estimate as it is.
     pub fn add_compared(&mut self, n_more_matching: u64, n_more: u64) {
         let guessed = self.estimated_selectivity * self.n_documents as f64 + n_more_matching as f64;
+        let covered = self.coverage * self.n_matching as f64 + n_more_matching as f64;
         self.n_matching += n_more_matching;
+        self.coverage = if self.n_matching == 0 { 1.0 } else { covered / self.n_matching as f64 };
         self.n_documents += n_more;
         self.n_distances += n_more_matching;
         self.selectivity = share(self.n_matching, self.n_documents);
@@ -187,6 +192,9 @@ mod tests {
         assert_eq!((plan.selectivity, plan.estimated_selectivity), (0.25, 0.3));
         let mut empty = Plan::new(0, 0, 1.0);
         empty.add_compared(0, 0);
-        assert_eq!((empty.selectivity, empty.estimated_selectivity), (1.0, 1.0));
+        assert_eq!((empty.selectivity, empty.estimated_selectivity, empty.coverage), (1.0, 1.0, 1.0));
+        let mut partial = Plan { coverage: 0.5, ..Plan::new(40, 100, 0.4) };
+        partial.add_compared(40, 50);
+        assert_eq!(partial.coverage, 0.75);
     }
 }

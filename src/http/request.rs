@@ -63,8 +63,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     metrics::http_request(label, &route, status, elapsed.as_secs_f64());
     tracing::debug!(request_id = %id, %method, route, status, elapsed_us = elapsed.as_micros() as u64, "request");
-    traces::answered(&span, status);
-    traces::inject(&span, &mut HeaderInjector(response.headers_mut()));
+    traces::answered(&span, status, &mut HeaderInjector(response.headers_mut()));
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, value);
     }

@@ -33,8 +33,10 @@ pub struct QueryBody {
     text: Option<String>,
     /// As many numbers as the model has dimensions; any length but zero.
     vector: Option<Vec<f32>>,
-    /// A document of the same collection.
+    /// A document: of the same collection, or of `collection`.
     id: Option<Id>,
+    /// The collection of the document to ask with, where that is another.
+    collection: Option<String>,
 }
 
 /// Whether the cross-encoder orders the best hits, and how.
@@ -114,7 +116,8 @@ macro_rules! search_bodies {
             /// Whether the text's embedding may be one that was made for an earlier query.
             #[serde(default = "yes")]
             cache: bool,
-            /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429.
+            /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429, and documents
+            /// that are not compared by then are left out, which `plan.coverage` and `degraded` tell.
             timeout_ms: Option<u64>,
         }
     )+ };
@@ -250,7 +253,7 @@ pub async fn search(
     JsonBody(body): JsonBody<SearchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
     let collection = existing(&collection)?;
-    let request = request!(body, collection.clone(), body.query.read(collection)?);
+    let request = request!(body, collection.clone(), body.query.read(&services, collection)?);
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
 }
 
@@ -263,29 +266,41 @@ pub async fn explain(
     JsonBody(body): JsonBody<ExplainBody>,
 ) -> Result<Json<Placement>, ApiError> {
     let collection = existing(&collection)?;
-    let (id, query) = (body.id.check("id")?, body.query.read(collection.clone())?);
+    let (id, query) = (body.id.check("id")?, body.query.read(&services, collection.clone())?);
     let request = request!(body, collection, query);
     let asked_with = match &request.query {
-        Query::Document { id, .. } => Some(id.clone()),
+        Query::Document { collection, id } => Some((collection.to_string(), id.to_string())),
         Query::Text(_) | Query::Vector(_) => None,
     };
-    let is_asked_with = |e: &PipelineError| matches!(e, PipelineError::UnknownDocument { id, .. } if asked_with.as_ref().is_some_and(|asked| asked.as_str() == id));
+    let is_asked_with = |e: &PipelineError| matches!((e, &asked_with), (PipelineError::UnknownDocument { collection, id }, Some(asked)) if (collection, id) == (&asked.0, &asked.1));
     let explained = services.query.explain(request, id).await;
     Ok(Json(explained.map_err(|e| if is_asked_with(&e) { located(e, "query.id", "collection") } else { located(e, "id", "collection") })?))
 }
 
 impl QueryBody {
-    fn read(self, collection: CollectionName) -> Result<Query, ApiError> {
+    /// `searched`: the collection that is asked.
+    fn read(self, services: &Services, searched: CollectionName) -> Result<Query, ApiError> {
         match self {
-            Self { text: Some(text), vector: None, id: None } => Ok(Query::Text(text)),
-            Self { text: None, vector: Some(vector), id: None } => Ok(Query::Vector(vector)),
-            Self { text: None, vector: None, id: Some(id) } => Ok(Query::Document { collection, id: id.check("query.id")? }),
+            Self { text: Some(text), vector: None, id: None, collection: None } => Ok(Query::Text(text)),
+            Self { text: None, vector: Some(vector), id: None, collection: None } => Ok(Query::Vector(vector)),
+            Self { text: None, vector: None, id: Some(id), collection: of } => {
+                let collection = of.map_or(Ok(searched), |name| asking(services, &name, "query.collection"))?;
+                Ok(Query::Document { collection, id: id.check("query.id")? })
+            }
             _ => {
-                let message = "the query needs exactly one of \"text\", \"vector\" and \"id\"";
+                let message =
+                    "the query needs exactly one of \"text\", \"vector\" and \"id\"; with \"id\" may stand the document's \"collection\"";
                 Err(ApiError::new(ErrorKind::Malformed, message, Some("query".to_owned())))
             }
         }
     }
+}
+
+/// The collection of a document to ask with, which the request names in `field`.
+fn asking(services: &Services, name: &str, field: &str) -> Result<CollectionName, ApiError> {
+    let name = existing(name).map_err(|e| e.about(field))?;
+    services.catalog.require(&name).map_err(|e| located(e, field, field))?;
+    Ok(name)
 }
 
 /// An error about the asking document, or about the collection that is searched, named as the request names it.
@@ -308,8 +323,7 @@ pub async fn match_documents(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<MatchBody>,
 ) -> Result<Json<QueryResponse>, ApiError> {
-    let asking = existing(&body.from.collection).map_err(|e| e.about("from.collection"))?;
-    services.catalog.require(&asking).map_err(|e| located(e, "from.id", "from.collection"))?;
+    let asking = asking(&services, &body.from.collection, "from.collection")?;
     let query = Query::Document { collection: asking, id: body.from.id.check("from.id")? };
     let collection = existing(&body.to).map_err(|e| e.about("to"))?;
     let request = request!(body, collection, query);

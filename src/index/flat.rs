@@ -8,11 +8,15 @@ use super::chunks::Chunks;
 use super::codes::QueryCodes;
 use super::graph_file::GraphFile;
 use super::vectors::VectorFile;
+use std::time::Instant;
+
 use crate::domain::{Candidate, best_first};
 use crate::storage::StorageError;
 
 /// Rows that are asked for ahead of the one that is compared.
 const AHEAD: usize = 8;
+/// Rows that are compared between two looks at the clock: some tens of microseconds.
+const BLOCK: usize = 1_024;
 
 /// Rows, and the query that they are compared with. A row with several vectors has the score of the best.
 #[derive(Debug)]
@@ -28,26 +32,55 @@ pub(super) struct Compared<'a> {
     pub is_cut: bool,
 }
 
+/// What comparing rows one by one found.
+#[derive(Debug)]
+pub(super) struct Scanned {
+    /// Best first.
+    pub best: Vec<Candidate>,
+    /// How many scores were computed.
+    pub n_distances: u64,
+    /// Rows that there was no time for.
+    pub n_left: usize,
+}
+
 impl Compared<'_> {
-    /// The `k` best of `rows`, best first, and how many scores were computed.
+    /// The `k` best of `rows`, best first; of those that there was time for, if it is over before all are compared.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] when the file of a row that it meets is damaged.
-    pub fn scan(&self, rows: impl Iterator<Item = u32>, k: usize) -> Result<(Vec<Candidate>, u64), StorageError> {
+    pub fn scan(&self, rows: impl Iterator<Item = u32>, k: usize, until: Option<Instant>) -> Result<Scanned, StorageError> {
         let rows: Vec<u32> = rows.collect();
+        // Whoever asks gets some answer: the first rows are compared in any case.
+        let is_over = |i: usize| i > 0 && i.is_multiple_of(BLOCK) && until.is_some_and(|until| Instant::now() >= until);
         if rows.len() <= k || self.is_cut {
-            let all: Vec<(f32, u32)> = rows.iter().map(|&row| (0.0, row)).collect();
-            return Ok((self.rescore(&all, k)?, rows.len() as u64));
+            let mut scanned = Scanned { best: Vec::new(), n_distances: 0, n_left: rows.len() };
+            for (i, block) in rows.chunks(BLOCK).enumerate() {
+                if is_over(i * BLOCK) {
+                    break;
+                }
+                let block: Vec<(f32, u32)> = block.iter().map(|&row| (0.0, row)).collect();
+                scanned.best.extend(self.rescore(&block, k)?);
+                scanned.n_distances += block.len() as u64;
+                scanned.n_left -= block.len();
+            }
+            scanned.best.sort_unstable_by(best_first);
+            scanned.best.truncate(k);
+            return Ok(scanned);
         }
         let mut shortlist = Shortlist::new(k, self.codes.max_error);
+        let mut n_left = 0;
         for (i, &row) in rows.iter().enumerate() {
+            if is_over(i) {
+                n_left = rows.len() - i;
+                break;
+            }
             if let Some(&ahead) = rows.get(i + AHEAD) {
                 self.chunks.of(ahead)?.for_each(|vector| self.graph.prefetch_codes(vector));
             }
             shortlist.offer(self.best(row, |vector| Ok(self.codes.score(self.graph.codes(vector)?)))?, row);
         }
         let (best, n_rescored) = shortlist.best(|rows, k| self.rescore(rows, k))?;
-        Ok((best, rows.len() as u64 + n_rescored))
+        Ok(Scanned { best, n_distances: (rows.len() - n_left) as u64 + n_rescored, n_left })
     }
 
     /// The `k` best of some rows by their vectors, best first.

@@ -68,6 +68,7 @@ mod vectors;
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::time::Instant;
 
 use roaring::RoaringBitmap;
 
@@ -185,10 +186,11 @@ impl Index {
     /// [`IndexError::Dims`] when the query is of another model, [`IndexError::NotIndexed`], [`IndexError::Storage`].
     pub fn search(&self, query: &Embedding, request: &SearchRequest<'_>) -> Result<Found, IndexError> {
         let allowed = self.allowed(request.filter, Cow::Borrowed(request.deleted))?;
-        self.search_among(&allowed, query, request.k, request.ef_search, request.strategy)
+        self.search_among(&allowed, query, request.k, request.ef_search, request.strategy, None)
     }
 
-    /// The same among rows that are known to be allowed.
+    /// The same among rows that are known to be allowed. Where they are compared one by one, no longer than `until`: the plan's coverage tells
+    /// how many were.
     ///
     /// # Errors
     /// As [`Self::search`].
@@ -199,13 +201,14 @@ impl Index {
         k: usize,
         ef_search: usize,
         strategy: StrategyChoice,
+        until: Option<Instant>,
     ) -> Result<Found, IndexError> {
         let query = self.check_dims(query)?;
         let is_cut = self.search_dims() < self.dims;
         let quantizer = self.graph.quantizer();
         let codes = if is_cut { quantizer.query(&build::cut_one(query, self.search_dims())) } else { quantizer.query(query) };
         let rows = Compared { graph: &self.graph, vectors: &self.vectors, chunks: &self.chunks, query, codes, is_cut };
-        let search = Search { rows, allowed: &allowed.rows, k, ef: ef_search.max(k) };
+        let search = Search { rows, allowed: &allowed.rows, k, ef: ef_search.max(k), until };
         let (candidates, plan) = search.run(strategy, allowed.n_documents)?;
         Ok(Found { candidates, plan })
     }

@@ -1,5 +1,7 @@
 //! Chooses between the graph and a scan, and makes sure that as many rows come back as there are.
 
+use std::time::Instant;
+
 use super::beam::{self, Limits, Walk};
 use super::chunks::Chunks;
 use super::filter::Allowed;
@@ -28,6 +30,8 @@ pub(super) struct Search<'a> {
     pub k: usize,
     /// At least `k`.
     pub ef: usize,
+    /// When rows are not to be compared one by one any longer.
+    pub until: Option<Instant>,
 }
 
 /// A way to search.
@@ -83,9 +87,10 @@ impl Search<'_> {
         if plan.n_visited > 0 {
             plan.strategy = Strategy::GraphThenExact;
         }
-        let (candidates, n_distances) = self.rows.scan(self.allowed.iter(), n_wanted)?;
-        plan.n_distances += n_distances;
-        Ok((candidates, plan))
+        let scanned = self.rows.scan(self.allowed.iter(), n_wanted, self.until)?;
+        plan.n_distances += scanned.n_distances;
+        plan.coverage = (n_matching - scanned.n_left as u64) as f64 / n_matching as f64;
+        Ok((scanned.best, plan))
     }
 
     /// Walks over all rows with a beam that is wide enough: should it find too few, it is widened, unless a walk over allowed rows

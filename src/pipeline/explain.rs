@@ -169,7 +169,8 @@ fn place(
     cross_encode: Option<CrossEncodeStage>,
 ) -> Result<Placement, PipelineError> {
     let searcher = &prepared.checked.searcher;
-    let retrieve = prepared.retrieve();
+    // Whoever asks why wants to know, in time or not.
+    let retrieve = RetrieveRequest { until: None, ..prepared.retrieve() };
     let question = prepared.asked.by.question();
     let mut retrieved = searcher.retrieve(question, &retrieve)?;
     let n_candidates = retrieved.found.len();
@@ -259,7 +260,7 @@ fn exact_rank(prepared: &Prepared, question: Question<'_>, document: FoundDocume
     if matches!(question, Question::Words(_)) && score <= 0.0 {
         return Ok(None);
     }
-    let request = RetrieveRequest { k: MAX_RANK, strategy: StrategyChoice::Exact, ..prepared.retrieve() };
+    let request = RetrieveRequest { k: MAX_RANK, strategy: StrategyChoice::Exact, until: None, ..prepared.retrieve() };
     let found = prepared.checked.searcher.retrieve(question, &request)?.found;
     let of = |found: &Found| match question {
         Question::Words(_) => found.lexical,

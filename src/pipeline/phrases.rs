@@ -45,7 +45,13 @@ impl QueryPipeline {
     /// Tells of the first hits which of their phrases are nearest to the query. Where that cannot be done the answer stands without, and says
     /// why.
     pub(super) async fn tell_phrases(&self, prepared: &Prepared, response: &mut QueryResponse) {
-        for position in 0..response.hits.len().min(MAX_HITS) {
+        let n_hits = response.hits.len().min(MAX_HITS);
+        for position in 0..n_hits {
+            if prepared.request.is_over() {
+                metrics::search_degraded("phrases");
+                response.degraded.push(format!("phrases: {position} of {n_hits} hits have theirs, then timeout_ms was over"));
+                return;
+            }
             match self.phrases_of(prepared, &response.hits[position].id, prepared.request.phrases).await {
                 Ok(phrases) => response.hits[position].phrases = phrases,
                 Err(e) => {

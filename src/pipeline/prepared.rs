@@ -111,6 +111,7 @@ impl Prepared {
             strategy: self.request.strategy,
             filter: self.checked.filter.as_deref(),
             exclude: self.asked.exclude.as_ref(),
+            until: self.request.encoding.deadline,
         }
     }
 

@@ -145,7 +145,8 @@ pub(super) fn of_documents(searcher: &Searcher, k: usize, ef_search: usize, num:
 pub(super) fn measure(searcher: &Searcher, probe: &Probe, k: usize, ef_search: usize) -> Result<Option<Measured>, PipelineError> {
     let retrieve = |strategy| {
         let started = Instant::now();
-        let request = RetrieveRequest { k, ef_search, strategy, filter: probe.filter.as_deref(), exclude: probe.exclude.as_ref() };
+        let request =
+            RetrieveRequest { k, ef_search, strategy, filter: probe.filter.as_deref(), exclude: probe.exclude.as_ref(), until: None };
         searcher.retrieve(Question::Meaning(&probe.embedding), &request).map(|retrieved| (retrieved, micros(started)))
     };
     // As a search would come, before the exact one has fetched every vector.

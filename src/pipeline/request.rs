@@ -1,6 +1,7 @@
 //! A search as it is asked, and as it is answered.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -69,6 +70,11 @@ pub struct QueryRequest {
 }
 
 impl QueryRequest {
+    /// Whether the time is over after which the answer is of no use.
+    pub fn is_over(&self) -> bool {
+        self.encoding.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
     /// A search for ten hits, everything else by default.
     pub fn new(collection: CollectionName, query: Query) -> Self {
         Self {

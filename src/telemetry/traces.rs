@@ -124,13 +124,14 @@ pub fn request(id: &str, method: &str, route: &str, headers: &HeaderExtractor<'_
     span
 }
 
-/// Tells how it was answered.
-pub fn answered(span: &Span, status: u16) {
+/// Tells how it was answered, and the client which trace it is in.
+pub fn answered(span: &Span, status: u16, headers: &mut HeaderInjector<'_>) {
     if ARE_ON.load(Ordering::Relaxed) {
         span.set_attribute("http.response.status_code", i64::from(status));
         if status >= 500 {
             span.set_status(Status::error(""));
         }
+        inject(span, headers);
     }
 }
 

@@ -86,7 +86,7 @@ impl JudgedQueries<'_> {
 
     fn nearest(&self, query: &JudgedQuery, embedding: &Embedding, k: usize) -> Result<Vec<Found>, CollectionError> {
         let (strategy, exclude) = (StrategyChoice::Auto, query.exclude.as_ref());
-        let request = RetrieveRequest { k, ef_search: self.ef_search.max(k), strategy, filter: None, exclude };
+        let request = RetrieveRequest { k, ef_search: self.ef_search.max(k), strategy, filter: None, exclude, until: None };
         Ok(self.searcher.retrieve(Question::Meaning(embedding), &request)?.found)
     }
 

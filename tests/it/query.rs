@@ -74,11 +74,37 @@ async fn documents_find_their_like_but_not_themselves() {
     let for_member =
         app.post("/v1/match", json!({"from": {"collection": "members", "id": "m-nurse"}, "to": "jobs", "explain": true})).await.ok();
     assert_eq!(ids(&for_member)[0], "nurse");
+    // The same, asked from the other end.
+    let query = json!({"id": "m-nurse", "collection": "members"});
+    assert_eq!(ids(&app.search("jobs", json!({"query": query})).await.ok()), ids(&for_member));
+    let why = app.post("/v1/collections/jobs/explain", json!({"query": query, "id": "welder", "limit": 1})).await.ok();
+    assert_eq!((&why["fate"], why["rescore"]["rank"].as_u64() > Some(1)), (&json!("outscored"), true), "{why}");
+    for (query, status, field) in [
+        (json!({"id": "nobody", "collection": "members"}), 404, "query.id"),
+        (json!({"id": "m-nurse", "collection": "nowhere"}), 404, "query.collection"),
+        (json!({"text": "nurse", "collection": "members"}), 400, "query"),
+    ] {
+        let code = if status == 404 { "not_found" } else { "malformed" };
+        app.search("jobs", json!({"query": query})).await.fails(status, code, Some(field), "");
+        app.post("/v1/collections/jobs/explain", json!({"query": query, "id": "nurse"})).await.fails(status, code, Some(field), "");
+    }
     let for_job = app.post("/v1/match", json!({"from": {"collection": "jobs", "id": "rust"}, "to": "members"})).await.ok();
     assert_eq!(ids(&for_job)[0], "m-coder");
     let terms: Vec<&str> =
         for_member["hits"][0]["explanation"].as_array().unwrap().iter().map(|term| term["feature"].as_str().unwrap()).collect();
     assert_eq!(terms, ["dot", "title_overlap", "skill_overlap", "recency", "same_seniority", "distance_km", "remote"]);
+}
+
+/// Its time is over before a thread looks at it: nobody waits for the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_whose_time_is_over_is_refused() {
+    let app = filled().await;
+    let vector = json!({"vector": vec![1.0; 384]});
+    app.search("jobs", json!({"query": vector, "timeout_ms": 0})).await.fails(429, "overloaded", None, "timeout_ms");
+    let in_time = app.search("jobs", json!({"query": vector, "timeout_ms": 600_000})).await.ok();
+    assert_eq!((&in_time["plan"]["coverage"], in_time.get("degraded")), (&json!(1.0), None));
+    let query = json!({"query": {"text": "nurse"}, "phrases": 1, "timeout_ms": 600_000});
+    assert!(app.search("jobs", query).await.ok().get("degraded").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

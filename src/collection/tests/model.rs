@@ -131,7 +131,8 @@ impl Life {
         let kind = self.choice.chance(50).then(|| *self.choice.pick(&KINDS));
         let searcher = self.collection().searcher();
         let filter = kind.map(|kind| filter(&searcher, kind));
-        let request = RetrieveRequest { k, ef_search: 50, strategy: StrategyChoice::Auto, filter: filter.as_ref(), exclude: None };
+        let request =
+            RetrieveRequest { k, ef_search: 50, strategy: StrategyChoice::Auto, filter: filter.as_ref(), exclude: None, until: None };
         let embedding = Embedding::new(query.clone(), DIMS).unwrap();
         let Retrieved { found, plan, .. } = searcher.retrieve(Question::Meaning(&embedding), &request).unwrap();
         let matching = || self.present().filter(|(_, entry)| kind.is_none_or(|kind| entry.fields["kind"] == kind));

@@ -69,10 +69,7 @@ export function request(ask, definition) {
     diversity: ask.diversity || undefined,
     cross_encode: ask.crossEncode || undefined,
   };
-  if (ask.from && ask.from !== ask.to) {
-    return { path: '/v1/match', body: { from: { collection: ask.from, id: ask.id.trim() }, to: ask.to, ...body } };
-  }
-  const query = ask.from ? { id: ask.id.trim() } : { text: ask.text };
+  const query = ask.from ? { id: ask.id.trim(), collection: ask.from } : { text: ask.text };
   return { path: collectionPath(ask.to, 'search'), body: { query, ...body } };
 }
 

@@ -114,7 +114,6 @@ export function search(main, route, signal) {
     const { hits, plan, timings, degraded = [] } = answer;
     panel(ask, collection, answer.facets ?? {});
     const says = `${plural(hits.length, 'hit')} of ${plural(plan.n_matching, 'matching document')}`;
-    const canExplain = !ask.from || ask.from === ask.to;
     replace(results,
       ask.from && asking(ask, now),
       h('div', { class: 'found' }, h('h2', { id: 'found' }, says), h('p', {}, duration(timings.total_us))),
@@ -122,7 +121,7 @@ export function search(main, route, signal) {
       degraded.length > 0 && h('ul', { class: 'degraded' }, degraded.map((text) => h('li', {}, text))),
       how(answer),
       hits.length > 0 ? hitList(hits, collection, known.collections) : nothing(ask),
-      canExplain && whyBox(ask.to, asked.body, now));
+      whyBox(ask.to, asked.body, now));
     announce(says);
   }
 

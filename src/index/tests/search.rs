@@ -1,5 +1,7 @@
 //! Searches against the oracle.
 
+use std::time::{Duration, Instant};
+
 use proptest::prelude::*;
 
 use super::filters::random_filter;
@@ -169,6 +171,27 @@ fn duplicates_do_not_hide_other_rows() {
         let query = Embedding::new(vector.clone(), 16).unwrap();
         let found = index.search(&query, &SearchRequest { strategy: StrategyChoice::Graph, ..request(&none) }).unwrap();
         assert!(found.candidates.iter().all(|c| c.score > 0.999), "{found:?}");
+    }
+}
+
+/// The answer is then that of the rows that were compared, and the plan says how many they are.
+#[test]
+fn a_scan_ends_in_time() {
+    for (sample, search_dims) in [(Sample::random(6, 3_000, 16), 0), (Sample::chunked(7, 3_000, 16), 0), (Sample::random(8, 3_000, 16), 8)]
+    {
+        let (_dir, index) =
+            sample.index_with(&BuildParams { max_connections: 8, ef_construction: 40, threads: 2, search_dims, ..params() });
+        let query = Embedding::new(sample.row(2_500).to_vec(), 16).unwrap();
+        let none = RoaringBitmap::new();
+        let allowed = index.allowed(None, Cow::Borrowed(&none)).unwrap();
+        let search = |until| index.search_among(&allowed, &query, 10, 64, StrategyChoice::Exact, until).unwrap();
+        let whole = search(Some(Instant::now() + Duration::from_secs(600)));
+        assert_eq!((whole.plan.coverage, &whole), (1.0, &search(None)));
+        let part = search(Some(Instant::now()));
+        assert_eq!((part.plan.coverage, part.plan.n_matching), (1_024.0 / 3_000.0, 3_000));
+        let first: Vec<Candidate> = sample.oracle(&query, None, &none).into_iter().filter(|c| c.row < 1_024).take(10).collect();
+        assert_eq!(part.candidates, first);
+        assert_ne!(part.candidates, whole.candidates);
     }
 }
 

@@ -14,11 +14,12 @@ Judgments = Mapping[str, Mapping[str, int]] | str
 
 
 class Query(TypedDict, total=False):
-    """What to look for: exactly one of these."""
+    """What to look for: a text, a vector, or a document by its id, which may be of another collection."""
 
     text: str
     vector: Sequence[float]
     id: str
+    collection: str
 
 
 class SearchOptions(TypedDict, total=False):
@@ -67,6 +68,7 @@ class Plan(TypedDict):
     ef_search: int
     n_visited: int
     n_distances: int
+    coverage: float
 
 
 class Phrase(TypedDict):
