@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{CrossEncoder, Encoder, EncoderError};
 use crate::error::ErrorKind;
-use crate::http::{self, Keys, McpAccess, Router, Services};
+use crate::http::{self, Keys, LOOPBACK, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::evaluate::EvaluationPipeline;
 use crate::pipeline::{
@@ -65,7 +65,9 @@ pub struct App {
     max_body_bytes: usize,
     cors_origins: Vec<String>,
     read_only: bool,
-    mcp: Option<McpAccess>,
+    allowed_hosts: Vec<String>,
+    is_loopback: bool,
+    mcp: bool,
     _expirer: Option<Expirer>,
 }
 
@@ -135,7 +137,6 @@ impl App {
         let feed_states = feed.states();
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
         let is_loopback = settings.http.listen.ip().is_loopback();
-        let mcp = settings.mcp.enabled.then(|| McpAccess::new(is_loopback, &settings.mcp.allowed_hosts, &settings.http.cors_origins));
         Ok(Self {
             query,
             evaluations,
@@ -154,7 +155,9 @@ impl App {
             max_body_bytes,
             cors_origins: settings.http.cors_origins.clone(),
             read_only,
-            mcp,
+            allowed_hosts: settings.http.allowed_hosts.clone(),
+            is_loopback,
+            mcp: settings.mcp.enabled,
             _expirer: expirer,
         })
     }
@@ -166,7 +169,11 @@ impl App {
 
     /// The HTTP API over these components.
     pub fn into_router(self, keys: Option<Arc<Keys>>) -> Router {
+        // A server that only this machine reaches has no other names, and whoever has a key may come by any.
+        let is_bound = !self.allowed_hosts.is_empty() || self.is_loopback && keys.is_none();
+        let loopback = LOOPBACK.iter().filter(|_| is_bound).map(ToString::to_string);
         http::router(Services {
+            hosts: loopback.chain(self.allowed_hosts).collect(),
             query: self.query,
             evaluations: self.evaluations,
             embed: self.embed,

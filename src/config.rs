@@ -76,6 +76,7 @@ pub struct HttpSettings {
     pub tls_certificate: PathBuf,
     pub tls_key: PathBuf,
     pub cors_origins: Vec<String>,
+    pub allowed_hosts: Vec<String>,
     pub read_only: bool,
 }
 
@@ -104,7 +105,6 @@ impl AuthSettings {
 #[serde(deny_unknown_fields)]
 pub struct McpSettings {
     pub enabled: bool,
-    pub allowed_hosts: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

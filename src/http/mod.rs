@@ -77,7 +77,9 @@ use compat::{cohere, openai, qdrant, tei, tei_rerank};
 pub use connections::{ConnectionSettings, serve};
 use error::ApiError;
 pub use gate::Gate;
-pub use mcp::McpAccess;
+
+/// Names of this machine, as its own clients call it.
+pub const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// What the handlers need.
 #[derive(Debug)]
@@ -101,8 +103,10 @@ pub struct Services {
     pub cors_origins: Vec<String>,
     /// Whether documents and collections come from elsewhere.
     pub read_only: bool,
-    /// Who may call tools at `/mcp`; `None`: nobody.
-    pub mcp: Option<McpAccess>,
+    /// Names by which clients may call this server, without port; empty: any.
+    pub hosts: Vec<String>,
+    /// Whether agents may call tools at `/mcp`.
+    pub mcp: bool,
     /// Works as long as there are routes.
     pub _expirer: Option<Expirer>,
 }
@@ -166,7 +170,8 @@ fn cors(origins: &[String]) -> CorsLayer {
 /// All routes.
 pub fn router(services: Services) -> Router {
     let (max_body_bytes, cors) = (services.max_body_bytes, cors(&services.cors_origins));
-    let guard = Arc::new(auth::Guard { keys: services.keys.clone(), origins: services.cors_origins.clone() });
+    let guard =
+        Arc::new(auth::Guard { keys: services.keys.clone(), hosts: services.hosts.clone(), origins: services.cors_origins.clone() });
     let (router, mut api) = OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(search::search))
         .routes(routes!(search::explain))
@@ -223,10 +228,7 @@ pub fn router(services: Services) -> Router {
     describe_path_parts(&mut api);
     let api = api.to_json().expect("the description is made of strings");
     let services = Arc::new(services);
-    let router = match &services.mcp {
-        Some(access) => router.route_service("/mcp", mcp::service(&services, access)),
-        None => router,
-    };
+    let router = if services.mcp { router.route_service("/mcp", mcp::service(&services)) } else { router };
     router
         .merge(console::routes())
         .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))

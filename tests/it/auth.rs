@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::app::{TestApp, jobs, members, open, settings};
+use crate::app::{TestApp, client, jobs, members, open, settings};
 
 /// Keys by role, and of some collections only.
 struct TestKeys {
@@ -223,6 +223,27 @@ async fn connections_are_encrypted_and_a_renewed_certificate_counts() {
     // Whoever trusts the new certificate only is answered once it counts.
     while client.get(&url).send().await.is_err() {}
     assert!(trusting(first).get(&url).send().await.is_err());
+}
+
+/// A page may give its own name the address of this server (DNS rebinding): by its name it is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_answers_to_its_own_names() {
+    let status = async |app: &TestApp, host: &str| {
+        client().get(format!("http://{}/v1/collections", app.address)).header("host", host).send().await.unwrap().status().as_u16()
+    };
+    let (app, _) = start(&[], ConnectionSettings::default()).await;
+    for host in ["localhost", "LocalHost:7700", "127.0.0.1:1", "[::1]", "[::1]:7700"] {
+        assert_eq!(status(&app, host).await, 401, "{host}: it is this server, which asks for a key");
+    }
+    assert_eq!(status(&app, "kindred.example.com").await, 401, "whoever has a key may come by any name");
+    let open = TestApp::start().await;
+    assert_eq!(status(&open, "localhost:7700").await, 200);
+    for host in ["evil.example", "evil.example:7700", "localhost.evil.example", "127.0.0.1.evil.example", "[::1", "::1", ""] {
+        assert_eq!(status(&open, host).await, 403, "{host}");
+    }
+    let named = TestApp::start_with(&["http.allowed_hosts=[\"kindred.example.com\"]"]).await;
+    assert_eq!(status(&named, "Kindred.example.com:443").await, 200);
+    assert_eq!(status(&named, "evil.example").await, 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]

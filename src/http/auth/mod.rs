@@ -93,22 +93,35 @@ impl Caller {
 pub(super) struct Guard {
     /// Without them, everyone.
     pub keys: Option<Arc<Keys>>,
+    /// Names by which this server may be called; empty: any.
+    pub hosts: Vec<String>,
     /// Pages of other origins that may ask.
     pub origins: Vec<String>,
 }
 
 impl Guard {
+    /// The name that the request calls this server by, if it is none of its own: a page elsewhere may give its own name this server's address.
+    fn misnamed(&self, request: &Request) -> Option<String> {
+        let host = host(request).filter(|_| !self.hosts.is_empty())?;
+        let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+        (!self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))).then(|| name.to_owned())
+    }
+
     /// The origin of the page that asks, if it is neither this server's own nor one that may: in the name of whoever looks at it, such a page
     /// could send anything, even where it may not read the answer. (`/mcp` has its own rule.)
     fn foreign(&self, request: &Request) -> Option<String> {
         let origin = request.headers().get(ORIGIN)?.to_str().unwrap_or_default();
-        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).or(request.uri().authority().map(Authority::as_str));
         // Behind a proxy that changes the host, the browser's own word counts, which pages cannot set.
         let is_said_to_be = request.headers().get("sec-fetch-site").is_some_and(|site| site == "same-origin");
-        let is_own = is_said_to_be || origin.split_once("://").is_some_and(|(_, of)| Some(of) == host);
+        let is_own = is_said_to_be || origin.split_once("://").is_some_and(|(_, of)| Some(of) == host(request));
         let may = is_own || self.origins.iter().any(|allowed| allowed == origin) || request.uri().path() == "/mcp";
         (!may).then(|| origin.to_owned())
     }
+}
+
+/// What the request calls this server: name and port.
+fn host(request: &Request) -> Option<&str> {
+    request.headers().get(HOST).map(|host| host.to_str().unwrap_or_default()).or(request.uri().authority().map(Authority::as_str))
 }
 
 /// Lets a request through, or says what it lacks.
@@ -118,6 +131,9 @@ pub(super) async fn authorize(
     request: Request,
     next: Next,
 ) -> Response {
+    if let Some(host) = guard.misnamed(&request) {
+        return Refused::Misnamed { host }.at(request.uri().path());
+    }
     if let Some(origin) = guard.foreign(&request) {
         return Refused::Foreign { origin }.at(request.uri().path());
     }
@@ -174,6 +190,8 @@ enum Refused {
     Expired { key: String },
     #[error("API key {key:?} may {has}, and this needs one that may {needs}")]
     Role { key: String, has: Role, needs: Role },
+    #[error("this server is not {host:?}: http.allowed_hosts names what else it may be called")]
+    Misnamed { host: String },
     #[error("pages of {origin} may not ask here: http.cors_origins names those that may")]
     Foreign { origin: String },
     #[error("API key {key:?} is not for {what}")]
@@ -189,7 +207,9 @@ impl Refused {
             Self::NoKey | Self::UnknownKey | Self::Expired { .. } => {
                 ApiError::refused(StatusCode::UNAUTHORIZED, "unauthenticated", message)
             }
-            Self::Foreign { .. } | Self::Role { .. } | Self::Scope { .. } => ApiError::refused(StatusCode::FORBIDDEN, "forbidden", message),
+            Self::Misnamed { .. } | Self::Foreign { .. } | Self::Role { .. } | Self::Scope { .. } => {
+                ApiError::refused(StatusCode::FORBIDDEN, "forbidden", message)
+            }
             Self::TooOften { wait, .. } => ApiError::new(ErrorKind::Overloaded, message, None).after(wait),
         };
         let mut response = compat::error_at(path, error);

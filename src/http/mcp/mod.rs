@@ -28,6 +28,7 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use serde_json::{Map, Value};
 
+use super::LOOPBACK;
 use super::Services;
 use super::auth::{self, Asking};
 use super::collections::existing;
@@ -46,39 +47,20 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// Parts of its text that a hit is shown with.
 const PHRASES: usize = 1;
 
-/// Who may come, besides those who say nothing of where they come from.
-#[derive(Debug, Clone)]
-pub struct McpAccess {
-    /// Names by which clients may call this server; empty: any.
-    pub hosts: Vec<String>,
-    /// Pages that may call it: scheme, host and port.
-    pub origins: Vec<String>,
-}
-
-impl McpAccess {
-    /// Pages of this machine may always come, and those of `http.cors_origins`; on the loopback, this server has no other names than those of the loopback unless it is told so.
-    pub fn new(is_loopback: bool, hosts: &[String], origins: &[String]) -> Self {
-        const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
-        let own = if is_loopback || !hosts.is_empty() { &LOOPBACK[..] } else { &[] };
-        let local = LOOPBACK.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:*")));
-        Self {
-            hosts: own.iter().map(ToString::to_string).chain(hosts.iter().cloned()).collect(),
-            origins: local.chain(origins.iter().cloned()).collect(),
-        }
-    }
-}
-
 /// What answers at `/mcp`.
 pub type McpService = StreamableHttpService<Agents, NeverSessionManager>;
 
-/// The service over these components.
-pub fn service(services: &Arc<Services>, access: &McpAccess) -> McpService {
+/// The service over these components. Pages of this machine may call it, and those of `http.cors_origins`; besides those who say nothing of where
+/// they come from.
+pub fn service(services: &Arc<Services>) -> McpService {
+    let local = LOOPBACK.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:*")));
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
         .with_json_response(true)
         .with_max_request_body_bytes(MAX_BODY_BYTES.min(services.max_body_bytes))
-        .with_allowed_hosts(access.hosts.iter().cloned())
-        .with_allowed_origins(access.origins.iter().cloned())
+        // Of all routes, who asks sees to that.
+        .disable_allowed_hosts()
+        .with_allowed_origins(local.chain(services.cors_origins.iter().cloned()))
         .enforce_origin_validation();
     let services = Arc::clone(services);
     // Called for every request, on its own task; what is made here answers it on another.
