@@ -37,4 +37,4 @@ pub use lexical::Lexical;
 pub use schema::{CollectionDefinition, FieldId, FieldSpec, FieldType, Role, Schema, SchemaError, Template};
 pub use selection::{Selected, Selection};
 pub use time::parse_time_us;
-pub use words::{dice, n_common, trigrams, word_hash, word_hashes, words};
+pub use words::{dice, has_words, n_common, trigrams, word_hash, word_hashes, words};

@@ -8,6 +8,9 @@ const STOP_WORDS: [&str; 24] = [
     "who", "with", "you",
 ];
 
+/// Bytes of the longest of them: most words need not be looked for among them.
+const LONGEST_STOP_WORD: usize = 4;
+
 /// The words of a text. `C++` and `C#` keep their signs.
 pub fn words(text: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
@@ -28,7 +31,7 @@ fn each_word(text: &str, mut see: impl FnMut(&str)) {
             // As a whole: what some letters become depends on those around them.
             word.push_str(&part.to_lowercase());
         }
-        if !STOP_WORDS.contains(&word.as_str()) {
+        if word.len() > LONGEST_STOP_WORD || !STOP_WORDS.contains(&word.as_str()) {
             see(singular(&word));
         }
     }
@@ -47,6 +50,16 @@ pub fn word_hashes(text: &str) -> Vec<u32> {
     hashes.sort_unstable();
     hashes.dedup();
     hashes
+}
+
+/// Whether sorted hashes have all words of a text, and it has any.
+pub fn has_words(hashes: &[u32], text: &str) -> bool {
+    let (mut has_any, mut has_all) = (false, true);
+    each_word(text, |word| {
+        has_any = true;
+        has_all = has_all && hashes.binary_search(&word_hash(word)).is_ok();
+    });
+    has_any && has_all
 }
 
 /// Of one word, as [`words`] gives it. It is stored, so it must never change.
@@ -114,6 +127,9 @@ mod tests {
         assert_eq!(words("The C++ / SQL of a  Nurse"), BTreeSet::from(["c++", "nurse", "sql"].map(String::from)));
         assert_eq!(words("Patients, classes and buses; glass"), BTreeSet::from(["patient", "classe", "buse", "glass"].map(String::from)));
         assert!(word_hashes("night nurses").contains(&word_hash("nurse")));
+        assert!(STOP_WORDS.iter().all(|word| word.len() <= LONGEST_STOP_WORD));
+        let text = word_hashes("SQL for the night nurse");
+        assert!(has_words(&text, "Nurses, SQL") && !has_words(&text, "nurse SQL Rust") && !has_words(&text, "the"));
         assert_eq!(words("Straße ΟΔΟΣ"), BTreeSet::from(["straße", "οδος"].map(String::from)));
         assert_eq!(dice(&word_hashes("registered nurse"), &word_hashes("Nurse, night shift")), 0.4);
         assert_eq!(dice(&word_hashes(""), &word_hashes("nurse")), 0.0);

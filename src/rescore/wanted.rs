@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{Attributes, GeoPoint, Role, Schema, n_common, trigrams, word_hashes, words};
+use crate::domain::{Attributes, GeoPoint, Role, Schema, has_words, trigrams, word_hashes, words};
 
 /// What a query asks for.
 #[derive(Debug, Clone, Default)]
@@ -106,25 +106,22 @@ impl Wanted {
             return None;
         }
         if !self.skills.is_empty() {
-            let has: BTreeSet<String> = skills.iter().map(|skill| skill.to_lowercase()).collect();
-            return Some(self.skills.intersection(&has).count() as f64 / self.skills.len() as f64);
+            let has: BTreeSet<&String> = skills.iter().filter_map(|skill| self.skills.get(&skill.to_lowercase())).collect();
+            return Some(has.len() as f64 / self.skills.len() as f64);
         }
         if self.text.is_empty() {
             return None;
         }
-        let named: BTreeSet<u32> = skills.iter().map(|skill| word_hashes(skill)).filter(|skill| self.names(skill)).flatten().collect();
+        // Few are named, so few are taken apart.
+        let named: BTreeSet<u32> =
+            skills.iter().filter(|skill| has_words(&self.text, skill)).flat_map(|skill| word_hashes(skill)).collect();
         Some(named.len() as f64 / self.text.len() as f64)
     }
 
     /// Whether the query's text names any of these; `None` if there is no text, or nothing to name.
     pub(super) fn names_any(&self, names: &[String]) -> Option<bool> {
         let is_asked = !self.text.is_empty() && !names.is_empty();
-        is_asked.then(|| names.iter().any(|name| self.names(&word_hashes(name))))
-    }
-
-    /// Whether the text has all of some words.
-    fn names(&self, words: &[u32]) -> bool {
-        !words.is_empty() && n_common(words, &self.text) == words.len()
+        is_asked.then(|| names.iter().any(|name| has_words(&self.text, name)))
     }
 }
 

@@ -57,6 +57,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prost", &["src/encoder/import/"]),
     ("hnsw_rs", &["src/index/build/reference.rs"]),
     ("anndists", &["src/index/build/reference.rs"]),
+    ("mimalloc", &["src/main.rs"]),
     ("memmap2", &["src/storage/mmap.rs"]),
     ("tantivy", &["src/lexical/"]),
     ("hessboost", &["src/rescore/train.rs"]),
