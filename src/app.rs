@@ -1,5 +1,6 @@
 //! The composition root: settings → components → pipelines. The only place that constructs them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::collection::{Access, CollectionError, Collections, IdentifyModel, OpenOptions, WalSettings};
@@ -66,7 +67,7 @@ pub struct App {
     cors_origins: Vec<String>,
     read_only: bool,
     allowed_hosts: Vec<String>,
-    is_loopback: bool,
+    listen: IpAddr,
     mcp: bool,
     _expirer: Option<Expirer>,
 }
@@ -136,7 +137,6 @@ impl App {
         let feed = Feed::new(&settings.kafka, &settings.storage.data_dir, Arc::clone(&write));
         let feed_states = feed.states();
         let (max_body_bytes, read_only) = (settings.http.max_body_bytes, settings.http.read_only);
-        let is_loopback = settings.http.listen.ip().is_loopback();
         Ok(Self {
             query,
             evaluations,
@@ -156,7 +156,7 @@ impl App {
             cors_origins: settings.http.cors_origins.clone(),
             read_only,
             allowed_hosts: settings.http.allowed_hosts.clone(),
-            is_loopback,
+            listen: settings.http.listen.ip(),
             mcp: settings.mcp.enabled,
             _expirer: expirer,
         })
@@ -170,10 +170,14 @@ impl App {
     /// The HTTP API over these components.
     pub fn into_router(self, keys: Option<Arc<Keys>>) -> Router {
         // A server that only this machine reaches has no other names, and whoever has a key may come by any.
-        let is_bound = !self.allowed_hosts.is_empty() || self.is_loopback && keys.is_none();
-        let loopback = LOOPBACK.iter().filter(|_| is_bound).map(ToString::to_string);
+        let is_bound = !self.allowed_hosts.is_empty() || self.listen.is_loopback() && keys.is_none();
+        let address = match self.listen {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        let own = LOOPBACK.iter().map(ToString::to_string).chain([address]).filter(|_| is_bound);
         http::router(Services {
-            hosts: loopback.chain(self.allowed_hosts).collect(),
+            hosts: own.chain(self.allowed_hosts).collect(),
             query: self.query,
             evaluations: self.evaluations,
             embed: self.embed,

@@ -5,7 +5,7 @@
 mod layers;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -248,6 +248,11 @@ impl Settings {
         if let Some(origin) = self.http.cors_origins.iter().find(|origin| !is_origin(origin)) {
             return Err(ConfigError::Settings(format!("http.cors_origins: {origin:?} is no origin, such as https://jobs.example.com")));
         }
+        if let Some(host) = self.http.allowed_hosts.iter().find(|host| !is_host(host)) {
+            return Err(ConfigError::Settings(format!(
+                "http.allowed_hosts: {host:?} is no name without scheme and port, such as jobs.example.com"
+            )));
+        }
         if self.cross_encoder.candidates > self.cross_encoder.max_candidates {
             return Err(ConfigError::Settings("cross_encoder.candidates must not be above cross_encoder.max_candidates".to_owned()));
         }
@@ -256,6 +261,12 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// Whether it is a name or an address as it stands in URLs, without a port; which parts of it a `*` stands for would be a guess.
+fn is_host(text: &str) -> bool {
+    let is_address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).is_some_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    is_address || !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }
 
 /// Whether a browser would name a page's origin so: scheme, host, port, and nothing behind.
@@ -323,6 +334,9 @@ mod tests {
             ("http.tls_key=key.pem", "tls_certificate"),
             ("http.cors_origins=[\"*\"]", "no origin"),
             ("http.cors_origins=[\"https://a.example/x\"]", "no origin"),
+            ("http.allowed_hosts=[\"*\"]", "http.allowed_hosts"),
+            ("http.allowed_hosts=[\"jobs.example.com:443\"]", "http.allowed_hosts"),
+            ("http.allowed_hosts=[\"https://jobs.example.com\"]", "http.allowed_hosts"),
             ("search.recall_share=2", "search.recall_share"),
             ("traces.share=-1", "traces.share"),
             ("nonsense", "section.key"),

@@ -32,7 +32,7 @@ pub struct RetrieveRequest<'a> {
     pub filter: Option<&'a Filter>,
     /// A document that is not an answer: the one that was asked with.
     pub exclude: Option<&'a DocumentId>,
-    /// When documents are not to be compared one by one any longer: what was found by then is the answer.
+    /// When documents of the generation are not to be compared one by one any longer: what was found by then is the answer.
     pub until: Option<Instant>,
 }
 

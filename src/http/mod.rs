@@ -25,7 +25,7 @@
 //! | `path.rs` | parts of the path and of the query string |
 //! | `gate.rs` | answering from the first moment, before the server is ready |
 //! | `error.rs` | the one error shape, and the one map from kinds of errors to statuses |
-//! | `request.rs` | request ids, logs and metrics of every request |
+//! | `request.rs` | ids, log lines, metrics and traces of requests |
 
 mod auth;
 mod body;

@@ -116,8 +116,9 @@ macro_rules! search_bodies {
             /// Whether the text's embedding may be one that was made for an earlier query.
             #[serde(default = "yes")]
             cache: bool,
-            /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429, and documents
-            /// that are not compared by then are left out, which `plan.coverage` and `degraded` tell.
+            /// After so many milliseconds the answer is of no use: a query that would wait longer for the encoder is refused with 429, and where
+            /// documents are compared one by one (`exact`, narrow filters), those whose turn has not come by then are left out, which `plan.coverage` and
+            /// `degraded` tell.
             timeout_ms: Option<u64>,
         }
     )+ };

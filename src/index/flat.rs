@@ -15,7 +15,7 @@ use crate::storage::StorageError;
 
 /// Rows that are asked for ahead of the one that is compared.
 const AHEAD: usize = 8;
-/// Rows that are compared between two looks at the clock: some tens of microseconds.
+/// Rows that are compared between two looks at the clock: some tens of microseconds where each has one vector.
 const BLOCK: usize = 1_024;
 
 /// Rows, and the query that they are compared with. A row with several vectors has the score of the best.

@@ -7,7 +7,7 @@ use super::chunks::Chunks;
 use super::filter::Allowed;
 use super::filtered;
 use super::flat::Compared;
-use crate::domain::{Candidate, Plan, Strategy, StrategyChoice};
+use crate::domain::{Candidate, Plan, Strategy, StrategyChoice, best_first};
 use crate::storage::StorageError;
 
 /// Allowed rows up to which a scan always is the better choice.
@@ -65,12 +65,14 @@ impl Search<'_> {
             Chunks::Several(_) | Chunks::One(_) => None,
         };
         let allowed = of_vectors.as_ref().unwrap_or(self.allowed);
+        let mut met = Vec::new();
         if way == Way::Walk {
             let walk = self.walk(allowed, choice, &costs, n_wanted, &mut plan)?;
             if walk.found.len() >= n_wanted {
                 plan.strategy = Strategy::Graph;
                 return Ok((self.rescore(walk, n_wanted, &mut plan)?, plan));
             }
+            met = walk.found;
             // Filters that contradict the query lead here: all allowed rows are far away.
             way = costs.choose_after_walk(choice);
         }
@@ -83,11 +85,19 @@ impl Search<'_> {
                 plan.strategy = Strategy::FilteredGraph;
                 return Ok((self.rescore(walk, n_wanted, &mut plan)?, plan));
             }
+            met.extend(walk.found);
         }
         if plan.n_visited > 0 {
             plan.strategy = Strategy::GraphThenExact;
         }
-        let scanned = self.rows.scan(self.allowed.iter(), n_wanted, self.until)?;
+        let mut scanned = self.rows.scan(self.allowed.iter(), n_wanted, self.until)?;
+        if scanned.n_left > 0 {
+            // Few as they are, what a walk met is nearer than the first rows there are.
+            scanned.best.extend(self.rows.rescore(&met, met.len())?);
+            scanned.best.sort_unstable_by(best_first);
+            scanned.best.dedup_by_key(|candidate| candidate.row);
+            scanned.best.truncate(n_wanted);
+        }
         plan.n_distances += scanned.n_distances;
         plan.coverage = (n_matching - scanned.n_left as u64) as f64 / n_matching as f64;
         Ok((scanned.best, plan))

@@ -125,8 +125,10 @@ impl QueryPipeline {
     ///
     /// # Errors
     /// As a search; [`PipelineError::UnknownDocument`].
-    pub async fn explain(&self, request: QueryRequest, id: DocumentId) -> Result<Placement, PipelineError> {
+    pub async fn explain(&self, mut request: QueryRequest, id: DocumentId) -> Result<Placement, PipelineError> {
         let started = Instant::now();
+        // Whoever asks why wants to know, in time or not.
+        request.encoding.deadline = None;
         let (prepared, timings) = self.prepare(request).await?;
         let searcher = &prepared.checked.searcher;
         let document = searcher
@@ -169,8 +171,7 @@ fn place(
     cross_encode: Option<CrossEncodeStage>,
 ) -> Result<Placement, PipelineError> {
     let searcher = &prepared.checked.searcher;
-    // Whoever asks why wants to know, in time or not.
-    let retrieve = RetrieveRequest { until: None, ..prepared.retrieve() };
+    let retrieve = prepared.retrieve();
     let question = prepared.asked.by.question();
     let mut retrieved = searcher.retrieve(question, &retrieve)?;
     let n_candidates = retrieved.found.len();
@@ -260,7 +261,7 @@ fn exact_rank(prepared: &Prepared, question: Question<'_>, document: FoundDocume
     if matches!(question, Question::Words(_)) && score <= 0.0 {
         return Ok(None);
     }
-    let request = RetrieveRequest { k: MAX_RANK, strategy: StrategyChoice::Exact, until: None, ..prepared.retrieve() };
+    let request = RetrieveRequest { k: MAX_RANK, strategy: StrategyChoice::Exact, ..prepared.retrieve() };
     let found = prepared.checked.searcher.retrieve(question, &request)?.found;
     let of = |found: &Found| match question {
         Question::Words(_) => found.lexical,

@@ -168,8 +168,6 @@ pub enum PipelineError {
     TooManyDocuments { actual: usize, limit: usize },
     #[error("{actual} searches are waiting already: try again in a moment")]
     Overloaded { actual: usize },
-    #[error("the search's own timeout_ms was over before a thread was free: try again shortly")]
-    TooLate,
     #[error("recall is being measured already: try again when that is done")]
     Measuring,
     #[error("document {id:?} does not fit the new definition: {source}. Change the definition, or delete the document first")]
@@ -249,7 +247,7 @@ impl PipelineError {
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
             Self::UnknownDocument { .. } | Self::NoProfile { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
             Self::Gate { .. } | Self::ReadOnly | Self::FieldTaken { .. } | Self::DefinedElsewhere { .. } => ErrorKind::Conflict,
-            Self::Overloaded { .. } | Self::TooLate | Self::Measuring => ErrorKind::Overloaded,
+            Self::Overloaded { .. } | Self::Measuring => ErrorKind::Overloaded,
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
             Self::WorkerLost => ErrorKind::Internal,
             Self::Cancelled { .. } | Self::ModelGone { .. } | Self::Thread { .. } => ErrorKind::Unavailable,

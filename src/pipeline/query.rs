@@ -138,8 +138,10 @@ impl QueryPipeline {
         }
         if response.plan.coverage < 1.0 {
             metrics::search_degraded("time");
-            let covered = response.plan.coverage * 100.0;
-            response.degraded.push(format!("time: {covered:.1} % of the documents that match were compared before timeout_ms was over"));
+            let covered = response.plan.coverage;
+            response
+                .degraded
+                .push(format!("time: a share of {covered:.4} of the documents that match was compared before timeout_ms was over"));
         }
         if let Some((cross_encode, query)) = request.cross_encode.zip(asked.text.clone()) {
             let ordered = self.rerank.order(&mut response, query, texts, cross_encode, request.encoding.deadline);
@@ -359,10 +361,6 @@ pub(super) struct Scored<'a> {
 fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result<(QueryResponse, Vec<String>), PipelineError> {
     timings.queue_us += micros(waiting);
     let Prepared { request, checked, asked, .. } = prepared;
-    // Nobody waits for it any more.
-    if request.is_over() {
-        return Err(PipelineError::TooLate);
-    }
     let searcher = &checked.searcher;
 
     let retrieving = Instant::now();

@@ -146,9 +146,7 @@ impl Tasks {
             // A panic ends this thread; the task must not look as if it went on.
             let guard = EndsOnDrop(&running);
             running.lock().status = TaskStatus::Running;
-            let span = running.lock().span.clone();
-            let result = span.in_scope(|| work(&running));
-            drop(span);
+            let result = work(&running);
             running.end(result);
             drop(guard);
         };

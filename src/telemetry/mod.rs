@@ -34,6 +34,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub fn start_log(level: &str, json: bool, traces: Option<&TraceSettings>) -> Result<Option<Traces>, String> {
     // It tells of every request, several times: only who names it wants that.
     let quieted = if level.contains("rmcp") { level.to_owned() } else { format!("{level},rmcp=warn") };
+    // Lines of a request have its id, whatever they are about; its stages are for traces.
+    let quieted = format!("{quieted},{}=error", traces::TARGET);
     let filter = EnvFilter::try_new(quieted).map_err(|e| format!("log.level {level:?}: {e}"))?;
     // https://no-color.org: set, to whatever but nothing.
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

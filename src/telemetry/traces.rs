@@ -3,10 +3,11 @@
 //! Spans are those of `tracing`. Where no traces are wanted, that of a request gives log lines its id, and others are not made.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use opentelemetry::KeyValue;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{Status, TracerProvider};
+use opentelemetry::{Key, KeyValue};
 pub use opentelemetry_http::{HeaderExtractor, HeaderInjector};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -25,15 +26,23 @@ pub const TARGET: &str = "kindred::trace";
 /// A collector as its usual variables name it.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
+/// Time that the collector has for what is left at the end.
+const LAST: Duration = Duration::from_secs(2);
+
 static ARE_ON: AtomicBool = AtomicBool::new(false);
 
-/// A span of part of what is done for a request or a task: `stage!("encode", n_tokens = 7)`.
+/// A span of part of what is done for a request or a feed: `stage!("encode", n_tokens = 7)`. Where nothing is traced that it could be part of
+/// (the thousand searches of an evaluation) there is none; `parent:` names what it is part of, `None` begins a trace.
 macro_rules! stage {
     (parent: $parent:expr, $($span:tt)*) => {
         tracing::debug_span!(target: $crate::telemetry::traces::TARGET, parent: $parent, $($span)*)
     };
     ($($span:tt)*) => {
-        tracing::debug_span!(target: $crate::telemetry::traces::TARGET, $($span)*)
+        if tracing::enabled!(target: $crate::telemetry::traces::TARGET, tracing::Level::DEBUG) && !tracing::Span::current().is_none() {
+            tracing::debug_span!(target: $crate::telemetry::traces::TARGET, $($span)*)
+        } else {
+            tracing::Span::none()
+        }
     };
 }
 pub(crate) use stage;
@@ -81,8 +90,9 @@ impl Traces {
         };
         let exporter = exporter.build().map_err(|e| format!("traces.endpoint {:?}: {e}", settings.endpoint))?;
         let resource = Resource::builder().with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-        // Who has a name for it says so in the usual variable.
-        let is_named = std::env::var_os("OTEL_SERVICE_NAME").is_some();
+        // Who has a name for it says so in the usual variables.
+        let is_named =
+            Resource::builder().build().get(&Key::new("service.name")).is_some_and(|name| !name.as_str().starts_with("unknown_service"));
         let resource = if is_named { resource } else { resource.with_service_name(env!("CARGO_PKG_NAME")) };
         // Whoever asks with a trace has decided already.
         let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(settings.share)));
@@ -103,20 +113,21 @@ impl Traces {
 impl Drop for Traces {
     fn drop(&mut self) {
         // The collector may be gone; the end does not depend on it.
-        if let Err(e) = self.0.shutdown() {
+        if let Err(e) = self.0.shutdown_with_timeout(LAST) {
             tracing::debug!(error = %e, "the last traces were not sent");
         }
     }
 }
 
-/// The span of a request to this server: part of the client's trace, where it names one.
+/// The span of a request to this server: part of the client's trace, where it names one. Its level is that of the worst that can be said of it:
+/// whatever the log is about, it has the request's id.
 pub fn request(id: &str, method: &str, route: &str, headers: &HeaderExtractor<'_>) -> Span {
     if !ARE_ON.load(Ordering::Relaxed) {
-        return tracing::info_span!(target: TARGET, "request", request_id = id);
+        return tracing::error_span!(target: TARGET, "request", request_id = id);
     }
     // The names of OpenTelemetry's conventions for HTTP.
     let name = format!("{method} {route}");
-    let span = tracing::info_span!(target: TARGET, "request", request_id = id, otel.name = name, otel.kind = "server");
+    let span = tracing::error_span!(target: TARGET, "request", request_id = id, otel.name = name, otel.kind = "server");
     // It fails where the span is not traced, and then there is nothing to tell.
     let _ = span.set_parent(TraceContextPropagator::new().extract(headers));
     span.set_attribute("http.request.method", method.to_owned());

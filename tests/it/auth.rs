@@ -243,7 +243,13 @@ async fn a_server_answers_to_its_own_names() {
     }
     let named = TestApp::start_with(&["http.allowed_hosts=[\"kindred.example.com\"]"]).await;
     assert_eq!(status(&named, "Kindred.example.com:443").await, 200);
+    assert_eq!(status(&named, "kindred.example.com.").await, 200);
     assert_eq!(status(&named, "evil.example").await, 403);
+    // Whoever looks after it calls it by its address.
+    for (path, expected) in [("livez", 200), ("readyz", 200), ("healthz", 200), ("metrics", 403)] {
+        let request = client().get(format!("http://{}/{path}", named.address)).header("host", "10.0.0.7:7700");
+        assert_eq!(request.send().await.unwrap().status(), expected, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

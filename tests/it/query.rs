@@ -95,16 +95,35 @@ async fn documents_find_their_like_but_not_themselves() {
     assert_eq!(terms, ["dot", "title_overlap", "skill_overlap", "recency", "same_seniority", "distance_km", "remote"]);
 }
 
-/// Its time is over before a thread looks at it: nobody waits for the answer.
+/// Vectors of its own: as many as are compared between two looks at the clock, and then some.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_search_whose_time_is_over_is_refused() {
+async fn a_search_is_answered_when_its_time_is_over() {
+    let app = TestApp::start().await;
+    app.put("/collections/points", json!({"vectors": {"size": 4, "distance": "Cosine"}})).await.ok();
+    let point = |id: u32| json!({"id": id, "vector": [f64::from(id).sin(), f64::from(id).cos(), 0.1, 1.0], "payload": {}});
+    let points: Vec<Value> = (1..=2_000).map(point).collect();
+    app.put("/collections/points/points?wait=true", json!({"points": points})).await.ok();
+    let task = app.post("/v1/collections/points/rebuild", json!({})).await.ok();
+    assert_eq!(app.ended(&task).await["status"], "done");
+    let body = |timeout_ms: u64| json!({"query": {"vector": [0.3, 0.2, 0.1, 1.0]}, "strategy": "exact", "timeout_ms": timeout_ms});
+    let whole = app.search("points", body(600_000)).await.ok();
+    assert_eq!((&whole["plan"]["coverage"], whole.get("degraded")), (&json!(1.0), None));
+    let part = app.search("points", body(0)).await.ok();
+    assert_eq!((&part["plan"]["coverage"], ids(&part).len()), (&json!(0.512), 10));
+    assert!(part["degraded"][0].as_str().unwrap().starts_with("time: a share of 0.5120 "), "{part}");
+    // Who asks why gets the whole answer.
+    let mut why = body(0);
+    why["id"] = whole["hits"][0]["id"].clone();
+    assert_eq!(app.post("/v1/collections/points/explain", why).await.ok()["rank"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn phrases_are_told_while_there_is_time() {
     let app = filled().await;
-    let vector = json!({"vector": vec![1.0; 384]});
-    app.search("jobs", json!({"query": vector, "timeout_ms": 0})).await.fails(429, "overloaded", None, "timeout_ms");
-    let in_time = app.search("jobs", json!({"query": vector, "timeout_ms": 600_000})).await.ok();
-    assert_eq!((&in_time["plan"]["coverage"], in_time.get("degraded")), (&json!(1.0), None));
-    let query = json!({"query": {"text": "nurse"}, "phrases": 1, "timeout_ms": 600_000});
-    assert!(app.search("jobs", query).await.ok().get("degraded").is_none());
+    let body = |timeout_ms: u64| json!({"query": {"vector": vec![1.0; 384]}, "phrases": 1, "timeout_ms": timeout_ms});
+    assert!(app.search("jobs", body(600_000)).await.ok().get("degraded").is_none());
+    let late = app.search("jobs", body(0)).await.ok();
+    assert_eq!(late["degraded"], json!(["phrases: 0 of 5 hits have theirs, then timeout_ms was over"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

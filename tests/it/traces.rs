@@ -165,7 +165,10 @@ async fn requests_and_tasks_are_traced() {
 /// Whoever watches the server may be away.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_not_there_holds_nothing_up() {
-    let server = tokio::task::spawn_blocking(|| Server::start(&["--set", "traces.endpoint=http://127.0.0.1:9"])).await.unwrap();
+    // It takes what comes, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("traces.endpoint=http://{}", silent.local_addr().unwrap());
+    let server = tokio::task::spawn_blocking(move || Server::start(&["--set", &endpoint])).await.unwrap();
     let ready = client().get(format!("{}/readyz", server.address)).send().await.unwrap();
     assert!(ready.status().is_success() && ready.headers().contains_key("traceparent"));
     tokio::task::spawn_blocking(|| server.end()).await.unwrap();

@@ -32,6 +32,9 @@ use crate::error::ErrorKind;
 /// Headers that a key may come in, beside `Authorization: Bearer`: what clients of other servers send.
 const KEY_HEADERS: [&str; 2] = ["api-key", "x-api-key"];
 
+/// What says nothing but whether the server is well: whoever looks after it calls it by its address.
+const PROBES: [&str; 4] = ["/healthz", "/livez", "/readyz", "/health"];
+
 /// Who asks.
 #[derive(Debug, Clone)]
 enum Caller {
@@ -102,8 +105,9 @@ pub(super) struct Guard {
 impl Guard {
     /// The name that the request calls this server by, if it is none of its own: a page elsewhere may give its own name this server's address.
     fn misnamed(&self, request: &Request) -> Option<String> {
-        let host = host(request).filter(|_| !self.hosts.is_empty())?;
+        let host = host(request).filter(|_| !self.hosts.is_empty() && !PROBES.contains(&request.uri().path()))?;
         let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
+        let name = name.trim_end_matches('.');
         (!self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))).then(|| name.to_owned())
     }
 

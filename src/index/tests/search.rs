@@ -195,6 +195,27 @@ fn a_scan_ends_in_time() {
     }
 }
 
+/// What a walk has met is worth more than the first rows there are, when there is no time for all.
+#[test]
+fn a_walk_that_found_too_few_still_counts_when_time_is_over() {
+    let mut sample = Sample::random(9, 6_000, 16);
+    let query = Embedding::new(sample.row(4_000).to_vec(), 16).unwrap();
+    let none = RoaringBitmap::new();
+    // Five near rows match, and the half that is farthest.
+    let order: Vec<u32> = sample.oracle(&query, None, &none).iter().map(|c| c.row).collect();
+    for (place, &row) in order.iter().enumerate() {
+        sample.attributes[row as usize] = attributes(json!({"remote": !(5..3_005).contains(&place)}));
+    }
+    let (_dir, index) = sample.index();
+    let filter = Filter::parse(&json!({"must": [{"key": "remote", "match": {"value": true}}]}), &sample.schema).unwrap();
+    let allowed = index.allowed(Some(&filter), Cow::Borrowed(&none)).unwrap();
+    assert!(order[..5].iter().any(|row| allowed.iter().take(1_024).all(|first| first != *row)), "comparing the first finds not all");
+    let found = index.search_among(&allowed, &query, 10, 64, StrategyChoice::Auto, Some(Instant::now())).unwrap();
+    assert_eq!((found.plan.strategy, found.plan.coverage), (Strategy::GraphThenExact, 1_024.0 / 3_000.0));
+    assert_eq!(found.candidates[..5], sample.oracle(&query, Some(&filter), &none)[..5]);
+    assert!(found.candidates.len() == 10 && found.candidates.is_sorted_by(|a, b| best_first(a, b).is_lt()));
+}
+
 #[test]
 fn filters_that_contradict_the_query_are_scanned() {
     let mut sample = Sample::plain(8, Random(3).clustered(2_500, 8, 3));
