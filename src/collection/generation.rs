@@ -18,6 +18,8 @@ use crate::telemetry::Progress;
 
 pub(super) const CURRENT: &str = "CURRENT";
 const GENERATIONS: &str = "generations";
+/// The newest number that was ever given to a generation.
+const LAST: &str = "LAST";
 /// What an unfinished build's folder ends with.
 const UNFINISHED: &str = ".unfinished";
 /// Generations that are kept: the current one, and the one before, to go back to.
@@ -122,7 +124,8 @@ impl Generation {
         progress: &Progress,
     ) -> Result<Self, CollectionError> {
         // Never a number that was used before: a searcher's answers, or CURRENT, may name it.
-        let last = numbers(dir)?.into_iter().map(|(id, _)| id).chain(history(dir)?).max().unwrap_or_default();
+        let given = storage::read_file(&dir.join(LAST))?.and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse().ok());
+        let last = numbers(dir)?.into_iter().map(|(id, _)| id).chain(history(dir)?).chain(given).max().unwrap_or_default();
         let id = GenerationId(last.0 + 1);
         let unfinished = dir.join(GENERATIONS).join(format!("{id}{UNFINISHED}"));
         storage::remove_dir(&unfinished)?;
@@ -137,6 +140,7 @@ impl Generation {
                 return Err(e);
             }
         };
+        storage::replace_file(&dir.join(LAST), format!("{id}\n").as_bytes())?;
         // Open maps stay valid when their folder is renamed.
         storage::publish_dir(&unfinished, &folder(dir, id))?;
         Ok(generation)

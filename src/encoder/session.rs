@@ -183,7 +183,10 @@ impl<H: Head> Session<H> {
             Device::Auto => match Self::open(settings, Provider::Cuda(0)) {
                 Ok(session) => return Ok((session, Provider::Cuda(0))),
                 Err(EncoderError::Device { source, .. }) => {
-                    tracing::info!(reason = %source, "encoder.device is auto: CUDA cannot be had, using the CPU");
+                    // Whoever built it without knows that.
+                    if cfg!(feature = "cuda") {
+                        tracing::info!(reason = %source, "encoder.device is auto: CUDA cannot be had, using the CPU");
+                    }
                     Provider::Cpu
                 }
                 Err(other) => return Err(other),

@@ -1,9 +1,12 @@
 //! JSON bodies whose errors name the field at fault.
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{StatusCode, Version};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use tower_http::timeout::TimeoutError;
@@ -14,6 +17,9 @@ use crate::pipeline::PipelineError;
 
 /// Bodies of up to so many bytes are read on the thread that answers, which takes a fraction of a millisecond.
 const INLINE_BYTES: usize = 64 * 1024;
+
+/// Bodies of up to so many bytes are short.
+const SHORT_BYTES: usize = 16 * 1024;
 
 /// A body read as JSON, whatever content type it claims: `curl -d` says it is a form.
 pub struct JsonBody<T>(pub T);
@@ -64,6 +70,20 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
             Ok(bytes) => Ok(Self(bytes)),
             Err(e) => Err(refused(&e)),
         }
+    }
+}
+
+/// Reads a short body before anybody looks at the request. An answer that comes while a body is still to be read ends its stream of HTTP/2 in a
+/// way that some clients (curl before 8) take for a failure, and show nothing of the answer.
+pub async fn read_short(request: Request, next: Next) -> Response {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if request.version() != Version::HTTP_2 || length.is_none_or(|length| length > SHORT_BYTES) {
+        return next.run(request).await;
+    }
+    let (parts, body) = request.into_parts();
+    match Bytes::from_request(Request::new(body), &()).await {
+        Ok(bytes) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Err(e) => refused(&e).into_response(),
     }
 }
 

@@ -313,6 +313,11 @@ pub async fn delete_some(
 ) -> Result<Json<DeletedSome>, ApiError> {
     let name = existing(&collection)?;
     let (deleted, seqno) = match body {
+        // What matches everything is rather a mistake.
+        DeleteBody { filter: Some(Value::Object(filter)), ids: None } if filter.is_empty() => {
+            let message = "this filter matches every document: name a condition, or delete the collection";
+            return Err(ApiError::new(ErrorKind::Invalid, message, Some("filter".to_owned())));
+        }
         DeleteBody { filter: Some(filter), ids: None } => delete_matching(services, name, filter).await?,
         DeleteBody { filter: None, ids: Some(ids) } => {
             let ids = ids.into_iter().map(DocumentId::new).collect::<Result<_, _>>()?;

@@ -18,6 +18,8 @@ const VISIT_COST: f64 = 20.0;
 /// How many scanned rows cost as much as one step of a walk over allowed rows only, which compares some thirty rows and reads
 /// as many lists of links.
 const STEP_COST: f64 = 60.0;
+/// Share of rows that are allowed from which on a wider beam finds what is missing sooner than another way: some rows may be deleted.
+const MOSTLY: f64 = 0.5;
 /// How much wider a beam becomes that has found too few.
 const MIN_WIDENING: f64 = 1.5;
 const MAX_WIDENING: f64 = 4.0;
@@ -126,7 +128,7 @@ impl Search<'_> {
             let mut walk = beam::search(graph, codes, allowed, limits)?;
             note(plan, limits.ef, &walk);
             walk.found = chunks.best_of_rows(walk.found)?;
-            let is_final = walk.found.len() >= n_enough || limits.ef >= n_vectors || costs.walk_allowed.is_finite();
+            let is_final = walk.found.len() >= n_enough || limits.ef >= n_vectors || costs.selectivity < MOSTLY;
             // Whoever asks for the graph gets it.
             if is_final || choice == StrategyChoice::Auto && VISIT_COST * plan.n_visited as f64 > costs.scan {
                 return Ok(walk);

@@ -12,7 +12,7 @@ use super::request::ProfileChoice;
 use crate::adapter::Adapter;
 use crate::collection::{Collection, Collections, Searcher, StoredProfile};
 use crate::domain::{CollectionName, Schema};
-use crate::rescore::{DEFAULT_PROFILE, Feature, Profile, Profiles, RescoreError, Scorer, Weights};
+use crate::rescore::{DEFAULT_PROFILE, Profile, Profiles, RescoreError, Scorer, Weights, default_weights};
 
 /// A profile, as lists tell of it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -122,7 +122,7 @@ impl ProfileCatalog {
         let configured = self.configured.get(collection.name());
         match configured.and_then(|profiles| profiles.get(name)) {
             Some(profile) => Ok(profile.scorer(direction).into()),
-            None if name == DEFAULT_PROFILE => Ok(Scorer::dot_alone().into()),
+            None if name == DEFAULT_PROFILE => Ok(Scorer::Weights(default_weights()).into()),
             None => {
                 let names =
                     configured.into_iter().flat_map(BTreeMap::keys).chain(stored.keys()).map(String::as_str).chain([DEFAULT_PROFILE]);
@@ -135,7 +135,7 @@ impl ProfileCatalog {
     /// What the settings say that candidates of a direction are scored by, where a search names no profile.
     pub fn configured_weights(&self, collection: &CollectionName, direction: &str) -> Weights {
         let configured = self.configured.get(collection).and_then(|profiles| profiles.get(DEFAULT_PROFILE)?.weights(direction));
-        configured.unwrap_or_else(|| Weights::from([(Feature::Dot, 1.0)]))
+        configured.unwrap_or_else(default_weights)
     }
 
     fn profile(

@@ -228,7 +228,16 @@ impl RerankPipeline {
                 if e.kind() != ErrorKind::Overloaded {
                     tracing::error!(error = chain(&e), "the hits of a search stay as they were before the cross-encoder");
                 }
-                response.degraded.push(format!("cross_encode: {e}"));
+                let why = match e {
+                    EncoderError::TooLate { .. } => {
+                        format!(
+                            "{} ms passed before the hits were read: ask for fewer candidates, or give it more time",
+                            started.elapsed().as_millis()
+                        )
+                    }
+                    e => e.to_string(),
+                };
+                response.degraded.push(format!("cross_encode: {why}"));
             }
         }
         response.timings.cross_encode_us = micros(started);

@@ -38,6 +38,11 @@ pub const FROM_TEXT: &str = "text";
 /// The profile of requests that name none.
 pub const DEFAULT_PROFILE: &str = "default";
 
+/// What candidates of a collection are scored by that says nothing of it: meaning, words, and how titles are written.
+pub fn default_weights() -> Weights {
+    Weights::from([(Feature::Dot, 1.0), (Feature::Bm25, 0.2), (Feature::Bm25Unread, 1.0), (Feature::TitleLetters, 0.1)])
+}
+
 /// Largest weight: no sum of terms leaves the numbers.
 const MAX_WEIGHT: f64 = 1e6;
 

@@ -22,6 +22,22 @@ const GAUGE_LIFETIME: Duration = Duration::from_secs(300);
 /// How often measurements are put into their histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Gives each metric its line of the table as its help.
+fn describe() {
+    for row in include_str!("../../docs/metrics.md").lines().filter(|line| line.starts_with("| `")) {
+        let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim().replace('`', ""));
+        let (Some(name), Some(unit), Some(_labels), Some(what)) = (cells.next(), cells.next(), cells.next(), cells.next()) else {
+            continue;
+        };
+        let (name, help) = (metrics::KeyName::from(name), metrics::SharedString::from(format!("{what} ({unit})")));
+        metrics::with_recorder(|recorder| {
+            recorder.describe_counter(name.clone(), None, help.clone());
+            recorder.describe_gauge(name.clone(), None, help.clone());
+            recorder.describe_histogram(name, None, help);
+        });
+    }
+}
+
 /// Starts collecting, once per process.
 pub fn install() -> &'static PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -39,6 +55,7 @@ pub fn install() -> &'static PrometheusHandle {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::warn!("metrics are collected by another recorder: /metrics stays empty");
         }
+        describe();
         // Every measurement waits in memory to be put into its histogram, which is else done only when somebody asks for the metrics.
         let kept_up = handle.clone();
         let upkeep = move || loop {
@@ -133,6 +150,14 @@ fn of_feed(collection: &str, topic: &str) -> [(&'static str, String); 2] {
 
 pub fn kafka_records(collection: &str, topic: &str, n: usize) {
     metrics::counter!("kindred_kafka_records_total", &of_feed(collection, topic)).increment(n as u64);
+}
+
+/// There from the start: what begins at one has not grown, to those who look at growth.
+pub fn kafka_no_dead_letter(collection: &str, topic: &str) {
+    for reason in ["key", "size", "utf8", "json", "id", "document"] {
+        let [collection, topic] = of_feed(collection, topic);
+        metrics::counter!("kindred_kafka_dead_letters_total", &[collection, topic, ("reason", reason.to_owned())]).increment(0);
+    }
 }
 
 pub fn kafka_dead_letter(collection: &str, topic: &str, reason: &'static str) {

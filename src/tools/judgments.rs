@@ -18,7 +18,7 @@ use crate::pipeline::evaluate::{Judged, Judgments};
 /// A document of the task's corpus.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct TaskDocument {
-    #[serde(rename = "_id")]
+    #[serde(alias = "_id")]
     pub id: String,
     #[serde(default)]
     pub title: String,
@@ -29,7 +29,7 @@ pub struct TaskDocument {
 /// A query of the task.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct TaskQuery {
-    #[serde(rename = "_id")]
+    #[serde(alias = "_id")]
     pub id: String,
     pub text: String,
 }
@@ -113,7 +113,8 @@ pub(super) fn read_json_lines<T: DeserializeOwned>(path: &Path, id: impl Fn(&T) 
     let mut line_of: HashMap<String, usize> = HashMap::new();
     for (line, text) in lines(path)? {
         let fail = |reason: String| JudgmentsError::Line { path: path.to_owned(), line, reason };
-        let item: T = serde_json::from_str(&text?).map_err(|e| fail(e.to_string()))?;
+        let item: T = serde_json::from_str(&text?)
+            .map_err(|e| fail(format!("{e}. A line is such as {{\"_id\": \"q1\", \"text\": \"night nurse\"}}")))?;
         if let Some(first) = line_of.insert(id(&item).clone(), line) {
             return Err(fail(format!("_id {:?} is that of line {first}", id(&item))));
         }

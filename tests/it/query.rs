@@ -99,18 +99,22 @@ async fn documents_find_their_like_but_not_themselves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_is_answered_when_its_time_is_over() {
     let app = TestApp::start().await;
-    app.put("/collections/points", json!({"vectors": {"size": 4, "distance": "Cosine"}})).await.ok();
-    let point = |id: u32| json!({"id": id, "vector": [f64::from(id).sin(), f64::from(id).cos(), 0.1, 1.0], "payload": {}});
-    let points: Vec<Value> = (1..=2_000).map(point).collect();
+    app.put("/collections/points", json!({"vectors": {"size": 384, "distance": "Cosine"}})).await.ok();
+    let vector = |x: f64| {
+        let mut vector = vec![0.0; 384];
+        vector[..3].copy_from_slice(&[x.sin(), x.cos(), 1.0]);
+        vector
+    };
+    let points: Vec<Value> = (1..=1_280).map(|id| json!({"id": id, "vector": vector(f64::from(id)), "payload": {}})).collect();
     app.put("/collections/points/points?wait=true", json!({"points": points})).await.ok();
     let task = app.post("/v1/collections/points/rebuild", json!({})).await.ok();
     assert_eq!(app.ended(&task).await["status"], "done");
-    let body = |timeout_ms: u64| json!({"query": {"vector": [0.3, 0.2, 0.1, 1.0]}, "strategy": "exact", "timeout_ms": timeout_ms});
+    let body = |timeout_ms: u64| json!({"query": {"vector": vector(0.4)}, "strategy": "exact", "timeout_ms": timeout_ms});
     let whole = app.search("points", body(600_000)).await.ok();
     assert_eq!((&whole["plan"]["coverage"], whole.get("degraded")), (&json!(1.0), None));
     let part = app.search("points", body(0)).await.ok();
-    assert_eq!((&part["plan"]["coverage"], ids(&part).len()), (&json!(0.512), 10));
-    assert!(part["degraded"][0].as_str().unwrap().starts_with("time: a share of 0.5120 "), "{part}");
+    assert_eq!((&part["plan"]["coverage"], ids(&part).len()), (&json!(0.8), 10));
+    assert!(part["degraded"][0].as_str().unwrap().starts_with("time: a share of 0.8000 "), "{part}");
     // Who asks why gets the whole answer.
     let mut why = body(0);
     why["id"] = whole["hits"][0]["id"].clone();

@@ -182,6 +182,7 @@ async fn many_are_deleted_at_once() {
     assert_eq!(app.post(path, json!({"ids": ["nurse", "none", "nurse"]})).await.ok(), json!({"deleted": 1, "seqno": 8}));
     assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 2);
     app.post(path, json!({})).await.fails(400, "malformed", Some("filter"), "exactly one");
+    app.post(path, json!({"filter": {}})).await.fails(422, "invalid", Some("filter"), "every document");
     app.post(path, json!({"filter": {"must": [{"key": "title", "match": {"value": "x"}}]}})).await.fails(
         400,
         "malformed",

@@ -216,6 +216,23 @@ fn a_walk_that_found_too_few_still_counts_when_time_is_over() {
     assert!(found.candidates.len() == 10 && found.candidates.is_sorted_by(|a, b| best_first(a, b).is_lt()));
 }
 
+/// A row that is gone makes no search another one.
+#[test]
+fn a_deleted_row_changes_no_strategy() {
+    let sample = Sample::random(21, 6_000, 16);
+    let (_dir, index) = sample.index();
+    let strategies = |deleted: &RoaringBitmap| -> Vec<(Strategy, bool)> {
+        let plan = |row: u32| {
+            let query = Embedding::new(sample.row(row).to_vec(), 16).unwrap();
+            index.search(&query, &SearchRequest { k: 200, ef_search: 200, ..request(deleted) }).unwrap().plan
+        };
+        (0..60).map(|i| plan(i * 100)).map(|plan| (plan.strategy, plan.ef_search > 300)).collect()
+    };
+    let before = strategies(&RoaringBitmap::new());
+    assert!(before.iter().any(|(_, is_widened)| *is_widened), "some walks find too few at first: {before:?}");
+    assert_eq!(strategies(&RoaringBitmap::from([5_999])), before);
+}
+
 #[test]
 fn filters_that_contradict_the_query_are_scanned() {
     let mut sample = Sample::plain(8, Random(3).clustered(2_500, 8, 3));
