@@ -231,7 +231,7 @@ impl RerankPipeline {
                 let why = match e {
                     EncoderError::TooLate { .. } => {
                         format!(
-                            "{} ms passed before the hits were read: ask for fewer candidates, or give it more time",
+                            "{} ms passed before the hits were read: ask for fewer candidates, or give it more time (timeout_ms, cross_encoder.max_wait_ms)",
                             started.elapsed().as_millis()
                         )
                     }

@@ -8,7 +8,6 @@ use tokio::runtime::Handle;
 use super::{FeedStates, KafkaSettings};
 use crate::error::ErrorKind;
 use crate::pipeline::WritePipeline;
-use crate::telemetry::metrics;
 
 /// Why the feed cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +84,7 @@ impl Feed {
         let mut workers = Vec::new();
         let mut running = RunningFeed::default();
         for (collection, topic) in self.settings.feeds() {
-            metrics::kafka_no_dead_letter(collection.as_str(), topic);
+            crate::telemetry::metrics::kafka_no_dead_letter(collection.as_str(), topic);
             workers.push(Worker {
                 collection: collection.clone(),
                 topic: topic.to_owned(),
