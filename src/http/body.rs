@@ -41,6 +41,8 @@ impl<T: DeserializeOwned> JsonBody<T> {
         if bytes.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
             return Err(ApiError::new(ErrorKind::Malformed, "the body must be a JSON object: {…}", None));
         }
+        // Nothing is said: everything by default.
+        let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let value = read(&mut json)?;
         json.end().map_err(|e| ApiError::new(ErrorKind::Malformed, format!("there is more behind the JSON body: {e}"), None))?;

@@ -47,7 +47,7 @@ pub async fn list(State(services): State<Arc<Services>>, PathParts(collection): 
     Ok(Json(ProfileList { profiles: services.profiles.list(&existing(&collection)?)? }))
 }
 
-/// Look at a stored profile.
+/// Look at a profile.
 #[utoipa::path(get, path = "/v1/collections/{collection}/profiles/{profile}",
     responses((status = 200, body = ProfileContents), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn get(

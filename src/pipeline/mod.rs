@@ -186,7 +186,9 @@ pub enum PipelineError {
     Params { field: &'static str, reason: String },
     #[error("model {folder:?} cannot be used: {source}")]
     Model { folder: String, source: Box<EncoderError> },
-    #[error("collection {collection:?} has no stored profile {name:?}: GET /v1/collections/{collection}/profiles lists those there are")]
+    #[error(
+        "collection {collection:?} has no stored profile {name:?} (what the settings say is changed there): GET /v1/collections/{collection}/profiles lists those there are"
+    )]
     NoProfile { collection: String, name: String },
     #[error("there is no task {id:?}: GET /v1/tasks lists those there are")]
     UnknownTask { id: String },

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
-use serde_json::Value as Json;
 use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
 
 use super::PipelineError;
 use super::request::ProfileChoice;
@@ -24,11 +24,13 @@ pub struct ProfileInfo {
     pub directions: Vec<String>,
 }
 
-/// A stored profile, whole.
+/// A profile, whole.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct ProfileContents {
     pub name: String,
-    pub version: u64,
+    /// How often it was put; not there for one of the settings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     #[schema(value_type = Object)]
     pub profile: Box<RawValue>,
 }
@@ -176,14 +178,21 @@ impl ProfileCatalog {
         Ok(all.into_values().collect())
     }
 
-    /// A stored profile.
+    /// A profile, stored or of the settings.
     ///
     /// # Errors
     /// [`PipelineError::NoProfile`].
     pub fn get(&self, collection: &CollectionName, name: &CollectionName) -> Result<ProfileContents, PipelineError> {
         let collection = self.collections.get(collection)?;
-        let stored = collection.profiles().get(name.as_str()).cloned().ok_or_else(|| no_profile(&collection, name))?;
-        Ok(ProfileContents { name: name.to_string(), version: stored.version, profile: stored.json.clone() })
+        if let Some(stored) = collection.profiles().get(name.as_str()) {
+            return Ok(ProfileContents { name: name.to_string(), version: Some(stored.version), profile: stored.json.clone() });
+        }
+        let configured = self.configured.get(collection.name()).and_then(|profiles| profiles.get(name.as_str()));
+        let configured = configured.ok_or_else(|| no_profile(&collection, name))?;
+        let weights = |direction: String| configured.weights(&direction).map(|weights| (direction, json!({"weights": weights})));
+        let directions: serde_json::Map<String, Json> = configured.directions().into_iter().filter_map(weights).collect();
+        let profile = serde_json::value::to_raw_value(&json!({"directions": directions})).expect("names and numbers");
+        Ok(ProfileContents { name: name.to_string(), version: None, profile })
     }
 
     /// Keeps a profile. Returns its version. Waits for the disk.

@@ -54,6 +54,10 @@ impl Profile {
     /// [`RescoreError`] says what is wrong with it, and where.
     pub fn parse(json: &str, schema: &Schema) -> Result<Self, RescoreError> {
         let written: Written = serde_json::from_str(json).map_err(|e| RescoreError::Json { reason: e.to_string() })?;
+        if written.directions.is_empty() {
+            let reason = "\"directions\" names none: there are \"text\", and each collection whose documents are asked with".to_owned();
+            return Err(RescoreError::Json { reason });
+        }
         let (mut scorers, mut adapters) = (BTreeMap::new(), BTreeMap::new());
         for (direction, scorer) in written.directions {
             adapters.extend(scorer.adapter.clone().map(|adapter| (direction.clone(), adapter)));
@@ -134,6 +138,10 @@ impl WrittenScorer {
         }
         let scorer = match self.trees {
             None if self.weights.is_empty() && self.adapter.is_some() => Scorer::dot_alone(),
+            None if self.weights.is_empty() => {
+                let reason = "it says nothing of scores: give \"weights\", \"trees\" or a \"formula\"".to_owned();
+                return Err(RescoreError::Json { reason });
+            }
             None => Scorer::Weights(self.weights),
             Some(trees) => {
                 let trees_weight = self.trees_weight.unwrap_or(1.0);
@@ -170,7 +178,7 @@ mod tests {
 
     #[test]
     fn profiles_are_read_by_direction() {
-        let json = json!({"directions": {"text": {"weights": {"dot": 1.0, "recency": 0.3}}, "members": {}}, "card": {"by": "hand"}});
+        let json = json!({"directions": {"text": {"weights": {"dot": 1.0, "recency": 0.3}}, "members": {"weights": {"dot": 2.0}}}, "card": {"by": "hand"}});
         let profile = parse(&json).unwrap();
         assert_eq!(profile.scorer("text"), Scorer::Weights(Weights::from([(Feature::Dot, 1.0), (Feature::Recency, 0.3)])));
         assert_eq!(profile.scorer("jobs"), Scorer::dot_alone());
@@ -191,6 +199,8 @@ mod tests {
     fn what_is_wrong_is_told() {
         let of_text = |scorer: Value| parse(&json!({"directions": {"text": scorer}})).unwrap_err().to_string();
         assert!(parse(&json!([])).unwrap_err().to_string().contains("directions"));
+        assert!(parse(&json!({"directions": {}})).unwrap_err().to_string().contains("names none"));
+        assert!(of_text(json!({})).contains("says nothing of scores"));
         assert!(of_text(json!({"weights": {"luck": 1.0}})).contains("luck"));
         assert!(of_text(json!({"weights": {"dot": 1e9}})).contains("\"text\": the weight of dot"));
         assert!(of_text(json!({"trees": {}})).contains("XGBoost"));

@@ -13,7 +13,7 @@ async fn raw(app: &TestApp, body: impl Into<reqwest::Body>) -> Answer {
 async fn searches_that_cannot_be_read_are_400() {
     let app = TestApp::start().await;
     raw(&app, "{\"query\": ").await.fails(400, "malformed", Some("query"), "EOF");
-    raw(&app, "").await.fails(400, "malformed", None, "EOF");
+    raw(&app, "").await.fails(400, "malformed", None, "missing field `query`");
     raw(&app, "{\"query\": {\"text\": \"x\"}} {}").await.fails(400, "malformed", None, "more behind");
     raw(&app, vec![0xff, 0xfe]).await.fails(400, "malformed", None, "JSON object");
     raw(&app, "[{\"text\": \"nurse\"}]").await.fails(400, "malformed", None, "JSON object");

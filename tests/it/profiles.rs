@@ -35,7 +35,10 @@ async fn a_profile_is_kept_and_counted() {
     assert_eq!(told, [("default", &Value::Null), ("mine", &json!(2))]);
     app.put("/v1/collections/jobs/profiles/default", remote).await.ok();
     assert_eq!(ids(&app.search("jobs", json!({"query": {"text": "make desserts"}})).await.ok())[0], "rust");
+    assert_eq!(app.get("/v1/collections/jobs/profiles/default").await.ok()["version"], 1);
     assert_eq!(app.delete("/v1/collections/jobs/profiles/default").await.ok(), json!({"deleted": "default"}));
+    let of_settings = app.get("/v1/collections/jobs/profiles/default").await.ok();
+    assert_eq!((of_settings.get("version"), &of_settings["profile"]["directions"]["text"]["weights"]["bm25"]), (None, &json!(0.2)));
     assert_eq!(ids(&app.search("jobs", json!({"query": {"text": "make desserts"}})).await.ok())[0], "chef");
     let app = TestApp::start_in(app.stop().await, &[]).await;
     assert_eq!(app.get(PROFILE).await.ok(), json!({"name": "mine", "version": 2, "profile": office}), "also after a restart");

@@ -54,11 +54,18 @@ impl Computed {
 
 impl Op {
     /// The value, from those of the nodes before.
-    pub(super) fn value(&self, before: &[Computed], attributes: &Attributes, feature: impl Fn(Feature) -> Option<f64>) -> Computed {
+    pub(super) fn value(
+        &self,
+        before: &[Computed],
+        attributes: &Attributes,
+        now_us: f64,
+        feature: impl Fn(Feature) -> Option<f64>,
+    ) -> Computed {
         let value = |id: NodeId| before[id].value;
         let missing = Computed::noted(0.0, MISSING);
         match self {
             Self::Constant(constant) => Computed::of(*constant),
+            Self::Now => Computed::of(now_us / US_PER_SECOND),
             Self::Feature { feature: named, default } => Computed::looked_up(feature(*named), *default, missing),
             Self::Number { field, default } => Computed::looked_up(attributes.number(Some(*field)), *default, missing),
             Self::Time { field, default } => {

@@ -67,6 +67,8 @@ struct Node {
 #[derive(Debug, Clone, PartialEq)]
 enum Op {
     Constant(f64),
+    /// The time of the search, in seconds since 1970.
+    Now,
     Feature {
         feature: Feature,
         default: Option<f64>,
@@ -135,6 +137,7 @@ impl Op {
     fn parts(&self) -> Vec<NodeId> {
         match self {
             Self::Constant(_)
+            | Self::Now
             | Self::Feature { .. }
             | Self::Number { .. }
             | Self::Time { .. }
@@ -152,7 +155,7 @@ impl Op {
 impl Formula {
     /// Computes a candidate's score. Its schema must be the one that the formula was read for.
     pub fn evaluate(&self, candidate: &Candidate<'_>) -> Evaluated<'_> {
-        self.evaluate_with(candidate.attributes, |feature| feature.value(candidate))
+        self.evaluate_with(candidate.attributes, candidate.wanted.now_us, |feature| feature.value(candidate))
     }
 
     /// The features that it names, so that what they need can be prepared.
@@ -175,10 +178,10 @@ impl Formula {
         }
     }
 
-    fn evaluate_with(&self, attributes: &Attributes, feature: impl Fn(Feature) -> Option<f64>) -> Evaluated<'_> {
+    fn evaluate_with(&self, attributes: &Attributes, now_us: f64, feature: impl Fn(Feature) -> Option<f64>) -> Evaluated<'_> {
         let mut computed = Vec::with_capacity(self.nodes.len());
         for node in &self.nodes {
-            computed.push(node.op.value(&computed, attributes, &feature));
+            computed.push(node.op.value(&computed, attributes, now_us, &feature));
         }
         Evaluated { formula: self, computed }
     }

@@ -103,9 +103,12 @@ impl Reader<'_> {
             "gauss_decay" => self.decay(Curve::Gauss, operand, path, depth)?,
             "geo_distance" => return self.distance(operand, path),
             "datetime_key" => return self.time(operand, path),
+            "datetime" if operand == "now" => return Ok(self.add("datetime now", Op::Now)),
             "datetime" => {
                 let seconds = operand.as_str().and_then(time_s);
-                let Some(seconds) = seconds else { return fail(path, "must be an RFC 3339 time or a date: \"2026-01-01T00:00:00Z\"") };
+                let Some(seconds) = seconds else {
+                    return fail(path, "must be an RFC 3339 time, a date or \"now\": \"2026-01-01T00:00:00Z\"");
+                };
                 let what = format!("datetime {}", shortened(operand.as_str().unwrap_or_default()));
                 return Ok(self.add(what, Op::Constant(seconds)));
             }

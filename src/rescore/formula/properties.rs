@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::tests::{attributes, features, schema};
+use super::tests::{NOW_US, attributes, features, schema};
 use super::*;
 
 /// Numbers of all sizes, and those that make trouble.
@@ -20,7 +20,7 @@ fn leaf() -> impl Strategy<Value = Json> {
         3 => number().prop_map(|number| json!(number)),
         3 => prop::sample::select(vec!["$score", "$dot", "$title_overlap", "$bm25", "$distance_km", "salary.min", "years"]).prop_map(|name| json!(name)),
         1 => Just(json!({"datetime_key": "changed_at"})),
-        1 => Just(json!({"datetime": "2026-01-01"})),
+        1 => prop::sample::select(vec!["2026-01-01", "now"]).prop_map(|time| json!({"datetime": time})),
         1 => (-90.0..90.0f64, -180.0..180.0f64).prop_map(|(lat, lon)| json!({"geo_distance": {"origin": {"lat": lat, "lon": lon}, "to": "location"}})),
         1 => number().prop_map(|bound| json!({"key": "years", "range": {"gte": bound}})),
         1 => any::<bool>().prop_map(|truth| json!({"key": "remote", "match": {"value": truth}})),
@@ -150,7 +150,7 @@ proptest! {
             Err(e) => return Err(TestCaseError::fail(format!("{formula}: {e}"))),
         };
         let attributes = attributes(document);
-        let evaluated = formula.evaluate_with(&attributes, features);
+        let evaluated = formula.evaluate_with(&attributes, NOW_US, features);
         let explanation = evaluated.explanation();
         prop_assert_eq!(evaluated.score(), explanation.value);
         check(&explanation);
@@ -162,7 +162,7 @@ proptest! {
     fn nonsense_is_refused_or_evaluated(json in nonsense(), defaults in nonsense()) {
         for json in [json.clone(), json!({"formula": json}), json!({"formula": json, "defaults": defaults})] {
             match Formula::parse(&json, &schema()) {
-                Ok(formula) => check(&formula.evaluate_with(&Attributes::default(), |_| None).explanation()),
+                Ok(formula) => check(&formula.evaluate_with(&Attributes::default(), NOW_US, |_| None).explanation()),
                 Err(e) => prop_assert!(!e.path.is_empty() && !e.problem.is_empty()),
             }
         }

@@ -24,6 +24,9 @@ pub(super) fn attributes(mut json: Json) -> Attributes {
     Document::parse(json, &schema(), &template, 1_000).unwrap().attributes
 }
 
+/// The time of all searches here: the first of March 2026.
+pub(super) const NOW_US: f64 = 1_772_323_200e6;
+
 fn job() -> Attributes {
     attributes(json!({
         "skills": ["rust", "sql"], "salary": {"min": 50_000}, "years": [4, 9], "posted_at": "2026-01-31", "remote": true,
@@ -42,7 +45,7 @@ pub(super) fn features(feature: Feature) -> Option<f64> {
 
 fn explained(formula: &Json, attributes: &Attributes) -> Explanation {
     let formula = Formula::parse(formula, &schema()).unwrap();
-    let evaluated = formula.evaluate_with(attributes, features);
+    let evaluated = formula.evaluate_with(attributes, NOW_US, features);
     assert_eq!(evaluated.score(), evaluated.explanation().value);
     evaluated.explanation()
 }
@@ -72,6 +75,7 @@ fn names_are_looked_up() {
     assert_eq!(value(json!("salary.min")), 50_000.0);
     assert_eq!(value(json!("years")), 4.0, "the first of several");
     assert_eq!(value(json!({"datetime": "1970-01-02T00:00:01.5Z"})), 86_401.5);
+    assert_eq!(value(json!({"datetime": "now"})), NOW_US / 1e6);
     assert_eq!(value(json!({"datetime_key": "posted_at"})), parse_time_us("2026-01-31").unwrap() / 1e6, "a role keeps it");
     let berlin_to_paris = 877_463.0;
     let distance = value(json!({"geo_distance": {"origin": {"lat": 52.52, "lon": 13.405}, "to": "location"}}));
@@ -167,7 +171,7 @@ fn defaults_stand_for_what_is_missing() {
     }
     assert_eq!(of_nothing(json!({"formula": "$dot", "defaults": defaults})), (0.5, None), "it has a value");
     let formula = Formula::parse(&json!({"formula": "$dot", "defaults": defaults}), &schema()).unwrap();
-    assert_eq!(formula.evaluate_with(&job(), |_| None).score(), 9.0, "$score and $dot are one");
+    assert_eq!(formula.evaluate_with(&job(), NOW_US, |_| None).score(), 9.0, "$score and $dot are one");
 }
 
 #[test]
@@ -218,7 +222,7 @@ fn a_feature_is_computed_once() {
     let formula = json!({"formula": {"sum": ["$title_letters", "$title_letters", {"neg": "$title_letters"}, "$score", "$score[0]"]}});
     let formula = Formula::parse(&formula, &schema()).unwrap();
     assert_eq!(formula.features().collect::<Vec<_>>(), [Feature::TitleLetters, Feature::Dot]);
-    let evaluated = formula.evaluate_with(&job(), |feature| (feature == Feature::TitleLetters).then_some(0.75));
+    let evaluated = formula.evaluate_with(&job(), NOW_US, |feature| (feature == Feature::TitleLetters).then_some(0.75));
     assert_eq!((evaluated.score(), evaluated.explanation().parts.len()), (0.75, 5));
 }
 
@@ -244,7 +248,7 @@ fn the_examples_of_the_manual_are_read() {
     assert!(is_near(explained(&near_berlin, &attributes(json!({"remote": true}))).value, 0.5 + 0.1), "without a place: far");
     let fresh = json!({
         "formula": {"mult": ["$score", {"exp_decay": {
-            "x": {"datetime_key": "posted_at"}, "target": {"datetime": "2026-03-01T00:00:00Z"}, "scale": 1_209_600, "midpoint": 0.5,
+            "x": {"datetime_key": "posted_at"}, "target": {"datetime": "now"}, "scale": 1_209_600, "midpoint": 0.5,
         }}]},
         "defaults": {"posted_at": "2025-01-01"},
     });

@@ -284,10 +284,10 @@ class ProfileInfo(TypedDict):
 
 
 class Profile(TypedDict):
-    """A stored profile."""
+    """A profile, stored or of the settings."""
 
     name: str
-    version: int
+    version: NotRequired[int]
     profile: NotRequired[dict[str, Any]]
 
 
