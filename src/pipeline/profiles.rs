@@ -12,7 +12,7 @@ use super::request::ProfileChoice;
 use crate::adapter::Adapter;
 use crate::collection::{Collection, Collections, Searcher, StoredProfile};
 use crate::domain::{CollectionName, Schema};
-use crate::rescore::{DEFAULT_PROFILE, Profile, Profiles, RescoreError, Scorer, Weights, default_weights};
+use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Profile, Profiles, RescoreError, Scorer, Weights, default_weights};
 
 /// A profile, as lists tell of it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -166,7 +166,9 @@ impl ProfileCatalog {
     /// An unknown collection; a stored profile that cannot be read.
     pub fn list(&self, collection: &CollectionName) -> Result<Vec<ProfileInfo>, PipelineError> {
         let collection = self.collections.get(collection)?;
-        let mut all = BTreeMap::new();
+        // There is always one.
+        let by_default = ProfileInfo { name: DEFAULT_PROFILE.to_owned(), version: None, directions: vec![FROM_TEXT.to_owned()] };
+        let mut all = BTreeMap::from([(DEFAULT_PROFILE.to_owned(), by_default)]);
         for (name, profile) in self.configured.get(collection.name()).into_iter().flatten() {
             all.insert(name.clone(), ProfileInfo { name: name.clone(), version: None, directions: profile.directions() });
         }
@@ -188,9 +190,16 @@ impl ProfileCatalog {
             return Ok(ProfileContents { name: name.to_string(), version: Some(stored.version), profile: stored.json.clone() });
         }
         let configured = self.configured.get(collection.name()).and_then(|profiles| profiles.get(name.as_str()));
-        let configured = configured.ok_or_else(|| no_profile(&collection, name))?;
-        let weights = |direction: String| configured.weights(&direction).map(|weights| (direction, json!({"weights": weights})));
-        let directions: serde_json::Map<String, Json> = configured.directions().into_iter().filter_map(weights).collect();
+        let weights = match configured {
+            Some(profile) => {
+                let weights = |direction: String| Some((direction.clone(), profile.weights(&direction)?));
+                profile.directions().into_iter().filter_map(weights).collect()
+            }
+            None if name.as_str() == DEFAULT_PROFILE => BTreeMap::from([(FROM_TEXT.to_owned(), default_weights())]),
+            None => return Err(no_profile(&collection, name)),
+        };
+        let directions: serde_json::Map<String, Json> =
+            weights.into_iter().map(|(direction, weights)| (direction, json!({"weights": weights}))).collect();
         let profile = serde_json::value::to_raw_value(&json!({"directions": directions})).expect("names and numbers");
         Ok(ProfileContents { name: name.to_string(), version: None, profile })
     }

@@ -92,14 +92,15 @@ fn ingest(cancel: &Cancel, app: &App, args: &IngestArgs, source: Source) -> Resu
         eprintln!("{name}: an earlier run stopped at line {line}; going on from there (--from-start begins anew)");
     }
     let report = serve::runtime()?.block_on(ingest.run(cancel))?;
-    if args.refused.is_none() {
-        for refused in &report.refused {
-            let id = refused.id.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
-            eprintln!("{name}:{}{id}: {}", refused.line, refused.error.message);
-        }
-        if report.n_refused > report.refused.len() {
-            eprintln!("… and {} more: --refused FILE writes all of them", report.n_refused - report.refused.len());
-        }
+    for refused in &report.refused {
+        let id = refused.id.as_deref().map(|id| format!(" ({id})")).unwrap_or_default();
+        eprintln!("{name}:{}{id}: {}", refused.line, refused.error.message);
+    }
+    let n_more = report.n_refused - report.refused.len();
+    match &args.refused {
+        Some(path) if report.n_refused > 0 => eprintln!("all {} are in {}", report.n_refused, path.display()),
+        None if n_more > 0 => eprintln!("… and {n_more} more: --refused FILE writes all of them"),
+        _ => {}
     }
     if app.catalog.get(collection)?.n_changes > 0 {
         app.rebuild.rebuild(collection, &RebuildRequest::default(), &|what, total| Progress::new(what, total).cancelled_by(cancel))?;
