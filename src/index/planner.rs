@@ -19,7 +19,7 @@ const VISIT_COST: f64 = 20.0;
 /// as many lists of links.
 const STEP_COST: f64 = 60.0;
 /// Share of rows that are allowed from which on a wider beam finds what is missing sooner than another way: some rows may be deleted.
-const MOSTLY: f64 = 0.5;
+const MOSTLY: f64 = 0.9;
 /// How much wider a beam becomes that has found too few.
 const MIN_WIDENING: f64 = 1.5;
 const MAX_WIDENING: f64 = 4.0;
