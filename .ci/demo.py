@@ -10,9 +10,14 @@ import time
 import urllib.error
 import urllib.request
 
-# A port that nobody has, so that nobody else's server is asked.
-with socket.create_server(("127.0.0.1", 0)) as free:
-    ADDRESS = "127.0.0.1:%s" % free.getsockname()[1]
+
+def free_port():
+    """A port that nobody has, so that nobody else's server is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return str(free.getsockname()[1])
+
+
+ADDRESS = f"127.0.0.1:{free_port()}"
 START_S = 900
 
 

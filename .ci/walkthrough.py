@@ -8,7 +8,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,14 +15,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+from demo import free_port
+
 BINARY, DEMO = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 120
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return str(free.getsockname()[1])
 
 
 PORTS = {"7700": free_port(), "7701": free_port()}

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{CrossEncoder, Encoder, EncoderError};
 use crate::error::ErrorKind;
-use crate::http::{self, Keys, LOOPBACK, Router, Services};
+use crate::http::{self, Keys, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::evaluate::EvaluationPipeline;
 use crate::pipeline::{
@@ -169,15 +169,8 @@ impl App {
 
     /// The HTTP API over these components.
     pub fn into_router(self, keys: Option<Arc<Keys>>) -> Router {
-        // A server that only this machine reaches has no other names, and whoever has a key may come by any.
-        let is_bound = !self.allowed_hosts.is_empty() || self.listen.is_loopback() && keys.is_none();
-        let address = match self.listen {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => format!("[{address}]"),
-        };
-        let own = LOOPBACK.iter().map(ToString::to_string).chain([address]).filter(|_| is_bound);
         http::router(Services {
-            hosts: own.chain(self.allowed_hosts).collect(),
+            hosts: http::own_names(self.listen, self.allowed_hosts, keys.is_some()),
             query: self.query,
             evaluations: self.evaluations,
             embed: self.embed,

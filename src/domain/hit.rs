@@ -140,7 +140,7 @@ impl Plan {
             strategy: Strategy::Exact,
             n_matching,
             n_documents,
-            selectivity: share(n_matching, n_documents),
+            selectivity: share(n_matching as f64, n_documents),
             estimated_selectivity,
             ef_search: 0,
             n_visited: 0,
@@ -155,17 +155,17 @@ impl Plan {
         let guessed = self.estimated_selectivity * self.n_documents as f64 + n_more_matching as f64;
         let covered = self.coverage * self.n_matching as f64 + n_more_matching as f64;
         self.n_matching += n_more_matching;
-        self.coverage = if self.n_matching == 0 { 1.0 } else { covered / self.n_matching as f64 };
+        self.coverage = share(covered, self.n_matching);
         self.n_documents += n_more;
         self.n_distances += n_more_matching;
-        self.selectivity = share(self.n_matching, self.n_documents);
-        self.estimated_selectivity = if self.n_documents == 0 { 1.0 } else { guessed / self.n_documents as f64 };
+        self.selectivity = share(self.n_matching as f64, self.n_documents);
+        self.estimated_selectivity = share(guessed, self.n_documents);
     }
 }
 
 /// A part of a whole; everything, when the whole is nothing.
-fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 1.0 } else { part as f64 / whole as f64 }
+fn share(part: f64, whole: u64) -> f64 {
+    if whole == 0 { 1.0 } else { part / whole as f64 }
 }
 
 #[cfg(test)]

@@ -72,14 +72,14 @@ use crate::pipeline::{
     Catalog, EmbedPipeline, Expirer, FitPipeline, PipelineError, ProfileCatalog, QueryPipeline, RebuildPipeline, RerankPipeline,
     SnapshotPipeline, Tasks, WritePipeline,
 };
-pub use auth::{Keys, KeysError, NewKey, Role};
+pub use auth::{Keys, KeysError, NewKey, Role, own_names};
 use compat::{cohere, openai, qdrant, tei, tei_rerank};
 pub use connections::{ConnectionSettings, serve};
 use error::ApiError;
 pub use gate::Gate;
 
 /// Names of this machine, as its own clients call it.
-pub const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// What the handlers need.
 #[derive(Debug)]

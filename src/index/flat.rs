@@ -4,12 +4,12 @@
 //! `codes.rs`). So the `k` best by codes are compared by their vectors, and then those others that the bound lets come up to the worst
 //! of them. The answer is that of comparing all vectors, at a fraction of the bytes.
 
+use std::time::Instant;
+
 use super::chunks::Chunks;
 use super::codes::QueryCodes;
 use super::graph_file::GraphFile;
 use super::vectors::VectorFile;
-use std::time::Instant;
-
 use crate::domain::{Candidate, best_first};
 use crate::storage::StorageError;
 

@@ -14,7 +14,6 @@ use crate::collection::Searcher;
 use crate::domain::{DocumentId, Embedding};
 use crate::encoder::Encoder;
 use crate::error::{ErrorKind, chain};
-use crate::telemetry::metrics;
 
 /// Most phrases that are told of one document.
 const MAX_TOLD: usize = 10;
@@ -48,18 +47,16 @@ impl QueryPipeline {
         let n_hits = response.hits.len().min(MAX_HITS);
         for position in 0..n_hits {
             if prepared.request.is_over() {
-                metrics::search_degraded("phrases");
-                response.degraded.push(format!("phrases: {position} of {n_hits} hits have theirs, then timeout_ms was over"));
+                response.degrade("phrases", format_args!("{position} of {n_hits} hits have theirs, then timeout_ms was over"));
                 return;
             }
             match self.phrases_of(prepared, &response.hits[position].id, prepared.request.phrases).await {
                 Ok(phrases) => response.hits[position].phrases = phrases,
                 Err(e) => {
-                    metrics::search_degraded("phrases");
                     if e.kind() != ErrorKind::Overloaded {
                         tracing::error!(error = chain(&e), "the hits of a search are told without phrases");
                     }
-                    response.degraded.push(format!("phrases: {e}"));
+                    response.degrade("phrases", e);
                     return;
                 }
             }

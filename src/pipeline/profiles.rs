@@ -199,7 +199,7 @@ impl ProfileCatalog {
             None => return Err(no_profile(&collection, name)),
         };
         let directions: serde_json::Map<String, Json> =
-            weights.into_iter().map(|(direction, weights)| (direction, json!({"weights": weights}))).collect();
+            weights.into_iter().map(|(direction, weights)| (direction, Profile::write_weights(&weights))).collect();
         let profile = serde_json::value::to_raw_value(&json!({"directions": directions})).expect("names and numbers");
         Ok(ProfileContents { name: name.to_string(), version: None, profile })
     }

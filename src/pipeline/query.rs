@@ -25,7 +25,6 @@ use super::{Encoders, Limits, PipelineError, SearchSettings};
 use crate::collection::{Collections, Found, FoundDocument, LexicalQuery, Retrieved, Searcher};
 use crate::domain::{Attributes, DocumentId, Embedding, Filter, GenerationId, Retrieval, Schema, StrategyChoice};
 use crate::rescore::{self, FROM_TEXT, Scorer, Signals, Wanted};
-use crate::telemetry::metrics;
 use crate::telemetry::traces::stage;
 
 /// Most names of fields to return.
@@ -129,19 +128,17 @@ impl QueryPipeline {
         let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
         response.plan.adapted = matches!(adapted, Ok(true));
         if let Err(reason) = adapted {
-            metrics::search_degraded("adapter");
-            response.degraded.push(format!("adapter: {reason}"));
+            response.degrade("adapter", reason);
         }
         if let Some(shallow) = &checked.shallow {
-            metrics::search_degraded("depth");
-            response.degraded.push(format!("depth: {shallow}"));
+            response.degrade("depth", shallow);
         }
         if response.plan.coverage < 1.0 {
-            metrics::search_degraded("time");
             let covered = response.plan.coverage;
-            response
-                .degraded
-                .push(format!("time: a share of {covered:.4} of the documents that match was compared before timeout_ms was over"));
+            response.degrade(
+                "time",
+                format_args!("a share of {covered:.4} of the documents that match was compared before timeout_ms was over"),
+            );
         }
         if let Some((cross_encode, query)) = request.cross_encode.zip(asked.text.clone()) {
             let ordered = self.rerank.order(&mut response, query, texts, cross_encode, request.encoding.deadline);

@@ -118,6 +118,14 @@ pub struct QueryResponse {
     pub degraded: Vec<String>,
 }
 
+impl QueryResponse {
+    /// Says which stage was left out or done by half, and why; also in the metrics.
+    pub(super) fn degrade(&mut self, stage: &'static str, why: impl std::fmt::Display) {
+        metrics::search_degraded(stage);
+        self.degraded.push(format!("{stage}: {why}"));
+    }
+}
+
 /// A document that was found.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Hit {

@@ -12,7 +12,6 @@ use crate::collection::{FoundDocument, Searcher};
 use crate::domain::DocumentId;
 use crate::encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, EncoderError, PairFit, Scored, probability};
 use crate::error::{ErrorKind, chain};
-use crate::telemetry::metrics;
 
 /// Characters of an unknown model's name that an error repeats.
 const MAX_NAME_CHARS: usize = 128;
@@ -224,7 +223,6 @@ impl RerankPipeline {
                 put_in_order(&mut response.hits[..logits.len()], asked.weight.unwrap_or(1.0));
             }
             Err(e) => {
-                metrics::search_degraded("cross_encode");
                 if e.kind() != ErrorKind::Overloaded {
                     tracing::error!(error = chain(&e), "the hits of a search stay as they were before the cross-encoder");
                 }
@@ -237,7 +235,7 @@ impl RerankPipeline {
                     }
                     e => e.to_string(),
                 };
-                response.degraded.push(format!("cross_encode: {why}"));
+                response.degrade("cross_encode", why);
             }
         }
         response.timings.cross_encode_us = micros(started);

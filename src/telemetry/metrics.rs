@@ -154,15 +154,16 @@ pub fn kafka_records(collection: &str, topic: &str, n: usize) {
 
 /// There from the start: what begins at one has not grown, to those who look at growth.
 pub fn kafka_no_dead_letter(collection: &str, topic: &str) {
-    for reason in ["key", "size", "utf8", "json", "id", "document"] {
-        let [collection, topic] = of_feed(collection, topic);
-        metrics::counter!("kindred_kafka_dead_letters_total", &[collection, topic, ("reason", reason.to_owned())]).increment(0);
-    }
+    ["key", "size", "utf8", "json", "id", "document"].into_iter().for_each(|reason| dead_letters(collection, topic, reason, 0));
 }
 
 pub fn kafka_dead_letter(collection: &str, topic: &str, reason: &'static str) {
+    dead_letters(collection, topic, reason, 1);
+}
+
+fn dead_letters(collection: &str, topic: &str, reason: &'static str, n: u64) {
     let [collection, topic] = of_feed(collection, topic);
-    metrics::counter!("kindred_kafka_dead_letters_total", &[collection, topic, ("reason", reason.to_owned())]).increment(1);
+    metrics::counter!("kindred_kafka_dead_letters_total", &[collection, topic, ("reason", reason.to_owned())]).increment(n);
 }
 
 pub fn kafka_retry(collection: &str, topic: &str) {

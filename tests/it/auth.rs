@@ -267,7 +267,7 @@ async fn browsers_may_ask_from_named_origins_only() {
     assert_eq!(preflight(&closed, "https://jobs.example.com").await, None);
     // What a form of another page could send, which no browser asks about before.
     let send = async |app: &TestApp, origin: Option<String>| {
-        let mut request = crate::app::client().post(format!("http://{}/v1/collections/jobs/documents/delete", app.address));
+        let mut request = client().post(format!("http://{}/v1/collections/jobs/documents/delete", app.address));
         if let Some(origin) = origin {
             request = request.header("origin", origin);
         }

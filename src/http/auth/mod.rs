@@ -11,6 +11,7 @@
 mod keys;
 mod needs;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use keys::Key;
 pub use keys::{Keys, KeysError, NewKey, Role};
 use needs::{Need, need};
 
+use super::LOOPBACK;
 use super::compat;
 use super::error::ApiError;
 use crate::error::ErrorKind;
@@ -100,6 +102,19 @@ pub(super) struct Guard {
     pub hosts: Vec<String>,
     /// Pages of other origins that may ask.
     pub origins: Vec<String>,
+}
+
+/// Names by which a server may be called, without port; none: any. One that only this machine reaches has no other names than those of the
+/// loopback, and whoever has a key may come by any.
+pub fn own_names(listen: IpAddr, allowed: Vec<String>, has_keys: bool) -> Vec<String> {
+    if allowed.is_empty() && (has_keys || !listen.is_loopback()) {
+        return Vec::new();
+    }
+    let address = match listen {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    LOOPBACK.iter().map(ToString::to_string).chain([address]).chain(allowed).collect()
 }
 
 impl Guard {
