@@ -1,12 +1,15 @@
-"""Starts the demo in an empty data folder, searches it over HTTP, and starts it again.
+"""Starts the demo in an empty data folder, searches it over HTTP, and starts it again. Needs curl.
 
     smoke.py BINARY [FOLDER]     the demo is built in FOLDER and left there; without one, in a folder that is deleted
 """
 
+import json
+import os
+import subprocess
 import sys
 import tempfile
 
-from demo import START_S, Demo, ask
+from demo import ADDRESS, START_S, Demo, ask
 
 BINARY = sys.argv[1]
 SECOND_START_S = 60
@@ -28,7 +31,16 @@ def check():
     assert len(hits) == 3
 
 
+def check_early_answers():
+    """An answer that comes before a body was read arrives over HTTP/2, too: curl before 8 shows nothing of one that ends its stream so."""
+    curl = ["curl", "--silent", "--http2-prior-knowledge", "--output", os.devnull, "--write-out", "%{http_code}", "--header", "Host: elsewhere.example"]
+    asked = [*curl, "--data", json.dumps({"query": {"text": "x" * 4000}}), f"http://{ADDRESS}/v1/collections/jobs/search"]
+    answers = [subprocess.run(asked, capture_output=True, text=True, check=False).stdout for _ in range(20)]
+    assert answers == ["403"] * 20, answers
+
+
 with tempfile.TemporaryDirectory() as empty:
     for limit_s in (START_S, SECOND_START_S):
         with Demo(BINARY, sys.argv[2] if len(sys.argv) > 2 else empty, limit_s):
             check()
+            check_early_answers()

@@ -1,5 +1,7 @@
 //! What the caller should do about a failure: every error of every module has one of these kinds. And what the log says of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 /// The one thing that all modules' errors share; `http/error.rs` maps it to a status, `main` to an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -28,4 +30,10 @@ pub enum ErrorKind {
 /// An error with its causes, in one sentence, for the log.
 pub fn chain(e: &dyn std::error::Error) -> String {
     std::iter::successors(Some(e), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Runs what reads a foreign format by a crate that panics over some damaged files (fuzz/ found them); `None` if it did. What it read by is not to be
+/// used any more, unless it never changes.
+pub fn unless_it_panics<T>(read: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(read)).ok()
 }

@@ -27,10 +27,10 @@ const HEAD: Duration = Duration::from_secs(60);
 const RELOAD: Duration = Duration::from_secs(2);
 
 /// How connections are taken.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ConnectionSettings {
-    /// Files of the certificate chain and of its key, as PEM; without them there is no TLS.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Without one there is no TLS.
+    pub tls: Option<Certificate>,
     /// More are closed at once.
     pub max_connections: usize,
 }
@@ -45,7 +45,7 @@ impl Default for ConnectionSettings {
 /// certificates count anew when they change.
 ///
 /// # Errors
-/// The listener broke; a certificate that cannot be used.
+/// The listener broke.
 pub async fn serve(
     listener: TcpListener,
     settings: ConnectionSettings,
@@ -54,11 +54,7 @@ pub async fn serve(
     end: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let handle = Handle::<SocketAddr>::new();
-    let tls = match settings.tls {
-        Some((chain, key)) => Some(Certificate::open(chain, key).await?),
-        None => None,
-    };
-    let config = tls.as_ref().map(|tls| tls.config.clone());
+    let config = settings.tls.as_ref().map(|tls| tls.config.clone());
     let mut server = axum_server::from_tcp(listener.into_std()?)?.handle(handle.clone()).first_request_timeout(HEAD);
     server.http_builder().http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(HEAD);
     server.http_builder().http2().timer(hyper_util::rt::TokioTimer::new()).keep_alive_interval(HEAD);
@@ -66,7 +62,7 @@ pub async fn serve(
     let nodelay = TcpConfigAcceptor::new(TcpSocketConfig::new().nodelay(true));
     let limited = Limited { inner: nodelay, free: Arc::new(Semaphore::new(settings.max_connections)) };
     let router = gate.router().into_make_service();
-    let watching = tokio::spawn(watch(tls, keys));
+    let watching = tokio::spawn(watch(settings.tls, keys));
     let ending = tokio::spawn(async move {
         end.await;
         handle.graceful_shutdown(Some(DRAIN));
@@ -81,14 +77,19 @@ pub async fn serve(
 }
 
 /// A certificate that may be renewed meanwhile.
-struct Certificate {
+#[derive(Debug)]
+pub struct Certificate {
     config: RustlsConfig,
     files: (PathBuf, PathBuf),
     read: (Vec<u8>, Vec<u8>),
 }
 
 impl Certificate {
-    async fn open(chain: PathBuf, key: PathBuf) -> io::Result<Self> {
+    /// Reads the files of the certificate chain and of its key, as PEM.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or used.
+    pub async fn open(chain: PathBuf, key: PathBuf) -> io::Result<Self> {
         crate::tls::choose_cryptography();
         let files = (chain, key);
         let read = Self::read(&files).await?;

@@ -74,7 +74,7 @@ use crate::pipeline::{
 };
 pub use auth::{Keys, KeysError, NewKey, Role, own_names};
 use compat::{cohere, openai, qdrant, tei, tei_rerank};
-pub use connections::{ConnectionSettings, serve};
+pub use connections::{Certificate, ConnectionSettings, serve};
 use error::ApiError;
 pub use gate::Gate;
 

@@ -185,7 +185,14 @@ impl<'a> Ingest<'a> {
             let watched = share(&progress, self.batches.n_read() - read, batch.len() as u64).cancelled_by(cancel);
             read = self.batches.n_read();
             let (lines, items): (Vec<u64>, Vec<_>) = batch.into_iter().map(|record| (record.line, record.item)).unzip();
-            let written = self.write_batch(items, Some(first_line), &watched).await?;
+            let written = match self.write_batch(items, Some(first_line), &watched).await {
+                Ok(written) => written,
+                Err(e) => {
+                    // Of what failed nothing is there, and all before it is. Where this is not to be kept either, a later run begins a batch earlier.
+                    let _ = self.write_batch(Vec::new(), Some(first_line), &Progress::hidden()).await;
+                    return Err(e.into());
+                }
+            };
             report.seqno = written.seqno;
             report.n_encoded += written.n_encoded;
             for (line, outcome) in lines.into_iter().zip(written.outcomes) {

@@ -110,6 +110,21 @@ impl Source {
         Ok((records, self))
     }
 
+    /// All records from a line on, with their lines.
+    ///
+    /// # Errors
+    /// What [`super::Ingest`] would meet.
+    #[cfg(fuzzing)]
+    pub fn read_all(self, schema: &Schema, from: u64) -> Result<Vec<(u64, super::ReadDocument)>, IngestError> {
+        let (mut records, source) = self.read(schema)?;
+        let mut read = Vec::new();
+        records.skip_before(from).map_err(|e| source.failed(e))?;
+        while let Some(record) = records.next().map_err(|e| source.failed(e))? {
+            read.push((record.line, record.item));
+        }
+        Ok(read)
+    }
+
     pub(super) fn position(&self) -> Option<&str> {
         self.position.as_deref()
     }

@@ -18,6 +18,7 @@ use tantivy::{
 use super::packed::{PackedDirectory, pack};
 use super::{Analyzer, Bm25, LexicalError, LexicalQuery, Statistics};
 use crate::domain::{Candidate, best_first};
+use crate::error::unless_it_panics;
 
 /// The file of a generation.
 pub const LEXICAL_FILE: &str = "lexical.bin";
@@ -97,6 +98,11 @@ impl LexicalWriter {
     }
 }
 
+/// What tantivy panics over is damaged, checksums or not.
+fn guarded<T>(directory: &PackedDirectory, read: impl FnOnce() -> Result<T, LexicalError>) -> Result<T, LexicalError> {
+    unless_it_panics(read).unwrap_or_else(|| Err(directory.corrupt("its terms make no sense").into()))
+}
+
 /// The terms of a generation's documents, read in place.
 pub struct LexicalSegment {
     directory: PackedDirectory,
@@ -121,8 +127,10 @@ impl LexicalSegment {
             return Ok(None);
         }
         let directory = PackedDirectory::open(&path)?;
-        let index = Index::open(directory.clone())?;
-        let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
+        let reader = guarded(&directory, || {
+            let index = Index::open(directory.clone())?;
+            Ok(index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?)
+        })?;
         let opened = Self { directory, reader, field: schema().1 };
         let found: u32 = opened.reader.searcher().segment_readers().iter().map(SegmentReader::max_doc).sum();
         if found as usize != n_rows {
@@ -144,17 +152,19 @@ impl LexicalSegment {
     /// # Errors
     /// [`LexicalError`] when a part of the file that is needed is damaged; so for those below.
     pub fn statistics(&self, query: &LexicalQuery) -> Result<Statistics, LexicalError> {
-        let searcher = self.reader.searcher();
-        let mut statistics = Statistics { n_documents: 0, n_terms: 0, n_with: vec![0; query.terms.len()] };
-        for segment in searcher.segment_readers() {
-            let terms = segment.inverted_index(self.field)?;
-            statistics.n_documents += u64::from(segment.max_doc());
-            statistics.n_terms += terms.total_num_tokens();
-            for (n, term) in statistics.n_with.iter_mut().zip(query.terms()) {
-                *n += u64::from(terms.doc_freq(&self.term(term)).map_err(tantivy::TantivyError::from)?);
+        guarded(&self.directory, || {
+            let searcher = self.reader.searcher();
+            let mut statistics = Statistics { n_documents: 0, n_terms: 0, n_with: vec![0; query.terms.len()] };
+            for segment in searcher.segment_readers() {
+                let terms = segment.inverted_index(self.field)?;
+                statistics.n_documents += u64::from(segment.max_doc());
+                statistics.n_terms += terms.total_num_tokens();
+                for (n, term) in statistics.n_with.iter_mut().zip(query.terms()) {
+                    *n += u64::from(terms.doc_freq(&self.term(term)).map_err(tantivy::TantivyError::from)?);
+                }
             }
-        }
-        Ok(statistics)
+            Ok(statistics)
+        })
     }
 
     /// Up to `k` of the allowed rows that have terms of the query, best first, ties by row. `statistics` are those of all documents.
@@ -168,46 +178,51 @@ impl LexicalSegment {
         if k == 0 || query.is_empty() {
             return Ok(Vec::new());
         }
-        let searcher = self.reader.searcher();
-        let one = |term: &super::QueryTerm| -> (Occur, Box<dyn Query>) {
-            let query = TermQuery::new(self.term(&term.text), IndexRecordOption::WithFreqs);
-            (Occur::Should, Box::new(BoostQuery::new(Box::new(query), term.weight)))
-        };
-        let any = BooleanQuery::new(query.terms.iter().map(one).collect());
-        let weight = any.weight(EnableScoring::enabled_from_statistics_provider(&Given { query, statistics }, &searcher))?;
-        let mut best = Best::new(k);
-        for segment in searcher.segment_readers() {
-            weight.for_each_pruning(best.threshold(), segment, &mut |row, score| {
-                if is_allowed(row) {
-                    best.offer(Candidate { row, score });
-                }
-                best.threshold()
-            })?;
-        }
-        Ok(best.into_sorted())
+        guarded(&self.directory, || {
+            let searcher = self.reader.searcher();
+            let one = |term: &super::QueryTerm| -> (Occur, Box<dyn Query>) {
+                let query = TermQuery::new(self.term(&term.text), IndexRecordOption::WithFreqs);
+                (Occur::Should, Box::new(BoostQuery::new(Box::new(query), term.weight)))
+            };
+            let any = BooleanQuery::new(query.terms.iter().map(one).collect());
+            let weight = any.weight(EnableScoring::enabled_from_statistics_provider(&Given { query, statistics }, &searcher))?;
+            let mut best = Best::new(k);
+            for segment in searcher.segment_readers() {
+                weight.for_each_pruning(best.threshold(), segment, &mut |row, score| {
+                    if is_allowed(row) {
+                        best.offer(Candidate { row, score });
+                    }
+                    best.threshold()
+                })?;
+            }
+            Ok(best.into_sorted())
+        })
     }
 
     /// The scores of some rows, ascending; 0 for those without any of the query's terms.
     pub fn scores(&self, query: &LexicalQuery, bm25: &Bm25, rows: &[u32]) -> Result<Vec<f32>, LexicalError> {
-        let searcher = self.reader.searcher();
-        let mut scores = vec![0.0; rows.len()];
-        for segment in searcher.segment_readers() {
-            let terms = segment.inverted_index(self.field)?;
-            let lens = segment.get_fieldnorms_reader(self.field)?;
-            for (position, term) in query.terms().enumerate() {
-                let postings = terms.read_postings(&self.term(term), IndexRecordOption::WithFreqs).map_err(tantivy::TantivyError::from)?;
-                let Some(mut postings) = postings else { continue };
-                for (&row, score) in rows.iter().zip(&mut scores) {
-                    if postings.doc() < row {
-                        postings.seek(row);
-                    }
-                    if postings.doc() == row {
-                        *score += bm25.term(position, postings.term_freq(), lens.fieldnorm(row));
+        guarded(&self.directory, || {
+            let searcher = self.reader.searcher();
+            let mut scores = vec![0.0; rows.len()];
+            for segment in searcher.segment_readers() {
+                let terms = segment.inverted_index(self.field)?;
+                let lens = segment.get_fieldnorms_reader(self.field)?;
+                for (position, term) in query.terms().enumerate() {
+                    let postings =
+                        terms.read_postings(&self.term(term), IndexRecordOption::WithFreqs).map_err(tantivy::TantivyError::from)?;
+                    let Some(mut postings) = postings else { continue };
+                    for (&row, score) in rows.iter().zip(&mut scores) {
+                        if postings.doc() < row {
+                            postings.seek(row);
+                        }
+                        if postings.doc() == row {
+                            *score += bm25.term(position, postings.term_freq(), lens.fieldnorm(row));
+                        }
                     }
                 }
             }
-        }
-        Ok(scores)
+            Ok(scores)
+        })
     }
 
     fn term(&self, text: &str) -> Term {

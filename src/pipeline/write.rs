@@ -206,6 +206,9 @@ impl WritePipeline {
 
     /// Makes the embeddings that are missing, each text once. Returns how many.
     async fn embed(&self, searcher: &Searcher, accepted: &mut [Accepted], progress: &Progress) -> Result<usize, PipelineError> {
+        let go_on =
+            || if progress.is_cancelled() { Err(PipelineError::Cancelled { kept: "nothing of these was written" }) } else { Ok(()) };
+        go_on()?;
         let description = searcher.description();
         if accepted.iter().filter_map(|item| item.document.as_ref()).all(|item| item.embedding.is_some()) {
             return Ok(0);
@@ -226,9 +229,7 @@ impl WritePipeline {
         let mut embeddings: Vec<Vec<f32>> = Vec::with_capacity(n_texts);
         let mut texts = texts.into_iter().peekable();
         while texts.peek().is_some() {
-            if progress.is_cancelled() {
-                return Err(PipelineError::Cancelled { kept: "nothing of these was written" });
-            }
+            go_on()?;
             let (encoder, prompt) = (Arc::clone(&encoder), prompt.clone());
             let part: Vec<String> = texts.by_ref().take(ENCODED_AT_ONCE).collect();
             let encoded = blocking(move || encoder.encode_documents(&prompt, &part, &chunking)).await??;

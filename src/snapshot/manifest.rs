@@ -71,10 +71,14 @@ impl Manifest {
         format!("{{\"sha256\": \"{}\", \"snapshot\": {text}}}\n", sha256(text.as_bytes())).into_bytes()
     }
 
-    /// Reads a manifest; the error says what is wrong with it.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let sealed: Sealed<'_> = serde_json::from_slice(bytes).map_err(|e| format!("its manifest is damaged: {e}"))?;
-        if sha256(sealed.snapshot.get().as_bytes()) != sealed.sha256 {
+        // A fuzzer is to meet what lies behind it.
+        if !cfg!(fuzzing) && sha256(sealed.snapshot.get().as_bytes()) != sealed.sha256 {
             return Err("its manifest is damaged: the checksum does not match".to_owned());
         }
         #[derive(Deserialize)]

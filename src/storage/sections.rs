@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use bytemuck::AnyBitPattern;
 
-use super::{MappedFile, StorageError};
+use super::{MappedFile, StorageError, is_sound};
 
 const MARK: [u8; 8] = *b"KINDRED2";
 /// Of files whose sections had one checksum each.
@@ -97,7 +97,7 @@ impl Header {
         if u64_at(16) != file.len() as u64 {
             return refuse(format!("it was written with {} bytes and has {}", u64_at(16), file.len()));
         }
-        if crc32fast::hash(&header[..TABLE_END]) != u32_at(TABLE_END) {
+        if !is_sound(&header[..TABLE_END], u32_at(TABLE_END)) {
             return refuse("the checksum of its header does not match".into());
         }
         let n_sections = u32_at(24) as usize;
@@ -145,7 +145,7 @@ impl Header {
         }
         let checksums = end_of_last.next_multiple_of(ALIGNMENT)..file.len();
         check_zeros(file, end_of_last..checksums.start)?;
-        if checksums.len() != n_blocks * 4 || crc32fast::hash(&file[checksums.clone()]) != self.checksums_crc32 {
+        if checksums.len() != n_blocks * 4 || !is_sound(&file[checksums.clone()], self.checksums_crc32) {
             return Err("the checksums of its blocks are not what was written".into());
         }
         Ok((sections, checksums))
@@ -314,7 +314,8 @@ impl SectionFile {
         let place = start_of_block..(start + len).min(start_of_block + BLOCK_BYTES);
         let number = first_block + block;
         let written = &self.map.bytes()[self.checksums.clone()][number * 4..][..4];
-        if crc32fast::hash(&self.map.bytes()[place.clone()]).to_le_bytes() != written {
+        let written = u32::from_le_bytes(written.try_into().expect("four bytes"));
+        if !is_sound(&self.map.bytes()[place.clone()], written) {
             let Range { start, end } = place;
             return Err(
                 self.corrupt(format!("the checksum of section {section} does not match between bytes {start} and {end} of the file"))

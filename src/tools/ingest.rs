@@ -62,8 +62,8 @@ pub fn run(settings: &Settings, args: &IngestArgs) -> Result<ExitCode> {
     let app = App::open(settings, Access::Serve)?;
     let cancel = cancelled_by_signal()?;
     match ingest(&cancel, &app, args, source) {
-        Err(e) if cancel.is_cancelled() => {
-            Ok(interrupted(format_args!("{e:#}. Documents that were written stay and are found: run it again to go on")))
+        Err(_) if cancel.is_cancelled() => {
+            Ok(interrupted("cancelled before it was done. Documents that were written stay and are found: run it again to go on"))
         }
         done => done,
     }

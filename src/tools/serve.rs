@@ -11,7 +11,7 @@ use super::signals::{INTERRUPTED, Signals};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::http::{self, ConnectionSettings, Gate, Keys};
+use crate::http::{self, Certificate, ConnectionSettings, Gate, Keys};
 
 /// Opens everything and serves until the process is told to end.
 ///
@@ -41,17 +41,15 @@ impl Server {
     pub fn start(settings: &Settings) -> Result<Self> {
         settings.check_public()?;
         let keys = settings.auth.keys_file().map(Keys::open).transpose()?.map(Arc::new);
-        let connections = ConnectionSettings { tls: settings.http.tls(), max_connections: settings.http.max_connections };
-        for path in connections.tls.iter().flat_map(|(chain, key)| [chain, key]) {
-            std::fs::File::open(path).with_context(|| format!("cannot read {} for TLS", path.display()))?;
-        }
+        let runtime = runtime()?;
+        let tls = settings.http.tls().map(|(chain, key)| runtime.block_on(Certificate::open(chain, key))).transpose()?;
+        let connections = ConnectionSettings { tls, max_connections: settings.http.max_connections };
         let address = settings.http.listen;
         if keys.is_some() && connections.tls.is_none() && !address.ip().is_loopback() {
             tracing::warn!(
                 "API keys travel unencrypted to {address}: name http.tls_certificate and http.tls_key, unless something in front encrypts"
             );
         }
-        let runtime = runtime()?;
         let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| {
             format!("cannot listen on {address}: another program may have it; choose another with --listen 127.0.0.1:7701")
         })?;

@@ -137,7 +137,8 @@ impl FileHeader {
         };
         let header = bytes.get(..len).ok_or("it is too short for a header")?;
         let (checked, checksum) = header.split_at(len - 4);
-        if checksum != crc32fast::hash(checked).to_le_bytes() || header[12..20] != first_seqno.0.to_le_bytes() {
+        let checksum = u32::from_le_bytes(checksum.try_into().expect("four bytes"));
+        if !storage::is_sound(checked, checksum) || header[12..20] != first_seqno.0.to_le_bytes() {
             return Err("its header does not fit its name or its checksum".into());
         }
         let tag = (version > 1).then(|| ModelTag(header[20..36].try_into().expect("sixteen bytes")));

@@ -5,6 +5,7 @@ use bincode::{Decode, Encode};
 use super::WalError;
 use super::version_1::BatchV1;
 use crate::domain::{Attributes, DocumentId, FeedPosition, SeqNo, TextHash};
+use crate::storage::is_sound;
 
 /// Largest payload of a frame, in bytes.
 pub(super) const MAX_ENTRY_BYTES: usize = 1 << 30;
@@ -122,9 +123,9 @@ struct FrameHeader {
 impl FrameHeader {
     fn read(bytes: &[u8], version: u32) -> Option<Self> {
         let header = bytes.get(..header_bytes(version))?;
-        let (checked, checksum) = header.split_at(header.len() - 4);
+        let checked = &header[..header.len() - 4];
         let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
-        if checksum != crc32fast::hash(checked).to_le_bytes() {
+        if !is_sound(checked, u32_at(checked.len())) {
             return None;
         }
         let synced = if version == 1 { 0 } else { u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32 };
@@ -146,7 +147,7 @@ pub(super) fn decode(file: &[u8], at: usize, version: u32) -> Frame {
     let Some(payload) = bytes.get(header_bytes(version)..frame_bytes) else {
         return torn_or(file, at, at + frame_bytes, version, "the frame is cut short");
     };
-    if crc32fast::hash(payload) != header.checksum {
+    if !is_sound(payload, header.checksum) {
         return torn_or(file, at, at + frame_bytes, version, "the checksum of the frame does not match");
     }
     let decoded = match version {

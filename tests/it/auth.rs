@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kindred::collection::Access;
 use kindred::domain::CollectionName;
-use kindred::http::{ConnectionSettings, Keys, NewKey, Role};
+use kindred::http::{Certificate, ConnectionSettings, Keys, NewKey, Role};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -204,7 +204,8 @@ async fn connections_are_encrypted_and_a_renewed_certificate_counts() {
         reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap()
     };
     let first = renew();
-    let tls = ConnectionSettings { tls: Some((chain.clone(), key.clone())), ..ConnectionSettings::default() };
+    let tls =
+        ConnectionSettings { tls: Some(Certificate::open(chain.clone(), key.clone()).await.unwrap()), ..ConnectionSettings::default() };
     let (app, _) = start(&[], tls).await;
     let port = app.address.rsplit_once(':').unwrap().1.to_owned();
     let url = format!("https://localhost:{port}/healthz");

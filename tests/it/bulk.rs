@@ -161,12 +161,42 @@ fn write_lines(path: &Path) {
 
 /// Ingests a file in this process. Returns the line at which it began, if not the first.
 async fn ingest(app: &App, file: &Path, refused: &Path, from_start: bool) -> Result<(Option<u64>, IngestReport), IngestError> {
+    ingest_until(&Cancel::default(), app, file, &Options { refused: Some(refused), from_start }).await
+}
+
+async fn ingest_until(cancel: &Cancel, app: &App, file: &Path, options: &Options<'_>) -> Result<(Option<u64>, IngestReport), IngestError> {
     let name = CollectionName::new("jobs").unwrap();
     let schema = app.catalog.get(&name).unwrap().definition.check().unwrap().1;
-    let options = Options { refused: Some(refused), from_start };
-    let ingest = Ingest::open(&app.write, &name, &schema, Source::file(file, None)?, &options)?;
+    let ingest = Ingest::open(&app.write, &name, &schema, Source::file(file, None)?, options)?;
     let resumed_at = ingest.resumed_at();
-    Ok((resumed_at, ingest.run(&Cancel::default()).await?))
+    Ok((resumed_at, ingest.run(cancel).await?))
+}
+
+/// What was written before a cancel is not taken again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_run_is_gone_on_with_where_it_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("jobs.jsonl");
+    write_lines(&file);
+    let app = open(&settings(dir.path(), &[]), Access::Serve).unwrap();
+    let (cancel, all) = (Cancel::default(), Options::default());
+    let run = async {
+        let cancelled = ingest_until(&cancel, &app, &file, &all).await.unwrap_err();
+        assert!(cancelled.to_string().starts_with("cancelled"), "{cancelled}");
+    };
+    let name = CollectionName::new("jobs").unwrap();
+    let after_a_batch = async {
+        while app.catalog.searcher(&name).unwrap().n_documents() == 0 {
+            tokio::task::yield_now().await;
+        }
+        cancel.cancel();
+    };
+    tokio::join!(run, after_a_batch);
+    let n_written = app.catalog.searcher(&name).unwrap().n_documents();
+    let (resumed_at, rest) = ingest_until(&Cancel::default(), &app, &file, &all).await.unwrap();
+    let n_refused_before = u64::from(n_written > 1_500);
+    assert_eq!((resumed_at, rest.n_unchanged), (Some(n_written + n_refused_before + 1), 0));
+    assert_eq!(n_written + rest.n_created as u64, 2_999);
 }
 
 /// The report cannot be written: the run ends in the middle, after the batch of the bad line.
