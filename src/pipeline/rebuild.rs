@@ -335,7 +335,7 @@ impl RebuildPipeline {
         let params = if gives_way { self.in_background(params) } else { params };
         let report = self.build(collection, request, &params, gives_way, &|what, total| task.phase(what, total))?;
         tracing::info!(collection = %collection.name(), n_documents = report.n_documents, elapsed_ms = report.elapsed.as_millis() as u64, "rebuilt");
-        Ok(describe(&report))
+        Ok(report.to_json())
     }
 
     fn build(
@@ -524,13 +524,16 @@ fn run<T: Send>(is_background: bool, work: impl FnOnce() -> T + Send) -> T {
     if is_background { priority::beneath(work) } else { work() }
 }
 
-fn describe(report: &RebuildReport) -> Json {
-    json!({
-        "generation": report.generation.to_string(),
-        "n_documents": report.n_documents,
-        "n_encoded": report.n_encoded,
-        "recall@10": report.recall_at_10,
-        "activated": report.activated,
-        "elapsed_ms": report.elapsed.as_millis() as u64,
-    })
+impl RebuildReport {
+    /// As tasks and the command line tell it.
+    pub fn to_json(&self) -> Json {
+        json!({
+            "generation": self.generation.to_string(),
+            "n_documents": self.n_documents,
+            "n_encoded": self.n_encoded,
+            "recall@10": self.recall_at_10,
+            "activated": self.activated,
+            "elapsed_ms": self.elapsed.as_millis() as u64,
+        })
+    }
 }

@@ -38,7 +38,7 @@ pub struct CreateArgs {
     requests_per_second: Option<NonZeroU32>,
     /// Days until it ends
     #[arg(long, value_name = "DAYS")]
-    expires_in_days: Option<u32>,
+    expires_in_days: Option<NonZeroU32>,
     /// The file of keys [setting auth.keys_file, else keys.toml]
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub struct CreateArgs {
 /// A name that is taken, a file that cannot be used.
 pub fn run(settings: &Settings, KeysCommand::Create(args): &KeysCommand) -> Result<()> {
     let path = args.file.as_deref().or(settings.auth.keys_file()).unwrap_or(Path::new(USUAL_FILE));
-    let expires_at = args.expires_in_days.map(|days| Timestamp::now().checked_add(Duration::from_secs(u64::from(days) * 86_400)));
+    let expires_at = args.expires_in_days.map(|days| Timestamp::now().checked_add(Duration::from_secs(u64::from(days.get()) * 86_400)));
     let new = NewKey {
         name: args.name.clone(),
         role: args.role,

@@ -53,10 +53,8 @@ pub fn run(settings: &Settings, args: &RebuildArgs) -> Result<ExitCode> {
     };
     let seconds = report.elapsed.as_secs_f64();
     if args.json {
-        let told = json!({
-            "collection": collection, "generation": report.generation.to_string(), "n_documents": report.n_documents, "n_encoded": report.n_encoded,
-            "recall_at_10": report.recall_at_10, "activated": report.activated, "seconds": seconds,
-        });
+        let mut told = report.to_json();
+        told["collection"] = json!(collection);
         println!("{}", serde_json::to_string_pretty(&told)?);
         return Ok(ExitCode::SUCCESS);
     }

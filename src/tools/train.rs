@@ -49,7 +49,7 @@ pub struct RescoreArgs {
     #[arg(long, value_name = "FILE")]
     queries: PathBuf,
     /// Judgments: TREC qrels, `query 0 document relevance` a line; relevance from 0 to 4
-    #[arg(long, value_name = "FILE", required_unless_present = "teacher")]
+    #[arg(long, visible_alias = "qrels", value_name = "FILE", required_unless_present = "teacher")]
     judgments: Option<PathBuf>,
     /// What people did: as judgments, with a count (clicks, applications) for the relevance. It adds to the judgments
     #[arg(long, value_name = "FILE", requires = "judgments")]

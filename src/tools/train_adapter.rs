@@ -32,7 +32,7 @@ pub struct AdapterArgs {
     #[arg(long, value_name = "COLLECTION", conflicts_with = "queries")]
     from: Option<CollectionName>,
     /// Judgments: TREC qrels, `query 0 document relevance` a line; relevance from 0 to 4
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "qrels", value_name = "FILE")]
     judgments: PathBuf,
     /// Directions of the embeddings' space that the map changes
     #[arg(long, value_name = "N", default_value_t = RANK as u8, value_parser = clap::value_parser!(u8).range(1..=MAX_RANK as i64))]

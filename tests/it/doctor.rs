@@ -219,7 +219,7 @@ fn results_are_there_as_json() {
     assert_eq!((&ingested["n_created"], &ingested["n_encoded"], &ingested["seqno"]), (&json!(5), &json!(5), &json!(5)), "{ingested}");
     let rebuilt = parsed(&kindred(dir.path(), &["rebuild", "jobs", "--json", "--min-recall", "0.5"]));
     assert_eq!(
-        (&rebuilt["generation"], &rebuilt["n_documents"], &rebuilt["recall_at_10"]),
+        (&rebuilt["generation"], &rebuilt["n_documents"], &rebuilt["recall@10"]),
         (&json!("000002"), &json!(5), &json!(1.0)),
         "{rebuilt}"
     );

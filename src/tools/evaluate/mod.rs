@@ -51,7 +51,7 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
     /// Judgments: TREC qrels, `query 0 document relevance` a line
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "judgments", value_name = "FILE")]
     qrels: Option<PathBuf>,
     #[command(flatten)]
     of_corpus: CorpusArgs,
