@@ -1,7 +1,8 @@
-//! Embeddings of queries that were asked before (the only file that names `moka`).
+//! Embeddings of queries, and of documents' phrases, that were asked for before (the only file that names `moka`).
 //!
 //! *Concurrency*: when several ask the same at once, one encodes and the others wait for it; if that one hangs up, another takes over.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
 use moka::future::Cache;
@@ -14,40 +15,59 @@ use crate::telemetry::metrics;
 const ENTRY_BYTES: usize = 200;
 
 /// Embeddings by text, of one model.
-pub struct QueryCache {
-    kept: Option<Cache<String, Arc<Embedding>>>,
+pub type QueryCache = EmbeddingCache<String, Embedding>;
+
+/// Embeddings of lists of texts, by the hash of a whole list: what a text is encoded with moves the last bits of its embedding, and what is kept must
+/// be what is made.
+pub type PhraseCache = EmbeddingCache<[u8; 32], Vec<Embedding>>;
+
+/// What was encoded, bounded by bytes.
+pub struct EmbeddingCache<K, V> {
+    kept: Option<Cache<K, Arc<V>>>,
+    count: fn(&'static str),
+    tell_bytes: fn(u64),
 }
 
 impl QueryCache {
     /// Keeps so many bytes; none with 0.
-    pub fn new(max_bytes: u64) -> Self {
-        let weigh = |text: &String, embedding: &Arc<Embedding>| {
-            u32::try_from(text.len() + size_of_val(embedding.as_slice()) + ENTRY_BYTES).unwrap_or(u32::MAX)
+    pub fn of_queries(max_bytes: u64) -> Self {
+        let weigh = |text: &String, embedding: &Embedding| text.len() + size_of_val(embedding.as_slice());
+        Self::new(max_bytes, weigh, metrics::query_cache, metrics::query_cache_bytes)
+    }
+}
+
+impl PhraseCache {
+    /// Keeps so many bytes; none with 0.
+    pub fn of_phrases(max_bytes: u64) -> Self {
+        let weigh = |_: &[u8; 32], embeddings: &Vec<Embedding>| {
+            embeddings.iter().map(|embedding| size_of::<Embedding>() + size_of_val(embedding.as_slice())).sum()
         };
-        Self { kept: (max_bytes > 0).then(|| Cache::builder().weigher(weigh).max_capacity(max_bytes).build()) }
+        Self::new(max_bytes, weigh, metrics::phrase_cache, metrics::phrase_cache_bytes)
+    }
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> EmbeddingCache<K, V> {
+    fn new(max_bytes: u64, weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static, count: fn(&'static str), tell_bytes: fn(u64)) -> Self {
+        let weigh = move |key: &K, value: &Arc<V>| u32::try_from(weigh(key, value) + ENTRY_BYTES).unwrap_or(u32::MAX);
+        Self { kept: (max_bytes > 0).then(|| Cache::builder().weigher(weigh).max_capacity(max_bytes).build()), count, tell_bytes }
     }
 
-    /// The embedding of a text: kept, or made now and kept. With `skip`, made now and not kept.
+    /// What there is for a key: kept, or made now and kept. With `skip`, made now and not kept.
     ///
     /// # Errors
     /// That of `encode`.
-    pub async fn get(
-        &self,
-        text: String,
-        skip: bool,
-        encode: impl Future<Output = Result<Embedding, EncoderError>>,
-    ) -> Result<Arc<Embedding>, EncoderError> {
+    pub async fn get(&self, key: K, skip: bool, encode: impl Future<Output = Result<V, EncoderError>>) -> Result<Arc<V>, EncoderError> {
         let Some(kept) = self.kept.as_ref().filter(|_| !skip) else {
-            metrics::query_cache("off");
+            (self.count)("off");
             return encode.await.map(Arc::new);
         };
-        if let Some(embedding) = kept.get(&text).await {
-            metrics::query_cache("hit");
-            return Ok(embedding);
+        if let Some(value) = kept.get(&key).await {
+            (self.count)("hit");
+            return Ok(value);
         }
-        let entry = kept.entry(text).or_try_insert_with(async { encode.await.map(Arc::new) }).await.map_err(EncoderError::Shared)?;
-        metrics::query_cache(if entry.is_fresh() { "miss" } else { "shared" });
-        metrics::query_cache_bytes(kept.weighted_size());
+        let entry = kept.entry(key).or_try_insert_with(async { encode.await.map(Arc::new) }).await.map_err(EncoderError::Shared)?;
+        (self.count)(if entry.is_fresh() { "miss" } else { "shared" });
+        (self.tell_bytes)(kept.weighted_size());
         Ok(entry.into_value())
     }
 }
@@ -64,7 +84,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_asked_at_once_is_encoded_once() {
-        let (cache, n_encoded, go) = (QueryCache::new(10_000), AtomicUsize::new(0), Notify::new());
+        let (cache, n_encoded, go) = (QueryCache::of_queries(10_000), AtomicUsize::new(0), Notify::new());
         let ask = || async {
             let encode = async {
                 n_encoded.fetch_add(1, Ordering::Relaxed);
@@ -84,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_is_not_kept_and_skipping_neither_reads_nor_keeps() {
-        let cache = QueryCache::new(10_000);
+        let cache = QueryCache::of_queries(10_000);
         let failed = cache.get("nurse".to_owned(), false, async { Err(EncoderError::Stopped) }).await.unwrap_err();
         assert_eq!(failed.kind(), EncoderError::Stopped.kind());
         let first = cache.get("nurse".to_owned(), false, async { Ok(embedding()) }).await.unwrap();
@@ -95,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn if_the_one_that_encodes_hangs_up_another_takes_over() {
-        let cache = Arc::new(QueryCache::new(10_000));
+        let cache = Arc::new(QueryCache::of_queries(10_000));
         let stuck = tokio::spawn({
             let cache = Arc::clone(&cache);
             async move { cache.get("nurse".to_owned(), false, std::future::pending()).await.is_ok() }
@@ -109,7 +129,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_memory_is_bounded() {
-        let cache = QueryCache::new(2_000);
+        let cache = QueryCache::of_queries(2_000);
         for i in 0..200 {
             cache.get(format!("query {i}"), false, async { Ok(embedding()) }).await.unwrap();
         }

@@ -65,6 +65,7 @@ impl CrossEncoderSettings {
             max_queue: self.max_queue,
             max_wait_ms: self.max_wait_ms,
             query_cache_bytes: 0,
+            phrase_cache_bytes: 0,
             ..encoder.clone()
         }
     }

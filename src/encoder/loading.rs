@@ -10,6 +10,7 @@ use super::session::{Provider, Session, SessionSettings};
 use super::tokenizer::{Sequence, Tokens};
 use super::workers::{BatchSettings, Models, RunBatch};
 use super::{EncoderError, EncoderSettings, PrecisionChoice, fingerprint_of};
+use crate::domain::hex;
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
 const MAX_DEFAULT_THREADS: usize = 8;
@@ -47,7 +48,7 @@ impl Loading<'_> {
         let of_model = folder.hash_model()?;
         let (model, tokenizer) = (folder.hash(precision, of_model)?, model_folder::hash_file(&folder.tokenizer_path())?);
         let numbers = format!("{} {max_tokens} {}", folder.config.pooling.as_str(), folder.config.dims);
-        Ok((of_model, fingerprint_of([&model[..], &tokenizer[..], numbers.as_bytes()])))
+        Ok((of_model, hex(fingerprint_of([&model[..], &tokenizer[..], numbers.as_bytes()]))))
     }
 
     /// How batches form in this precision.

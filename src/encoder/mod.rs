@@ -76,7 +76,7 @@ pub use tokens::Side;
 
 use crate::domain::{Embedding, hex};
 use crate::telemetry::Here;
-use cache::QueryCache;
+use cache::{PhraseCache, QueryCache};
 use call::Finished;
 use loading::Loading;
 use tokenizer::Tokenizer;
@@ -161,6 +161,7 @@ pub struct Encoder {
     /// The same workers where queries and documents are of one precision.
     documents: Arc<Workers>,
     cache: QueryCache,
+    phrases: PhraseCache,
 }
 
 impl fmt::Debug for Encoder {
@@ -216,7 +217,8 @@ impl Encoder {
             threads: queries.n_threads(),
             max_batch_tokens: batches.max_batch_tokens,
         };
-        Ok(Self { info, tokenizer, queries, documents, cache: QueryCache::new(settings.query_cache_bytes) })
+        let (cache, phrases) = (QueryCache::of_queries(settings.query_cache_bytes), PhraseCache::of_phrases(settings.phrase_cache_bytes));
+        Ok(Self { info, tokenizer, queries, documents, cache, phrases })
     }
 
     /// What was loaded.
@@ -238,7 +240,7 @@ impl Encoder {
     /// not be compared with them.
     pub fn fingerprint(&self, query_prompt: &str, document_prompt: &str) -> String {
         let (query_prompt, document_prompt) = (self.query_prompt(query_prompt), self.document_prompt(document_prompt));
-        fingerprint_of([self.info.model_fingerprint.as_bytes(), query_prompt.as_bytes(), document_prompt.as_bytes()])
+        hex(fingerprint_of([self.info.model_fingerprint.as_bytes(), query_prompt.as_bytes(), document_prompt.as_bytes()]))
     }
 
     /// Encodes a query: prompt and text, whose white space is made even, so that what reads the same is the same.
@@ -292,6 +294,23 @@ impl Encoder {
         Ok(Encoded { embeddings: stages.encoded(finished, &mut timings), timings })
     }
 
+    /// Encodes texts that belong together, a document's phrases for example, as [`Encoder::encode`] does, so many at once; and keeps them for who asks
+    /// for the same again, unless `skip_cache`.
+    ///
+    /// # Errors
+    /// As [`Encoder::encode_query`].
+    pub async fn encode_phrases(&self, texts: Vec<String>, at_once: usize, skip_cache: bool) -> Result<Arc<Vec<Embedding>>, EncoderError> {
+        let key = fingerprint_of(texts.iter().map(String::as_bytes));
+        let encode = async {
+            let mut embeddings = Vec::with_capacity(texts.len());
+            for batch in texts.chunks(at_once) {
+                embeddings.extend(self.encode(batch.to_vec()).await?.embeddings);
+            }
+            Ok(embeddings)
+        };
+        self.phrases.get(key, skip_cache, encode).await
+    }
+
     /// Encodes texts, waiting for room in the queue. Async code calls [`Encoder::encode`] instead: its threads must not wait.
     ///
     /// # Errors
@@ -341,11 +360,11 @@ fn micros(from: Instant, to: Instant) -> u64 {
 }
 
 /// sha256 over parts, each with its length, so that no two lists of parts read the same.
-fn fingerprint_of<const N: usize>(parts: [&[u8]; N]) -> String {
+fn fingerprint_of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hex(hash.finalize())
+    hash.finalize().into()
 }

@@ -118,5 +118,7 @@ pub struct EncoderSettings {
     pub max_wait_ms: u64,
     /// Memory for the embeddings of queries that were asked before; 0: none are kept.
     pub query_cache_bytes: u64,
+    /// Memory for the embeddings of documents' phrases that were asked for before; 0: none are kept.
+    pub phrase_cache_bytes: u64,
     pub cuda: CudaSettings,
 }

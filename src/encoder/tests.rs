@@ -27,6 +27,7 @@ fn settings() -> EncoderSettings {
         max_queue: 1000,
         max_wait_ms: 600_000,
         query_cache_bytes: 1_000_000,
+        phrase_cache_bytes: 1_000_000,
         cuda: CudaSettings::default(),
     }
 }
@@ -272,5 +273,21 @@ fn documents_have_an_embedding_for_each_chunk() {
     for chunk in prompted[0].chunks_exact(384) {
         let (with, without) = (cosine(chunk, &expected(format!("passage: {}", steel(57)))), cosine(chunk, &expected(steel(57))));
         assert!(with > 0.999 && with > without, "{with} {without}");
+    }
+}
+
+#[tokio::test]
+async fn phrases_that_were_asked_for_before_are_kept_as_they_were_made() {
+    let encoder: &'static Encoder = &ENCODER;
+    let texts = || ["Gives medication.", "Works nights", "Calls the doctor when that is needed"].map(str::to_owned).to_vec();
+    let first = encoder.encode_phrases(texts(), 2, false).await.unwrap();
+    let again = encoder.encode_phrases(texts(), 2, false).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &again));
+    let anew = encoder.encode_phrases(texts(), 2, true).await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &anew), "it is not wanted");
+    let fewer = encoder.encode_phrases(texts()[..2].to_vec(), 2, false).await.unwrap();
+    assert_eq!((first.len(), fewer.len()), (3, 2));
+    for (kept, made) in first.iter().zip(&*anew).chain(first.iter().zip(&*fewer)) {
+        assert!(cosine(kept.as_slice(), made.as_slice()) > 0.9999);
     }
 }

@@ -161,14 +161,12 @@ impl FitPipeline {
         let mut requirements = skills(&job);
         let (n_skills, statements) = (requirements.len(), statements(&job));
         requirements.extend(statements);
-        // The same texts in the same batches, whatever else is going on: equal documents give equal numbers.
-        let texts: Vec<&str> = requirements.iter().chain(&said).map(|evidence| evidence.text.as_str()).collect();
-        let embeddings = encode(&encoder, &job.searcher, &texts).await?;
-        let (asked, has) = embeddings.split_at(requirements.len());
+        let asked = encode(&encoder, &job.searcher, requirements.iter().map(|evidence| &*evidence.text), false).await?;
+        let has = encode(&encoder, &job.searcher, said.iter().map(|evidence| &*evidence.text), false).await?;
         let mut compared: Vec<Requirement> = (requirements.into_iter().enumerate())
             .map(|(position, posting)| {
                 let kind = if position < n_skills { RequirementKind::Skill } else { RequirementKind::Statement };
-                compare(kind, posting, &asked[position], &said, has)
+                compare(kind, posting, &asked[position], &said, &has)
             })
             .collect();
         let sentences = compared.split_off(n_skills);

@@ -12,7 +12,7 @@ use super::request::{Query, QueryResponse};
 use super::rerank::text_of;
 use crate::collection::Searcher;
 use crate::domain::{DocumentId, Embedding};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, EncoderError};
 use crate::error::{ErrorKind, chain};
 
 /// Most phrases that are told of one document.
@@ -81,24 +81,25 @@ impl QueryPipeline {
             }
         };
         let phrases: Vec<&str> = phrases(&text).into_iter().map(|range| &text[range]).take(MAX_OF_TEXT).collect();
-        let embeddings = encode(&encoder, searcher, &phrases).await?;
+        let embeddings = encode(&encoder, searcher, phrases.iter().copied(), prepared.request.encoding.skip_cache).await?;
         let mut told: Vec<Phrase> =
-            phrases.iter().zip(&embeddings).map(|(text, of)| Phrase { text: (*text).to_owned(), score: query.dot(of) }).collect();
+            phrases.iter().zip(embeddings.iter()).map(|(text, of)| Phrase { text: (*text).to_owned(), score: query.dot(of) }).collect();
         told.sort_by(|a, b| b.score.total_cmp(&a.score));
         told.truncate(n);
         Ok(told)
     }
 }
 
-/// Encodes phrases as the documents of a searcher are encoded.
-pub(super) async fn encode(encoder: &Encoder, searcher: &Searcher, phrases: &[&str]) -> Result<Vec<Embedding>, PipelineError> {
+/// Encodes the phrases of a document as the documents of a searcher are encoded. The same phrases in the same batches, whatever else is going on: equal
+/// documents give equal numbers.
+pub(super) async fn encode<'a>(
+    encoder: &Encoder,
+    searcher: &Searcher,
+    phrases: impl Iterator<Item = &'a str>,
+    skip_cache: bool,
+) -> Result<Arc<Vec<Embedding>>, EncoderError> {
     let prompt = encoder.document_prompt(&searcher.description().definition.document_prompt);
-    let mut embeddings = Vec::with_capacity(phrases.len());
-    for batch in phrases.chunks(BATCH) {
-        let texts = batch.iter().map(|phrase| format!("{prompt}{phrase}")).collect();
-        embeddings.extend(encoder.encode(texts).await?.embeddings);
-    }
-    Ok(embeddings)
+    encoder.encode_phrases(phrases.map(|phrase| format!("{prompt}{phrase}")).collect(), BATCH, skip_cache).await
 }
 
 /// Where the phrases of a text lie, in their order, each once: lines, sentences, and parts of long sentences.

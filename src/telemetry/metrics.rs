@@ -130,6 +130,14 @@ pub fn query_cache_bytes(bytes: u64) {
     metrics::gauge!("kindred_query_cache_bytes").set(bytes as f64);
 }
 
+pub fn phrase_cache(result: &'static str) {
+    metrics::counter!("kindred_phrase_cache_total", "result" => result).increment(1);
+}
+
+pub fn phrase_cache_bytes(bytes: u64) {
+    metrics::gauge!("kindred_phrase_cache_bytes").set(bytes as f64);
+}
+
 pub fn log_commit(n_requests: usize) {
     metrics::counter!("kindred_log_commits_total").increment(1);
     metrics::counter!("kindred_log_requests_total").increment(n_requests as u64);

@@ -82,6 +82,7 @@ fn load(settings: &CrossEncoderSettings) -> Result<CrossEncoder, EncoderError> {
         max_queue: 1,
         max_wait_ms: 1,
         query_cache_bytes: 0,
+        phrase_cache_bytes: 0,
         cuda: CudaSettings { memory_bytes: 0, arena: ArenaGrowth::AsNeeded, lengths: Vec::new(), rows: Vec::new() },
     };
     CrossEncoder::load(settings, &encoder)
