@@ -1,27 +1,39 @@
 //! Small files that people write or hand over; the first byte says which: `k` keys, `q` judgments, `s` a snapshot's manifest, `a` an adapter,
-//! `t` a time, `n` what names a snapshot's place.
+//! `t` a time, `c` settings, `m` a model's description, `h` that of a model as Hugging Face has them.
 #![no_main]
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use kindred::adapter::Adapter;
+use kindred::config::{Settings, Sources};
 use kindred::domain::parse_time_us;
+use kindred::encoder::ModelFolder;
 use kindred::http::Keys;
 use kindred::pipeline::evaluate::Judgments;
 use kindred::snapshot::Manifest;
 use kindred_fuzz::scratch;
 use libfuzzer_sys::fuzz_target;
 
-static PATH: LazyLock<PathBuf> = LazyLock::new(|| scratch().join("keys.toml"));
+static DIR: LazyLock<PathBuf> = LazyLock::new(|| {
+    let dir = scratch();
+    for name in ["model.onnx", "tokenizer.json"] {
+        std::fs::write(dir.join(name), "").expect("a file in memory");
+    }
+    dir
+});
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((kind, contents)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(contents);
+    let written = |name: &str| {
+        let path = DIR.join(name);
+        std::fs::write(&path, contents).expect("a file in memory");
+        path
+    };
     match kind {
         b'k' => {
-            std::fs::write(&*PATH, contents).expect("a file in memory");
-            if let Ok(keys) = Keys::open(&PATH) {
+            if let Ok(keys) = Keys::open(&written("keys.toml")) {
                 assert!(!keys.reload().expect("it was read before"));
             }
         }
@@ -43,6 +55,14 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         b't' => assert!(parse_time_us(&text).is_none_or(f64::is_finite)),
+        b'c' => drop(Settings::load(&Sources { file: Some(&written("kindred.toml")), environment: Vec::new(), flags: Vec::new() })),
+        b'm' | b'h' => {
+            let path = written(if *kind == b'm' { "kindred-model.toml" } else { "config.json" });
+            if let Ok(folder) = ModelFolder::open(&DIR) {
+                assert!(folder.config.dims > 0 && folder.config.max_tokens > 0);
+            }
+            std::fs::remove_file(path).expect("it was written");
+        }
         _ => {}
     }
 });
