@@ -84,6 +84,11 @@ impl Collections {
         Ok(collections)
     }
 
+    /// The folder of all of them.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// The collection of this name.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_LENGTH;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::{StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,7 @@ use serde::Deserializer;
 use serde::de::DeserializeOwned;
 use tower_http::timeout::TimeoutError;
 
+use super::compat;
 use super::error::ApiError;
 use crate::error::ErrorKind;
 use crate::pipeline::PipelineError;
@@ -78,7 +79,7 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 /// Reads a short body before anybody looks at the request. An answer that comes while a body is still to be read ends its stream of HTTP/2 in a
 /// way that some clients (curl before 8) take for a failure, and show nothing of the answer.
 pub async fn read_short(request: Request, next: Next) -> Response {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let length = announced_bytes(&request);
     if request.version() != Version::HTTP_2 || length.is_none_or(|length| length > SHORT_BYTES) {
         return next.run(request).await;
     }
@@ -89,10 +90,27 @@ pub async fn read_short(request: Request, next: Next) -> Response {
     }
 }
 
+/// Refuses a body that says itself that it is too long before it is sent, where the client waits for that (`Expect: 100-continue`, as curl does). One who
+/// is sending already would see its connection break instead of an answer.
+pub async fn refuse_long(State(max_bytes): State<usize>, request: Request, next: Next) -> Response {
+    let waits = request.headers().contains_key(EXPECT);
+    match waits && announced_bytes(&request).is_some_and(|length| length > max_bytes) {
+        true => compat::error_at(request.uri().path(), too_long()),
+        false => next.run(request).await,
+    }
+}
+
+fn announced_bytes(request: &Request) -> Option<usize> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn too_long() -> ApiError {
+    ApiError::new(ErrorKind::TooLarge, "the body is over the limit (http.max_body_bytes): send it in parts, or use `kindred ingest`", None)
+}
+
 fn refused(e: &BytesRejection) -> ApiError {
     if e.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let message = "the body is over the limit (http.max_body_bytes): send it in parts, or use `kindred ingest`";
-        return ApiError::new(ErrorKind::TooLarge, message, None);
+        return too_long();
     }
     let mut causes = std::iter::successors(Some(e as &dyn std::error::Error), |e| e.source());
     if causes.any(|cause| cause.is::<TimeoutError>()) {

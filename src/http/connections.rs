@@ -14,6 +14,7 @@ use axum_server::accept::{Accept, TcpConfigAcceptor, TcpSocketConfig};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 use super::auth::Keys;
@@ -33,11 +34,13 @@ pub struct ConnectionSettings {
     pub tls: Option<Certificate>,
     /// More are closed at once.
     pub max_connections: usize,
+    /// Time for a client to take more of an answer.
+    pub take: Duration,
 }
 
 impl Default for ConnectionSettings {
     fn default() -> Self {
-        Self { tls: None, max_connections: 4_096 }
+        Self { tls: None, max_connections: 4_096, take: Duration::from_secs(60) }
     }
 }
 
@@ -60,7 +63,7 @@ pub async fn serve(
     server.http_builder().http2().timer(hyper_util::rt::TokioTimer::new()).keep_alive_interval(HEAD);
     // Answers are small and wanted at once: they must not wait for more bytes to travel with.
     let nodelay = TcpConfigAcceptor::new(TcpSocketConfig::new().nodelay(true));
-    let limited = Limited { inner: nodelay, free: Arc::new(Semaphore::new(settings.max_connections)) };
+    let limited = Limited { inner: nodelay, free: Arc::new(Semaphore::new(settings.max_connections)), take: settings.take };
     let router = gate.router().into_make_service();
     let watching = tokio::spawn(watch(settings.tls, keys));
     let ending = tokio::spawn(async move {
@@ -93,8 +96,7 @@ impl Certificate {
         crate::tls::choose_cryptography();
         let files = (chain, key);
         let read = Self::read(&files).await?;
-        let named = |e: io::Error| io::Error::new(e.kind(), format!("the certificate in {} cannot be used: {e}", files.0.display()));
-        let config = RustlsConfig::from_pem(read.0.clone(), read.1.clone()).await.map_err(named)?;
+        let config = RustlsConfig::from_pem(read.0.clone(), read.1.clone()).await.map_err(|e| unusable(&files, &e))?;
         Ok(Self { config, files, read })
     }
 
@@ -111,27 +113,55 @@ impl Certificate {
         if read == self.read {
             return Ok(false);
         }
-        self.config.reload_from_pem(read.0.clone(), read.1.clone()).await?;
+        self.config.reload_from_pem(read.0.clone(), read.1.clone()).await.map_err(|e| unusable(&self.files, &e))?;
         self.read = read;
         Ok(true)
     }
 }
 
+fn unusable((chain, key): &(PathBuf, PathBuf), e: &io::Error) -> io::Error {
+    let reason = format!("the certificate in {} cannot be used with the key in {}: {e}", chain.display(), key.display());
+    io::Error::new(e.kind(), reason)
+}
+
 async fn watch(mut tls: Option<Certificate>, keys: Option<Arc<Keys>>) {
+    // What is wrong is told when it begins, and when it becomes something else.
+    let (mut keys_failed, mut tls_failed) = (None, None);
+    let is_new = |told: &mut Option<String>, now: String| told.replace(now.clone()) != Some(now);
     loop {
         tokio::time::sleep(RELOAD).await;
         if let Some(keys) = keys.clone() {
             match tokio::task::spawn_blocking(move || keys.reload().map(|new| new.then(|| keys.len()))).await {
-                Ok(Ok(Some(n))) => tracing::info!(n, "other API keys count now"),
-                Ok(Err(e)) => tracing::warn!(error = crate::error::chain(&e), "the API keys stay as they were"),
-                Ok(Ok(None)) | Err(_) => {}
+                Ok(Ok(new)) => {
+                    match new {
+                        Some(0) => tracing::warn!("the file of API keys has none: nobody is let in"),
+                        Some(n) => tracing::info!(n, "other API keys count now"),
+                        None => {}
+                    }
+                    keys_failed = None;
+                }
+                Ok(Err(e)) => {
+                    let error = crate::error::chain(&e);
+                    if is_new(&mut keys_failed, error.clone()) {
+                        tracing::warn!(error, "the API keys stay as they were");
+                    }
+                }
+                Err(_) => {}
             }
         }
         if let Some(tls) = &mut tls {
             match tls.reload().await {
-                Ok(true) => tracing::info!("another certificate counts now"),
-                Ok(false) => {}
-                Err(e) => tracing::warn!(error = %e, "the certificate stays as it was"),
+                Ok(renewed) => {
+                    if renewed {
+                        tracing::info!("another certificate counts now");
+                    }
+                    tls_failed = None;
+                }
+                Err(e) => {
+                    if is_new(&mut tls_failed, e.to_string()) {
+                        tracing::warn!(error = %e, "the certificate stays as it was");
+                    }
+                }
             }
         }
     }
@@ -142,19 +172,22 @@ async fn watch(mut tls: Option<Certificate>, keys: Option<Arc<Keys>>) {
 struct Limited {
     inner: TcpConfigAcceptor,
     free: Arc<Semaphore>,
+    take: Duration,
 }
 
 impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
-    type Stream = TcpStream;
+    type Stream = Pin<Box<TimeoutStream<TcpStream>>>;
     type Service = Held<S>;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(TcpStream, Held<S>)>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Held<S>)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let (free, accepted) = (Arc::clone(&self.free), self.inner.accept(stream, service));
+        let (free, take, accepted) = (Arc::clone(&self.free), self.take, self.inner.accept(stream, service));
         Box::pin(async move {
             let permit = free.try_acquire_owned().map_err(|_| io::Error::other("too many connections"))?;
             let (stream, service) = accepted.await?;
-            Ok((stream, Held { service, _permit: Arc::new(permit) }))
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(take));
+            Ok((Box::pin(stream), Held { service, _permit: Arc::new(permit) }))
         })
     }
 }

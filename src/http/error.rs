@@ -1,5 +1,6 @@
 //! The one error shape: `{"error": {"code", "message", "field"?, "request_id"}}`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use axum::Json;
@@ -105,7 +106,8 @@ impl From<PipelineError> for ApiError {
     fn from(e: PipelineError) -> Self {
         let kind = e.kind();
         log(kind, &e);
-        Self { retry_after: e.retry_after(), ..Self::new(kind, e.to_string(), e.field().map(str::to_owned)) }
+        let message = if is_ours(kind) { without_folders(&e.to_string()) } else { e.to_string() };
+        Self { retry_after: e.retry_after(), ..Self::new(kind, message, e.field().map(str::to_owned)) }
     }
 }
 
@@ -141,7 +143,33 @@ pub fn answer(status: StatusCode, retry_after: Option<Duration>, body: impl Seri
 
 /// Tells the log the whole chain of a failure that is not the client's, once; the client gets the sentence that was written for it.
 pub fn log(kind: ErrorKind, e: &dyn std::error::Error) {
-    if matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Full) {
+    if is_ours(kind) {
         tracing::error!(request_id = %request::id(), error = chain(e), "request failed");
+    }
+}
+
+fn is_ours(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Full)
+}
+
+/// Of each absolute path of this machine only its end: who asks need not know where the data lie. The log tells all.
+fn without_folders(message: &str) -> String {
+    let shown = |word: &str| {
+        let parts: Vec<&str> = word.split('/').collect();
+        let is_path = parts.len() > 4 && parts[0].is_empty() && Path::new("/").join(parts[1]).is_dir();
+        if is_path { format!("…/{}", parts[parts.len() - 3..].join("/")) } else { word.to_owned() }
+    };
+    message.split(' ').map(shown).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_data_lie_is_not_told() {
+        let told =
+            without_folders("cannot write to /usr/lib/kindred/jobs/wal/7.log: the disk is full; POST /v1/collections/{collection}/rebuild");
+        assert_eq!(told, "cannot write to …/jobs/wal/7.log: the disk is full; POST /v1/collections/{collection}/rebuild");
     }
 }

@@ -235,6 +235,7 @@ pub fn router(services: Services) -> Router {
         .fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::unknown_route()))
         .method_not_allowed_fallback(async |uri: Uri| compat::error_at(uri.path(), ApiError::wrong_method()))
         .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(middleware::from_fn_with_state(max_body_bytes, body::refuse_long))
         .layer(middleware::from_fn_with_state(guard, auth::authorize))
         .layer(middleware::from_fn(body::read_short))
         .layer(RequestBodyTimeoutLayer::new(BODY))

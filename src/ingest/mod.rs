@@ -51,7 +51,9 @@ const MAX_RECORD_BYTES: usize = 16 << 20;
 pub enum IngestError {
     #[error("cannot read {name}")]
     Read { name: String, source: ReadError },
-    #[error("what kind of file is {name}? Say it: --format jsonl, csv or parquet")]
+    #[error(
+        "what kind of file is {name}? Say it: --format jsonl, csv or parquet. What is compressed comes through a pipe: zcat {name} | kindred ingest jobs"
+    )]
     UnknownFormat { name: String },
     #[error("Parquet is read from a file, not from {name}: its description stands at its end. Save it to a file first")]
     NeedsFile { name: String },

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::PipelineError;
 use super::prepared::Prepared;
-use super::query::{QueryPipeline, within};
+use super::query::QueryPipeline;
 use super::request::{Query, QueryResponse};
 use super::rerank::text_of;
 use crate::collection::Searcher;
@@ -38,7 +38,10 @@ pub struct Phrase {
 
 impl QueryPipeline {
     pub(super) fn check_phrases(asked: usize) -> Result<(), PipelineError> {
-        if asked == 0 { Ok(()) } else { within("phrases", asked, MAX_TOLD) }
+        match asked > MAX_TOLD {
+            true => Err(PipelineError::OutOfRange { field: "phrases", min: 0, max: MAX_TOLD, actual: asked }),
+            false => Ok(()),
+        }
     }
 
     /// Tells of the first hits which of their phrases are nearest to the query. Where that cannot be done the answer stands without, and says

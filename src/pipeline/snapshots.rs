@@ -34,7 +34,7 @@ impl SnapshotPipeline {
             [] => self.collections.all(),
             names => names.iter().map(|name| self.collections.get(name)).collect::<Result<_, _>>()?,
         };
-        let place = Place::create(to)?;
+        let place = Place::create(to, self.collections.data_dir())?;
         let runtime = Handle::current();
         let work = move |task: &Arc<Task>| {
             let pinned = collections.iter().map(|collection| collection.pin_files()).collect::<Result<Vec<_>, _>>()?;

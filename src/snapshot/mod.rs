@@ -108,7 +108,9 @@ pub enum SnapshotError {
     Unknown { id: String, place: String, known: String },
     #[error("the snapshot has no collection {name:?}: it has {known}")]
     UnknownCollection { name: String, known: String },
-    #[error("snapshot {id} in {place} cannot be used: {reason}. Restore another one; kindred snapshot list {place} shows them")]
+    #[error(
+        "snapshot {id} in {place} cannot be used: {reason}. kindred snapshot verify {place} --all tells which snapshots and objects are sound: restore one of those. A damaged object is uploaded again by the next snapshot once it is deleted"
+    )]
     Damaged { id: String, place: String, reason: String },
     #[error(
         "collection {name:?} is there already in {}: restore into an empty folder (--data-dir), delete the collection first, or restore only others (--collection)",

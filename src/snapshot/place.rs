@@ -28,14 +28,26 @@ pub struct Place {
     name: String,
 }
 
+/// Whether a folder, which need not be there yet, is another or lies in it.
+fn is_inside(folder: &Path, other: &Path) -> bool {
+    let Ok((folder, other)) = std::path::absolute(folder).and_then(|folder| Ok((folder, other.canonicalize()?))) else { return false };
+    folder.ancestors().find_map(|existing| existing.canonicalize().ok()).is_some_and(|existing| existing.starts_with(other))
+}
+
 impl Place {
     /// A place to write to; a folder is made if it is not there. Credentials and endpoints come from the environment under their
     /// usual names (`AWS_*`, `GOOGLE_*`, `AZURE_*`).
     ///
     /// # Errors
-    /// [`SnapshotError::Place`] for what is no place or lacks its credentials.
-    pub fn create(name: &str) -> Result<Self, SnapshotError> {
+    /// [`SnapshotError::Place`] for what is no place or lacks its credentials, or is a folder in the data folder that is kept: what is deleted there
+    /// would take its snapshots along.
+    pub fn create(name: &str, data_dir: &Path) -> Result<Self, SnapshotError> {
         if let Some(folder) = folder_of(name) {
+            if is_inside(&folder, data_dir) {
+                let reason =
+                    format!("it lies in the data folder {}, which it is to be a copy of: name a folder elsewhere", data_dir.display());
+                return Err(SnapshotError::Place { place: name.to_owned(), reason });
+            }
             storage::create_dir(&folder)?;
         }
         Self::open(name)
@@ -226,7 +238,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("a/b").display().to_string();
         assert!(Place::open(&folder).unwrap_err().to_string().contains("no such folder"));
-        Place::create(&format!("file://{folder}")).unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        for inside in ["data", "data/deeper/still", "data/../data/x"] {
+            let refused = Place::create(&dir.path().join(inside).display().to_string(), &data).unwrap_err().to_string();
+            assert!(refused.contains("lies in the data folder"), "{inside}: {refused}");
+        }
+        Place::create(&format!("file://{folder}"), &data).unwrap();
         Place::open(&folder).unwrap();
         assert_eq!(Place::open("s3://bucket/some/prefix/").unwrap().full("snapshots/x.json").as_ref(), "some/prefix/snapshots/x.json");
         for (name, word) in [("ftp://host/x", "not known"), ("s3://", "bucket"), ("s3:///x", "bucket")] {

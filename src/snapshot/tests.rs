@@ -56,7 +56,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// What each kind of place has in common is tried with each.
 fn places(dir: &TempDir) -> [Place; 2] {
-    [Place::in_memory(), Place::create(&dir.path().join("place").display().to_string()).unwrap()]
+    [Place::in_memory(), Place::create(&dir.path().join("place").display().to_string(), &dir.path().join("data")).unwrap()]
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn a_file_that_shrinks_is_noticed() {
 async fn an_object_store_keeps_snapshots_too() {
     let Ok(name) = std::env::var("KINDRED_TEST_S3") else { return };
     let work = tempfile::tempdir().unwrap();
-    let place = Place::create(&format!("{name}/{}", std::process::id())).unwrap();
+    let place = Place::create(&format!("{name}/{}", std::process::id()), Path::new("index_data")).unwrap();
     assert!(matches!(verify(&place, None, false, &quietly).await, Err(SnapshotError::None { .. })));
     let sources = [source(work.path(), "jobs"), source(work.path(), "members")];
     let first = create(&place, &sources, &quietly).await.unwrap();

@@ -41,9 +41,9 @@ pub enum StorageError {
     Full { action: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot {action} {}: it cannot be written to, because the disk is read-only or belongs to another user. Mount or own it for writing, or choose another storage.data_dir", path.display())]
     ReadOnly { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{} is damaged or not a Kindred file: {reason}. Restore the collection's folder from a backup; without one, delete that whole folder and ingest its documents again", path.display())]
+    #[error("{} is damaged or not a Kindred file: {reason}. `kindred inspect` tells what else is. A rebuild makes what is derived anew (graph, words); else bring the collection back with `kindred snapshot restore` or from a backup; without one, move its folder away and ingest its documents again", path.display())]
     Corrupt { path: PathBuf, reason: String },
-    #[error("{} was written by another version of Kindred: {reason}. Use that version, or delete the collection's whole folder and ingest its documents again", path.display())]
+    #[error("{} was written by another version of Kindred: {reason}. Use that version, or move the collection's whole folder away and ingest its documents again", path.display())]
     OtherVersion { path: PathBuf, reason: String },
     #[error("cannot take {len} bytes of memory")]
     OutOfMemory { len: usize, source: io::Error },

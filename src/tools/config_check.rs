@@ -131,6 +131,14 @@ fn hide(value: &mut Value, is_secret: bool) {
             value => hide(value, is_secret),
         }),
         Value::String(text) if is_secret && !text.is_empty() => HIDDEN.clone_into(text),
+        // https://user:password@host
+        Value::String(text) => {
+            if let Some((scheme, rest)) = text.split_once("://")
+                && let Some((_, host)) = rest.split_once('@')
+            {
+                *text = format!("{scheme}://{HIDDEN}@{host}");
+            }
+        }
         _ => {}
     }
 }

@@ -41,9 +41,12 @@ impl Server {
     pub fn start(settings: &Settings) -> Result<Self> {
         settings.check_public()?;
         let keys = settings.auth.keys_file().map(Keys::open).transpose()?.map(Arc::new);
+        if keys.as_ref().is_some_and(|keys| keys.is_empty()) {
+            tracing::warn!("the file of API keys has none: nobody is let in (kindred keys create makes one)");
+        }
         let runtime = runtime()?;
         let tls = settings.http.tls().map(|(chain, key)| runtime.block_on(Certificate::open(chain, key))).transpose()?;
-        let connections = ConnectionSettings { tls, max_connections: settings.http.max_connections };
+        let connections = ConnectionSettings { tls, max_connections: settings.http.max_connections, ..ConnectionSettings::default() };
         let address = settings.http.listen;
         if keys.is_some() && connections.tls.is_none() && !address.ip().is_loopback() {
             tracing::warn!(
@@ -51,7 +54,7 @@ impl Server {
             );
         }
         let listener = runtime.block_on(TcpListener::bind(address)).with_context(|| {
-            format!("cannot listen on {address}: another program may have it; choose another with --listen 127.0.0.1:7701")
+            format!("cannot listen on {address}: another program may have it, or this machine has no such address; choose another with --listen 127.0.0.1:7701")
         })?;
         let address = listener.local_addr()?.to_string();
         let gate = Gate::default();

@@ -117,7 +117,7 @@ fn create(settings: &Settings, args: &CreateArgs, cancel: &Cancel) -> Result<Exi
     }
     let wanted = |files: &FilesAtRest| args.collection.is_empty() || args.collection.contains(&files.name);
     let sources: Vec<SnapshotSource> = files_at_rest(data_dir)?.into_iter().filter(wanted).map(|files| source_at_rest(&files)).collect();
-    let place = Place::create(&args.to)?;
+    let place = Place::create(&args.to, &settings.storage.data_dir)?;
     let created = serve::runtime()?.block_on(snapshot::create(&place, &sources, &shown(cancel)))?;
     if args.json {
         return json(&created);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kindred::collection::Access;
 use kindred::domain::CollectionName;
@@ -308,6 +309,10 @@ async fn more_connections_than_there_may_be_are_closed() {
     assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
     drop(held);
     // A place is free again once the server has seen the end of a connection.
+    answered(&app).await;
+}
+
+async fn answered(app: &TestApp) {
     loop {
         let mut stream = TcpStream::connect(&app.address).await.unwrap();
         let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
@@ -315,5 +320,28 @@ async fn more_connections_than_there_may_be_are_closed() {
         if stream.read_to_end(&mut answer).await.is_ok() && answer.starts_with(b"HTTP/1.1 200") {
             break;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_does_not_listen_loses_the_connection() {
+    let settings = ConnectionSettings { max_connections: 1, take: Duration::from_millis(50), ..ConnectionSettings::default() };
+    let (app, _) = start(&[], settings).await;
+    let mut deaf = TcpStream::connect(&app.address).await.unwrap();
+    // More than any buffer on the way holds.
+    let _ = deaf.write_all(&b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(500)).await;
+    answered(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_says_it_is_too_long_is_refused_before_it_is_sent() {
+    let app = TestApp::start().await;
+    for path in ["/v1/collections/jobs/documents", "/collections/jobs/points"] {
+        let mut stream = TcpStream::connect(&app.address).await.unwrap();
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999\r\nexpect: 100-continue\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413", "{path}");
     }
 }

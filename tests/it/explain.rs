@@ -201,7 +201,7 @@ async fn hits_tell_the_phrases_that_answer() {
     let of_member =
         app.post("/v1/match", json!({"from": {"collection": "members", "id": "m-nurse"}, "to": "jobs", "phrases": 1})).await.ok();
     assert!(of_member["hits"][0]["phrases"][0]["text"].is_string());
-    app.search("jobs", json!({"query": {"text": "nurse"}, "phrases": 11})).await.fails(422, "invalid", Some("phrases"), "within 1 to 10");
+    app.search("jobs", json!({"query": {"text": "nurse"}, "phrases": 11})).await.fails(422, "invalid", Some("phrases"), "within 0 to 10");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,8 +88,12 @@ async fn a_restored_server_gives_the_same_answers() {
     bytes[100] ^= 1;
     fs::write(&damaged, bytes).unwrap();
     says(&run(&["snapshot", "verify", "place", "--all"], data), 1, &["damaged", "jobs/generations/000001/", "1 objects"]);
-    says(&run(&["snapshot", "restore", "place"], "elsewhere"), 1, &["is damaged", "snapshot list"]);
+    says(&run(&["snapshot", "restore", "place"], "elsewhere"), 1, &["is damaged", "snapshot verify"]);
     assert_eq!(fs::read_dir(work.path().join("elsewhere")).unwrap().count(), 1, "the lock alone");
+    // As it says.
+    fs::remove_file(damaged).unwrap();
+    says(&run(&["snapshot", "create", "place"], &restored), 0, &["1 of them new"]);
+    says(&run(&["snapshot", "restore", "place"], "elsewhere"), 0, &["restored jobs up to change 9"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,6 +68,8 @@ impl fmt::Display for Role {
 /// Why a file of keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
+    #[error("a key needs a name: the log tells by it who asks")]
+    NoName,
     #[error("cannot read the API keys in {}: make them with `kindred keys create`", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("the API keys in {} cannot be used: {reason}", path.display())]
@@ -82,6 +84,7 @@ impl KeysError {
     /// What the caller should do.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::NoName => ErrorKind::Invalid,
             Self::Contents { .. } => ErrorKind::Invalid,
             Self::Read { .. } | Self::Write { .. } | Self::Random { .. } => ErrorKind::Unavailable,
         }
@@ -252,6 +255,9 @@ impl NewKey {
     /// # Errors
     /// [`KeysError`]: a name that is taken, a file that cannot be used. The file is as it was then.
     pub fn add_to(self, path: &Path) -> Result<String, KeysError> {
+        if self.name.trim().is_empty() {
+            return Err(KeysError::NoName);
+        }
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(|e| KeysError::Random { reason: e.to_string() })?;
         let key = format!("{PREFIX}{}", hex(random));
