@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use crate::collection::{Access, CollectionError, Collections, IdentifyModel, OpenOptions, WalSettings};
 use crate::config::Settings;
-use crate::domain::{Clock, CollectionDefinition};
 use crate::encoder::{CrossEncoder, Encoder, EncoderError};
-use crate::error::ErrorKind;
 use crate::http::{self, Keys, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::evaluate::EvaluationPipeline;
@@ -16,6 +14,8 @@ use crate::pipeline::{
     RerankPipeline, SnapshotPipeline, Tasks, WritePipeline,
 };
 use crate::telemetry;
+use kindred_core::domain::{Clock, CollectionDefinition};
+use kindred_core::error::ErrorKind;
 
 /// Why the application could not be put together.
 #[derive(Debug, thiserror::Error)]

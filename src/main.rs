@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use kindred::config::{Layers, LogFormat, Settings, Sources};
-use kindred::domain::CollectionName;
 use kindred::telemetry;
 use kindred::tools::bench::{ann, crash, encoder, filters, freshness, restart};
 use kindred::tools::{
     config_check, demo, doctor, evaluate, fetch, ingest, inspect, keys, manual, model, rebuild, search, serve, snapshot, train,
 };
+use kindred_core::domain::CollectionName;
 
 /// A search makes and drops some thousand small things: this is what that takes least time with.
 #[global_allocator]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use kindred::domain::{Attributes, CollectionDefinition, Document, Schema, Template};
+use kindred_core::domain::{Attributes, CollectionDefinition, Document, Schema, Template};
 use serde_json::{Value as Json, json};
 
 /// A definition with a field of each type.

@@ -1,7 +1,7 @@
 //! A collection's definition as a line of JSON, below it a document for it.
 #![no_main]
 
-use kindred::domain::{CollectionDefinition, Document};
+use kindred_core::domain::{CollectionDefinition, Document};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

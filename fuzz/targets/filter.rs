@@ -1,7 +1,7 @@
 //! A filter as JSON: read, and held against documents.
 #![no_main]
 
-use kindred::domain::Filter;
+use kindred_core::domain::Filter;
 use kindred_fuzz::COLLECTION;
 use libfuzzer_sys::fuzz_target;
 

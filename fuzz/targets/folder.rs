@@ -10,8 +10,8 @@ use kindred::collection::{
     Access, BuildParams, Change, Changes, Collection, CollectionError, Collections, Description, Durability, ModelIdentity, OpenOptions,
     Question, RetrieveRequest, Searcher, StoredDocument, WalSettings,
 };
-use kindred::domain::{Clock, CollectionName, Document, DocumentId, Embedding, Filter, Precondition, StrategyChoice};
-use kindred::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Clock, CollectionName, Document, DocumentId, Embedding, Filter, Precondition, StrategyChoice};
 use kindred_fuzz::{COLLECTION, abort_on_own_panics, definition, documents, scratch};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use serde_json::json;

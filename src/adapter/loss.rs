@@ -76,7 +76,7 @@ fn add_one(map: &Map, query: &Query<'_>, share: f32, of_u: &mut [f32], of_v: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Choice, Embedding};
+    use kindred_core::domain::{Choice, Embedding};
 
     const DIMS: usize = 7;
 

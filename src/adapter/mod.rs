@@ -21,8 +21,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::Embedding;
-use crate::error::ErrorKind;
+use kindred_core::domain::Embedding;
+use kindred_core::error::ErrorKind;
 pub use train::{BoxError, Example, MAX_STEPS, Passages, TrainError, Trained, train};
 
 /// Most directions that a map changes.

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::loss::{self, Query};
 use super::{Adapter, Map};
-use crate::domain::{Choice, Embedding};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Choice, Embedding};
 
 /// Fewest queries to learn from.
 pub const MIN_QUERIES: usize = 40;
@@ -397,7 +397,7 @@ mod tests {
 
     #[test]
     fn learning_can_be_cancelled() {
-        let cancel = crate::telemetry::Cancel::default();
+        let cancel = kindred_core::Cancel::default();
         cancel.cancel();
         let task = Task::new(60, turned);
         let progress = Progress::hidden().cancelled_by(&cancel);

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use super::generation::{self, CURRENT};
 use super::manifest::{DESCRIPTION_FILE, Manifest};
 use super::{CollectionError, Description, WAL, profiles};
-use crate::domain::{CollectionName, GenerationId, SeqNo};
-use crate::storage::{self, StorageError};
 use crate::wal;
+use kindred_core::domain::{CollectionName, GenerationId, SeqNo};
+use kindred_core::storage::{self, StorageError};
 
 /// A collection's files: with them and [`small_files`], and no others, it can be opened elsewhere.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use std::path::Path;
 use super::delta::Delta;
 use super::generation::Generation;
 use super::{CollectionError, Meaning};
-use crate::domain::{DocumentId, FeedPosition, ModelTag, SeqNo};
 use crate::wal::{self, Batch, Embeddings, Entry, Operation, Replay, StoredDocument};
+use kindred_core::domain::{DocumentId, FeedPosition, ModelTag, SeqNo};
 
 /// What became of each document since a generation.
 pub(super) struct LoggedChanges<'a> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{Access, Collection, CollectionError, Description, Meaning, ModelIdentity, OpenOptions, generation};
-use crate::domain::{CollectionDefinition, CollectionName};
-use crate::storage::{self, Lock};
+use kindred_core::domain::{CollectionDefinition, CollectionName};
+use kindred_core::storage::{self, Lock};
 
 /// Says which model embeds a collection's documents: the configured one, or that of a folder, with the collection's prompts. The
 /// error says why a folder's model cannot be used.
@@ -39,7 +39,7 @@ impl Collections {
     /// Opens all collections of a data folder and makes those of the configuration that are not there yet.
     ///
     /// # Errors
-    /// Any collection that cannot be opened; [`crate::storage::StorageError::Locked`] when another process has the folder.
+    /// Any collection that cannot be opened; [`kindred_core::storage::StorageError::Locked`] when another process has the folder.
     pub fn open(
         data_dir: &Path,
         configured: BTreeMap<CollectionName, CollectionDefinition>,

@@ -16,8 +16,8 @@
 use std::path::Path;
 
 use super::Contents;
-use crate::domain::{Attributes, FieldId, Selected, Selection, SeqNo, TextHash};
-use crate::storage::{SectionFile, SectionWriter, StorageError};
+use kindred_core::domain::{Attributes, FieldId, Selected, Selection, SeqNo, TextHash};
+use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 pub(super) const DOCUMENTS_FILE: &str = "documents.bin";
 const KIND: [u8; 4] = *b"DOCS";

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::CollectionError;
 use super::retrieve::Scope;
 use super::searcher::Searcher;
-use crate::domain::{Attributes, FieldId, Selection, Value};
+use kindred_core::domain::{Attributes, FieldId, Selection, Value};
 
 impl Searcher {
     /// The `n` most frequent values of an indexed keyword or truth value among all documents that match, and how many of these have each;

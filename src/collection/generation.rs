@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{DESCRIPTION_FILE, FileEntry, MANIFEST_FILE, Manifest};
 use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, text_of};
-use crate::domain::{Attributes, CollectionName, DocumentId, GenerationId, Selection, SeqNo, TextHash};
-use crate::error::ErrorKind;
 use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
 use crate::lexical::{LexicalSegment, LexicalWriter};
-use crate::storage::{self, StorageError};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Attributes, CollectionName, DocumentId, GenerationId, Selection, SeqNo, TextHash};
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::{self, StorageError};
 
 pub(super) const CURRENT: &str = "CURRENT";
 const GENERATIONS: &str = "generations";

@@ -1,7 +1,7 @@
 //! Documents one after another, without a query: a part of them in the order of their ids, or their number.
 
 use super::{CollectionError, FoundDocument, Searcher};
-use crate::domain::{DocumentId, Filter};
+use kindred_core::domain::{DocumentId, Filter};
 
 /// Documents in the order of their ids' bytes.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::{CollectionError, Contents};
-use crate::domain::{CollectionDefinition, CollectionName, GenerationId, SeqNo};
-use crate::storage::{self, SectionFile, SectionWriter, StorageError};
+use kindred_core::domain::{CollectionDefinition, CollectionName, GenerationId, SeqNo};
+use kindred_core::storage::{self, SectionFile, SectionWriter, StorageError};
 
 /// Holds the [`Description`] of a collection that has no generation yet.
 pub(super) const DESCRIPTION_FILE: &str = "collection.json";

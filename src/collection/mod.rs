@@ -61,17 +61,17 @@ pub use writer::{Applied, Change, Changes, Durability};
 pub use crate::lexical::LexicalQuery;
 pub use crate::wal::{StoredDocument, WalSettings};
 
-use crate::domain::{
-    Clock, CollectionDefinition, CollectionName, DocumentId, FieldId, Filter, GenerationId, ModelTag, Role, Schema, SchemaError, SeqNo,
-    Template, TextHash,
-};
-use crate::error::ErrorKind;
 use crate::index::IndexError;
 use crate::lexical::{Analyzer, LexicalError};
-use crate::storage::{self, StorageError};
 use crate::wal::{WalError, WalWriter};
 use changes::LoggedChanges;
 use generation::Generation;
+use kindred_core::domain::{
+    Clock, CollectionDefinition, CollectionName, DocumentId, FieldId, Filter, GenerationId, ModelTag, Role, Schema, SchemaError, SeqNo,
+    Template, TextHash,
+};
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::{self, StorageError};
 use writer::{Shared, State, Writer};
 
 /// Why the documents of a collection cannot be searched by their words.
@@ -398,7 +398,7 @@ pub struct Contents {
     pub seqnos: Vec<SeqNo>,
     /// The users' fields without the id, as JSON text.
     pub fields: Vec<String>,
-    pub attributes: Vec<crate::domain::Attributes>,
+    pub attributes: Vec<kindred_core::domain::Attributes>,
     /// Of what the embeddings were made of; `None` where that is not known.
     pub text_hashes: Vec<Option<TextHash>>,
     /// `[vectors × dims]`, unit length; those of a row together, in the order of the rows.

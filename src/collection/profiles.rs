@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Collection, CollectionError, WhoWrites};
-use crate::domain::CollectionName;
-use crate::storage::{self, StorageError};
+use kindred_core::domain::CollectionName;
+use kindred_core::storage::{self, StorageError};
 
 /// Folder of the profiles.
 const PROFILES: &str = "profiles";

@@ -9,10 +9,10 @@ use std::sync::{Arc, MutexGuard, PoisonError, TryLockError};
 use super::changes::LoggedChanges;
 use super::generation::{self, Generation, GenerationInfo};
 use super::{BuildParams, Collection, CollectionError, Contents, Description, Searcher, WAL, manifest, profiles};
-use crate::domain::{DocumentId, GenerationId, ModelTag, SeqNo};
-use crate::storage::{self, StorageError};
-use crate::telemetry::Progress;
 use crate::wal::{Embeddings, Entry};
+use kindred_core::Progress;
+use kindred_core::domain::{DocumentId, GenerationId, ModelTag, SeqNo};
+use kindred_core::storage::{self, StorageError};
 
 /// Changed documents that are embedded while writes wait; more are embedded before.
 const FEW: usize = 32;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::{CollectionError, Searcher};
-use crate::domain::{CollectionName, DocumentId, FeedPosition, ModelTag, Precondition, Refresh, SeqNo};
 use crate::telemetry::metrics;
 use crate::wal::{Batch, Entry, Operation, StoredDocument, WalWriter};
+use kindred_core::domain::{CollectionName, DocumentId, FeedPosition, ModelTag, Precondition, Refresh, SeqNo};
 
 /// Requests that may wait.
 const MAX_QUEUE: usize = 256;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use moka::future::Cache;
 
 use super::EncoderError;
-use crate::domain::Embedding;
 use crate::telemetry::metrics;
+use kindred_core::domain::Embedding;
 
 /// What an entry takes beside its text and its numbers, about.
 const ENTRY_BYTES: usize = 200;

@@ -2,7 +2,7 @@
 
 use super::tokenizer::{Tokens, Whole};
 use super::{Encoder, EncoderError, Side};
-use crate::domain::{ChunkMode, Chunking, Embedding};
+use kindred_core::domain::{ChunkMode, Chunking, Embedding};
 
 /// The part of a chunk that the first lines of the text may take in each, as 1 in so many.
 const MAX_HEADER_SHARE: usize = 4;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Device;
 use super::model_folder::{ModelFolderError, Precision};
-use crate::error::ErrorKind;
+use kindred_core::error::ErrorKind;
 
 /// Why a text has no embedding.
 #[derive(Debug, thiserror::Error)]

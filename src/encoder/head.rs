@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::pooling::Pooling;
-use crate::domain::Embedding;
+use kindred_core::domain::Embedding;
 
 /// Makes something of what a model puts out for a batch.
 pub trait Head: Clone + Send + Sync + 'static {

@@ -10,7 +10,7 @@ use super::session::{Provider, Session, SessionSettings};
 use super::tokenizer::{Sequence, Tokens};
 use super::workers::{BatchSettings, Models, RunBatch};
 use super::{EncoderError, EncoderSettings, PrecisionChoice, fingerprint_of};
-use crate::domain::hex;
+use kindred_core::domain::hex;
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
 const MAX_DEFAULT_THREADS: usize = 8;

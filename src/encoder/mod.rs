@@ -74,10 +74,10 @@ pub use settings::{ArenaGrowth, CudaSettings, Device, DeviceError, EncoderSettin
 pub use tokenizer::{Token, Tokens, Whole};
 pub use tokens::Side;
 
-use crate::domain::{Embedding, hex};
 use crate::telemetry::Here;
 use cache::{PhraseCache, QueryCache};
 use call::Finished;
+use kindred_core::domain::{Embedding, hex};
 use loading::Loading;
 use tokenizer::Tokenizer;
 use workers::{BatchSettings, Workers};

@@ -22,8 +22,8 @@ use sha2::{Digest, Sha256};
 
 use super::pooling::Pooling;
 use super::sentence_transformers::{Layout, LayoutError};
-use crate::domain::hex;
-use crate::error::ErrorKind;
+use kindred_core::domain::hex;
+use kindred_core::error::ErrorKind;
 
 pub const MODEL_FILE: &str = "model.onnx";
 pub const TOKENIZER_FILE: &str = "tokenizer.json";

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Embedding, EmbeddingError};
+use kindred_core::domain::{Embedding, EmbeddingError};
 
 /// How a text's token vectors become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::pooling::Pooling;
-use crate::error::ErrorKind;
-use crate::storage::{self, StorageError};
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::{self, StorageError};
 
 /// Why a folder is no sentence-transformers model that Kindred can serve.
 #[derive(Debug, thiserror::Error)]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use super::*;
-use crate::domain::{ChunkMode, Chunking};
-use crate::error::ErrorKind;
+use kindred_core::domain::{ChunkMode, Chunking};
+use kindred_core::error::ErrorKind;
 
 static ASSETS: LazyLock<assets::Assets> =
     LazyLock::new(|| assets::ensure(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models")).expect("the model can be fetched"));

@@ -4,7 +4,7 @@
 
 use super::tokenizer::{Token, Tokens, Whole};
 use super::{Encoder, EncoderError};
-use crate::domain::Embedding;
+use kindred_core::domain::Embedding;
 
 /// The end of a text that is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,8 +18,9 @@ use super::batcher::Text;
 use super::call::{Answer, Call};
 use super::queue::Queue;
 use super::tokenizer::{Sequence, Tokens};
-use crate::domain::Embedding;
-use crate::telemetry::{metrics, priority};
+use crate::telemetry::metrics;
+use kindred_core::domain::Embedding;
+use kindred_core::priority;
 
 /// Runs one batch: an output (an embedding, the score of a pair) for each sequence. A session, or a stand-in for it in tests.
 pub type RunBatch<T = Tokens, O = Embedding> = Box<dyn FnMut(&[&T]) -> Result<Vec<O>, EncoderError> + Send>;

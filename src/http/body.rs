@@ -13,8 +13,8 @@ use tower_http::timeout::TimeoutError;
 
 use super::compat;
 use super::error::ApiError;
-use crate::error::ErrorKind;
 use crate::pipeline::PipelineError;
+use kindred_core::error::ErrorKind;
 
 /// Bodies of up to so many bytes are read on the thread that answers, which takes a fraction of a millisecond.
 const INLINE_BYTES: usize = 64 * 1024;

@@ -11,10 +11,10 @@ use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
 use super::{Services, auth};
-use crate::domain::{CollectionDefinition, CollectionName};
-use crate::error::ErrorKind;
 use crate::pipeline::{CollectionInfo, PipelineError};
 use crate::telemetry::traces::in_current_span;
+use kindred_core::domain::{CollectionDefinition, CollectionName};
+use kindred_core::error::ErrorKind;
 
 /// All collections.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

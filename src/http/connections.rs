@@ -141,7 +141,7 @@ async fn watch(mut tls: Option<Certificate>, keys: Option<Arc<Keys>>) {
                     keys_failed = None;
                 }
                 Ok(Err(e)) => {
-                    let error = crate::error::chain(&e);
+                    let error = kindred_core::error::chain(&e);
                     if is_new(&mut keys_failed, error.clone()) {
                         tracing::warn!(error, "the API keys stay as they were");
                     }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
 use super::path::PathParts;
-use crate::domain::hex;
+use kindred_core::domain::hex;
 
 /// A file of the console.
 #[derive(Debug, Clone, Copy)]

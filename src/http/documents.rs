@@ -16,11 +16,11 @@ use super::collections::existing;
 use super::error::{ApiError, ErrorBody, ErrorDetail, status_of};
 use super::path::{PathParts, QueryString};
 use super::request;
-use crate::domain::{CollectionName, DocumentId, Precondition, Refresh, SeqNo};
-use crate::error::ErrorKind;
 use crate::ingest;
 use crate::pipeline::{Item as WriteItem, ItemError, Outcome, PipelineError, StoredDocument, WriteReport, WriteRequest};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentId, Precondition, Refresh, SeqNo};
+use kindred_core::error::ErrorKind;
 
 /// What became of a batch. A refused item does not fail the request: look at `errors`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::request;
-use crate::domain::NameError;
-use crate::error::{ErrorKind, chain};
 use crate::pipeline::{ItemError, PipelineError};
+use kindred_core::domain::NameError;
+use kindred_core::error::{ErrorKind, chain};
 
 /// An error as a client sees it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -11,8 +11,8 @@ use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::search::{Id, located};
-use crate::domain::{CollectionName, DocumentId};
 use crate::pipeline::{FitReport, FitRequest};
+use kindred_core::domain::{CollectionName, DocumentId};
 
 /// Collections that are always there.
 pub(super) const MEMBERS: &str = "members";

@@ -9,7 +9,7 @@ use tower::ServiceExt;
 
 use super::error::ApiError;
 use super::{compat, console, request};
-use crate::error::ErrorKind;
+use kindred_core::error::ErrorKind;
 
 /// Stands before the routes until they are there.
 #[derive(Debug, Clone, Default)]

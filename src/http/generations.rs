@@ -13,9 +13,9 @@ use super::body::JsonBody;
 use super::collections::{blocking, existing};
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::domain::GenerationId;
-use crate::error::ErrorKind;
 use crate::pipeline::{Gates, GenerationSummary, ModelChoice, PipelineError, RebuildRequest};
+use kindred_core::domain::GenerationId;
+use kindred_core::error::ErrorKind;
 
 /// What to build; `{}` is enough.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

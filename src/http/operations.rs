@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::error::{ApiError, ErrorBody};
 use super::{Services, auth};
-use crate::error::ErrorKind;
 use crate::ingest::kafka::FeedState;
 use crate::pipeline::{CollectionInfo, CrossEncoderInfo, ModelInfo};
 use crate::telemetry;
+use kindred_core::error::ErrorKind;
 
 /// What this server is.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
-use crate::error::ErrorKind;
+use kindred_core::error::ErrorKind;
 
 /// What the route's braces stand for.
 pub struct PathParts<T>(pub T);

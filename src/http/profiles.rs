@@ -12,9 +12,9 @@ use super::body::JsonBody;
 use super::collections::{blocking, existing};
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::domain::CollectionName;
-use crate::error::ErrorKind;
 use crate::pipeline::{ProfileContents, ProfileInfo};
+use kindred_core::domain::CollectionName;
+use kindred_core::error::ErrorKind;
 
 /// All profiles of a collection.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -13,9 +13,9 @@ use super::body::JsonBody;
 use super::collections::existing;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
-use crate::error::ErrorKind;
 use crate::pipeline::{CrossEncode, GroupBy, PipelineError, Placement, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse};
+use kindred_core::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
+use kindred_core::error::ErrorKind;
 
 fn default_limit() -> usize {
     10

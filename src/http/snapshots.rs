@@ -11,7 +11,7 @@ use super::Services;
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
 use super::generations::Started;
-use crate::domain::CollectionName;
+use kindred_core::domain::CollectionName;
 
 /// What to keep, and where.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

@@ -13,7 +13,7 @@ use super::codes::{QueryProbe, Rotation, encode_alone};
 use super::filter::passing;
 use super::flat::Shortlist;
 use super::kernels::dot;
-use crate::domain::{Attributes, Candidate, Filter, Schema, best_first};
+use kindred_core::domain::{Attributes, Candidate, Filter, Schema, best_first};
 
 /// Rows of a block: few enough to copy one with every write, many enough that a list of them is short; and the bits of a mask.
 pub const BLOCK_ROWS: usize = u128::BITS as usize;

@@ -31,8 +31,8 @@ use roaring::RoaringBitmap;
 
 use super::IndexError;
 use super::columns::{Pools, RECORD, set_len};
-use crate::domain::{Attributes, FieldId, FieldType, Schema};
-use crate::storage::{SectionFile, SectionWriter, StorageError};
+use kindred_core::domain::{Attributes, FieldId, FieldType, Schema};
+use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "attributes.bin";
 const KIND: [u8; 4] = *b"ATTR";

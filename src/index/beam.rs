@@ -18,7 +18,7 @@ use super::codes::QueryCodes;
 use super::filter::Allowed;
 use super::graph_file::GraphFile;
 use super::kernels::{self, GROUP};
-use crate::storage::StorageError;
+use kindred_core::storage::StorageError;
 
 /// Pool entries per row of the beam.
 const POOL_PER_EF: f64 = 2.0;

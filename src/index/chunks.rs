@@ -16,7 +16,7 @@ use std::path::Path;
 use roaring::RoaringBitmap;
 
 use super::{IndexError, bytes_of, check_row_count};
-use crate::storage::{SectionFile, SectionWriter, StorageError};
+use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "chunks.bin";
 const KIND: [u8; 4] = *b"CHNK";

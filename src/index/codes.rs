@@ -12,8 +12,8 @@
 use rayon::prelude::*;
 
 use super::kernels::{self, LinkQuery};
-use crate::domain::mix_bits;
-use crate::storage::{Buffer, StorageError};
+use kindred_core::domain::mix_bits;
+use kindred_core::storage::{Buffer, StorageError};
 
 /// Codes are numbers from 1 to 255 around this.
 const CENTER: i32 = 128;

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::attributes::Shape;
 use super::bytes_of;
-use crate::domain::{Attributes, FieldId, Schema, Value};
+use kindred_core::domain::{Attributes, FieldId, Schema, Value};
 
 /// Numbers in a column's record.
 pub(super) const RECORD: usize = 10;

@@ -1,8 +1,8 @@
 //! What can go wrong in an index.
 
-use crate::domain::FieldId;
-use crate::error::ErrorKind;
-use crate::storage::StorageError;
+use kindred_core::domain::FieldId;
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::StorageError;
 
 /// An index that cannot be built, opened or searched.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use super::filter::Allowed;
 use super::{AllowedRows, Index, IndexError};
-use crate::domain::FieldId;
+use kindred_core::domain::FieldId;
 
 impl Index {
     /// Different words of a keyword's or truth value's field, over all rows; 0 for a field of another type.

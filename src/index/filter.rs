@@ -14,8 +14,8 @@ use super::IndexError;
 use super::attributes::{AttributeFile, Blocks, Places, Words};
 use super::chunks::ChunkFile;
 use super::columns::{bool_word, set_len};
-use crate::domain::{Condition, FieldId, Filter, GeoPoint};
-use crate::storage::StorageError;
+use kindred_core::domain::{Condition, FieldId, Filter, GeoPoint};
+use kindred_core::storage::StorageError;
 
 /// The rows that a search may return.
 #[derive(Debug)]

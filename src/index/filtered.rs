@@ -16,7 +16,7 @@ use super::codes::QueryCodes;
 use super::filter::Allowed;
 use super::graph_file::GraphFile;
 use super::row_set::RowSet;
-use crate::storage::StorageError;
+use kindred_core::storage::StorageError;
 
 /// Allowed rows, evenly spread over all of them, where a walk begins.
 const N_SEEDS: u64 = 64;

@@ -10,8 +10,8 @@ use super::chunks::Chunks;
 use super::codes::QueryCodes;
 use super::graph_file::GraphFile;
 use super::vectors::VectorFile;
-use crate::domain::{Candidate, best_first};
-use crate::storage::StorageError;
+use kindred_core::domain::{Candidate, best_first};
+use kindred_core::storage::StorageError;
 
 /// Rows that are asked for ahead of the one that is compared.
 const AHEAD: usize = 8;

@@ -18,7 +18,7 @@ use std::path::Path;
 use super::codes::Quantizer;
 use super::node::{Node, NodeLayout};
 use super::{IndexError, kernels};
-use crate::storage::{SectionFile, SectionWriter, StorageError};
+use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "graph.bin";
 const KIND: [u8; 4] = *b"GRPH";

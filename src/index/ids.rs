@@ -11,8 +11,8 @@
 use std::path::Path;
 
 use super::{IndexError, bytes_of, check_row_count};
-use crate::domain::DocumentId;
-use crate::storage::{SectionFile, SectionWriter, StorageError};
+use kindred_core::domain::DocumentId;
+use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "ids.bin";
 const KIND: [u8; 4] = *b"IDS_";

@@ -86,8 +86,8 @@ use self::flat::Compared;
 use self::graph_file::GraphFile;
 use self::planner::Search;
 use self::vectors::VectorFile;
-use crate::domain::{Candidate, Embedding, Filter, Plan, Schema, StrategyChoice};
-use crate::storage::StorageError;
+use kindred_core::domain::{Candidate, Embedding, Filter, Plan, Schema, StrategyChoice};
+use kindred_core::storage::StorageError;
 
 /// The nearest rows to look for.
 #[derive(Debug, Clone, Copy)]

@@ -7,8 +7,8 @@ use super::chunks::Chunks;
 use super::filter::Allowed;
 use super::filtered;
 use super::flat::Compared;
-use crate::domain::{Candidate, Plan, Strategy, StrategyChoice, best_first};
-use crate::storage::StorageError;
+use kindred_core::domain::{Candidate, Plan, Strategy, StrategyChoice, best_first};
+use kindred_core::storage::StorageError;
 
 /// Allowed rows up to which a scan always is the better choice.
 const SMALL: f64 = 2_000.0;

@@ -17,7 +17,7 @@ use half::f16;
 use serde::{Deserialize, Serialize};
 
 use super::{IndexError, bytes_of, kernels};
-use crate::storage::{SectionFile, SectionWriter, StorageError};
+use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "vectors.bin";
 const KIND: [u8; 4] = *b"VECS";

@@ -14,9 +14,9 @@
 use serde_json::{Map, Number, Value as Json};
 
 use super::nest;
-use crate::domain::{FieldType, Schema};
-use crate::error::ErrorKind;
 use crate::pipeline::ItemError;
+use kindred_core::domain::{FieldType, Schema};
+use kindred_core::error::ErrorKind;
 
 /// Between several values of one cell.
 const SEPARATOR: char = '|';

@@ -11,9 +11,9 @@ use serde_json::Value as Json;
 use super::cells::Columns;
 use super::jsonl::without_bom;
 use super::{MAX_RECORD_BYTES, ReadError, Record, Records};
-use crate::domain::Schema;
-use crate::error::ErrorKind;
 use crate::pipeline::ItemError;
+use kindred_core::domain::Schema;
+use kindred_core::error::ErrorKind;
 
 /// Most columns of a file.
 const MAX_COLUMNS: usize = 4_096;
@@ -171,7 +171,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::CollectionDefinition;
+    use kindred_core::domain::CollectionDefinition;
 
     fn schema() -> Schema {
         let fields = json!({"salary.min": {"type": "number"}, "skills": {"type": "keyword"}});

@@ -5,8 +5,8 @@ use std::io::{BufRead, Read};
 use serde_json::value::RawValue;
 
 use super::{MAX_RECORD_BYTES, ReadDocument, ReadError, Record, Records};
-use crate::error::ErrorKind;
 use crate::pipeline::ItemError;
+use kindred_core::error::ErrorKind;
 
 /// The items of a body: a JSON array, lines of JSON, or one object over several lines.
 ///

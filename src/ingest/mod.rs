@@ -36,11 +36,11 @@ pub use jsonl::parse_body;
 pub use refused::Refused;
 pub use source::{Format, Source};
 
-use crate::domain::{CollectionName, FeedPosition, Schema, SeqNo};
-use crate::error::ErrorKind;
 use crate::pipeline::{ItemError, Outcome, PipelineError, WritePipeline, WriteReport, WriteRequest};
-use crate::telemetry::{Cancel, Progress};
 use batch::Batches;
+use kindred_core::domain::{CollectionName, FeedPosition, Schema, SeqNo};
+use kindred_core::error::ErrorKind;
+use kindred_core::{Cancel, Progress};
 use refused::RefusedReport;
 
 /// Longest line or row of a text file.

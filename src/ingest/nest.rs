@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
-use crate::error::ErrorKind;
 use crate::pipeline::ItemError;
+use kindred_core::error::ErrorKind;
 
 /// Puts a column's value where its name says: `location.city` into the object `location`. An object that is there already takes
 /// in the fields of another.

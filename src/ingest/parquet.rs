@@ -9,8 +9,8 @@ use parquet::errors::ParquetError;
 use serde_json::{Map, Value as Json};
 
 use super::{ReadError, Record, Records, columns, nest};
-use crate::error::{ErrorKind, unless_it_panics};
 use crate::pipeline::ItemError;
+use kindred_core::error::{ErrorKind, unless_it_panics};
 
 /// Rows that are decoded together: few, because rows may be long.
 const ROWS: usize = 256;

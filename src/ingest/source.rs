@@ -11,8 +11,8 @@ use super::csv::Rows;
 use super::jsonl::Lines;
 use super::parquet::Table;
 use super::{IngestError, ReadError, Records};
-use crate::domain::{Schema, hex};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Schema, hex};
 
 const BUFFER_BYTES: usize = 1 << 20;
 /// Bytes at a file's beginning that tell it from others of its name and length.

@@ -7,7 +7,7 @@ use tantivy::tokenizer::{
 };
 
 use super::tokenizer::WordTokenizer;
-use crate::domain::Lexical;
+use kindred_core::domain::Lexical;
 
 /// Longer words, in bytes, are no words.
 const MAX_WORD_BYTES: usize = 128;

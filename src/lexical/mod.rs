@@ -28,8 +28,8 @@ pub use analyzer::Analyzer;
 pub use appended::{AppendedTerms, Matches, Terms};
 pub use segment::{LEXICAL_FILE, LexicalSegment, LexicalWriter};
 
-use crate::error::ErrorKind;
-use crate::storage::StorageError;
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::StorageError;
 
 /// Different terms of a query that count, the first ones: what is longer is no query, but a text.
 const MAX_TERMS: usize = 64;

@@ -14,7 +14,7 @@ use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWrite
 use tantivy::directory::{DirectoryLock, FileHandle, Lock, OwnedBytes, WatchCallback, WatchHandle, WritePtr};
 use tantivy::{Directory, HasLen};
 
-use crate::storage::{self, SectionFile, SectionWriter, StorageError};
+use kindred_core::storage::{self, SectionFile, SectionWriter, StorageError};
 
 const KIND: [u8; 4] = *b"LEXI";
 const VERSION: u32 = 1;

@@ -17,8 +17,8 @@ use tantivy::{
 
 use super::packed::{PackedDirectory, pack};
 use super::{Analyzer, Bm25, LexicalError, LexicalQuery, Statistics};
-use crate::domain::{Candidate, best_first};
-use crate::error::unless_it_panics;
+use kindred_core::domain::{Candidate, best_first};
+use kindred_core::error::unless_it_panics;
 
 /// The file of a generation.
 pub const LEXICAL_FILE: &str = "lexical.bin";

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::*;
-use crate::domain::{Choice, Lexical};
+use kindred_core::domain::{Choice, Lexical};
 
 const WORDS: [&str; 24] = [
     "nurse",

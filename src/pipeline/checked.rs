@@ -7,9 +7,9 @@ use serde_json::Value as Json;
 use super::PipelineError;
 use super::write::{Incoming, Item, ItemError, Outcome};
 use crate::collection::{Applied, Change, CollectionError, Searcher, StoredDocument};
-use crate::domain::{Document, DocumentId, Embedding, Precondition, SeqNo, TextHash};
-use crate::error::ErrorKind;
 use crate::telemetry::metrics;
+use kindred_core::domain::{Document, DocumentId, Embedding, Precondition, SeqNo, TextHash};
+use kindred_core::error::ErrorKind;
 
 /// An item that may be written.
 pub(super) struct Accepted {

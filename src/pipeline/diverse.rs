@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::PipelineError;
-use crate::domain::{Embedding, FieldId, FieldType, Schema};
+use kindred_core::domain::{Embedding, FieldId, FieldType, Schema};
 
 /// Candidates that are looked at to find different ones: the best.
 const MAX_LOOKED_AT: usize = 200;

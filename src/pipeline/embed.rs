@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Encoders, Limits};
-use crate::domain::{Embedding, EmbeddingError};
 use crate::encoder::{Encoder, EncoderError, ModelInfo, Side, Token, Tokens};
-use crate::error::ErrorKind;
+use kindred_core::domain::{Embedding, EmbeddingError};
+use kindred_core::error::ErrorKind;
 
 /// Most inputs of one request.
 pub const MAX_INPUTS: usize = 2_048;

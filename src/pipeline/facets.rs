@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::PipelineError;
 use super::prepared::Prepared;
-use crate::domain::{FieldId, FieldType, Schema};
+use kindred_core::domain::{FieldId, FieldType, Schema};
 
 /// Most fields whose values are counted in one search.
 pub(super) const MAX_FACETS: usize = 32;

@@ -8,7 +8,7 @@ use super::diverse;
 use super::explain::{Clause, CrossEncodeStage, MAX_RANK, RescoreStage, RetrievalStage, Way};
 use super::prepared::Prepared;
 use super::request::QueryResponse;
-use crate::domain::DocumentId;
+use kindred_core::domain::DocumentId;
 
 /// What became of a document in a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]

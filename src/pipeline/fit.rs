@@ -11,8 +11,8 @@ use serde_json::{Map, Value as Json};
 use super::phrases::{MAX_OF_TEXT, encode, phrases};
 use super::{Encoders, PipelineError};
 use crate::collection::{Collections, Searcher};
-use crate::domain::{Attributes, CollectionName, DocumentId, Embedding, FieldType, Role, values_of, words};
 use crate::rescore::level;
+use kindred_core::domain::{Attributes, CollectionName, DocumentId, Embedding, FieldType, Role, values_of, words};
 
 /// Skills of a posting that are looked at.
 const MAX_SKILLS: usize = 64;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{PipelineError, RebuildPipeline, RebuildRequest, Task};
 use crate::collection::CollectionError;
-use crate::domain::{CollectionDefinition, CollectionName, FieldSpec, FieldType};
+use kindred_core::domain::{CollectionDefinition, CollectionName, FieldSpec, FieldType};
 
 /// How often a build is tried again because documents have changed while it was made.
 const MAX_ATTEMPTS: usize = 3;

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use super::query::within;
 use super::{Catalog, PipelineError, StoredDocument};
 use crate::collection::{FoundDocument, FoundPage, Searcher};
-use crate::domain::{CollectionName, DocumentId, Embedding, Filter};
+use kindred_core::domain::{CollectionName, DocumentId, Embedding, Filter};
 
 /// Most documents of a page.
 pub const MAX_PAGE: usize = 10_000;

@@ -18,8 +18,9 @@ use super::prepared::Prepared;
 use super::probes::{Origin, Probe};
 use super::recall::{self, Measured, RecallOfGroup};
 use crate::collection::Searcher;
-use crate::domain::{CollectionName, StrategyChoice, mix_bits};
-use crate::telemetry::{metrics, priority};
+use crate::telemetry::metrics;
+use kindred_core::domain::{CollectionName, StrategyChoice, mix_bits};
+use kindred_core::priority;
 
 /// Nearest documents that a search should find.
 const K: usize = 10;
@@ -189,7 +190,7 @@ fn watch(waiting: &Receiver<Sample>, seen: &Mutex<BTreeMap<CollectionName, Seen>
             // Nothing matches.
             Ok(None) => continue,
             Err(e) => {
-                tracing::warn!(%collection, error = crate::error::chain(&e), "a search could not be looked at");
+                tracing::warn!(%collection, error = kindred_core::error::chain(&e), "a search could not be looked at");
                 continue;
             }
         };

@@ -7,8 +7,8 @@ use super::PipelineError;
 use super::request::QueryRequest;
 use crate::adapter::{Adapter, AdapterError};
 use crate::collection::{Collection, Found, LexicalQuery, Question, RetrieveRequest, Searcher};
-use crate::domain::{Attributes, DocumentId, Embedding, FieldId, Filter, Selection};
 use crate::rescore::{Feature, Scorer, Wanted};
+use kindred_core::domain::{Attributes, DocumentId, Embedding, FieldId, Filter, Selection};
 
 /// A search that is ready to be carried out.
 #[derive(Debug)]

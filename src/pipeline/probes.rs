@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::PipelineError;
 use super::recent::RecentQuery;
 use crate::collection::{FoundDocument, Searcher};
-use crate::domain::{Choice, Condition, DocumentId, Embedding, FieldType, Filter, Value};
+use kindred_core::domain::{Choice, Condition, DocumentId, Embedding, FieldType, Filter, Value};
 
 /// Where a probe comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::PipelineError;
 use super::request::ProfileChoice;
 use crate::adapter::Adapter;
 use crate::collection::{Collection, Collections, Searcher, StoredProfile};
-use crate::domain::{CollectionName, Schema};
 use crate::rescore::{DEFAULT_PROFILE, FROM_TEXT, Profile, Profiles, RescoreError, Scorer, Weights, default_weights};
+use kindred_core::domain::{CollectionName, Schema};
 
 /// A profile, as lists tell of it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

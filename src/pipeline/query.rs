@@ -23,9 +23,9 @@ use super::request::{Hit, Query, QueryRequest, QueryResponse, Ranks, Timings};
 use super::rerank::{RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
 use crate::collection::{Collections, Found, FoundDocument, LexicalQuery, Retrieved, Searcher};
-use crate::domain::{Attributes, DocumentId, Embedding, Filter, GenerationId, Retrieval, Schema, StrategyChoice};
 use crate::rescore::{self, FROM_TEXT, Scorer, Signals, Wanted};
 use crate::telemetry::traces::stage;
+use kindred_core::domain::{Attributes, DocumentId, Embedding, Filter, GenerationId, Retrieval, Schema, StrategyChoice};
 
 /// Most names of fields to return.
 const MAX_FIELDS: usize = 256;

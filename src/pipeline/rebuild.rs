@@ -11,8 +11,9 @@ use super::{Encoders, Limits, ModelInfo, PipelineError, Task, Tasks, index_field
 use crate::collection::{
     BuildParams, Collection, CollectionError, Collections, Contents, Description, GenerationStatus, Meaning, Searcher,
 };
-use crate::domain::{CollectionName, Document, DocumentError, FieldType, GenerationId, Template, TextHash};
-use crate::telemetry::{Cancel, Progress, memory, priority};
+use crate::telemetry::memory;
+use kindred_core::domain::{CollectionName, Document, DocumentError, FieldType, GenerationId, Template, TextHash};
+use kindred_core::{Cancel, Progress, priority};
 
 /// Texts that are embedded in one call.
 const ENCODED_AT_ONCE: usize = 256;

@@ -15,7 +15,7 @@ use super::monitor::RecallHistory;
 use super::probes::{self, Origin, Probe};
 use super::query::{QueryPipeline, label, micros, within};
 use crate::collection::{Found, Question, RetrieveRequest, Searcher};
-use crate::domain::{CollectionName, Filter, StrategyChoice};
+use kindred_core::domain::{CollectionName, Filter, StrategyChoice};
 
 /// Most queries to measure with.
 const MAX_NUM: usize = 1_000;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::collection::Collection;
-use crate::domain::{CollectionName, DocumentId, Embedding, Filter};
+use kindred_core::domain::{CollectionName, DocumentId, Embedding, Filter};
 
 /// Searches that are kept of a collection.
 const MAX_QUERIES: usize = 1_024;

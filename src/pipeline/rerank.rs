@@ -9,9 +9,9 @@ use super::query::{micros, within};
 use super::request::{Hit, Query, QueryResponse};
 use super::{Limits, Overlong, PipelineError};
 use crate::collection::{FoundDocument, Searcher};
-use crate::domain::DocumentId;
 use crate::encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, EncoderError, PairFit, Scored, probability};
-use crate::error::{ErrorKind, chain};
+use kindred_core::domain::DocumentId;
+use kindred_core::error::{ErrorKind, chain};
 
 /// Characters of an unknown model's name that an error repeats.
 const MAX_NAME_CHARS: usize = 128;

@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 
 use super::{PipelineError, Task, Tasks};
 use crate::collection::{Collection, Collections, Description, FilesAtRest, PinnedFiles, small_files};
-use crate::domain::{CollectionName, GenerationId, SeqNo};
 use crate::snapshot::{self, Contents, Model, Place, SnapshotSource, SourceFile};
+use kindred_core::domain::{CollectionName, GenerationId, SeqNo};
 
 /// Makes snapshots of open collections.
 #[derive(Debug)]

@@ -11,10 +11,10 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::PipelineError;
-use crate::domain::CollectionName;
-use crate::error::chain;
 use crate::telemetry::traces::stage;
-use crate::telemetry::{Cancel, Progress};
+use kindred_core::domain::CollectionName;
+use kindred_core::error::chain;
+use kindred_core::{Cancel, Progress};
 
 /// Finished tasks that are remembered.
 const MAX_FINISHED: usize = 100;

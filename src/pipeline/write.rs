@@ -12,10 +12,11 @@ use tracing::Instrument;
 use super::checked::{Accepted, Checked};
 use super::{Encoders, Limits, PipelineError, RebuildPipeline};
 use crate::collection::{Applied, Change, Changes, Collection, CollectionError, Collections, Searcher};
-use crate::domain::{CollectionName, DocumentError, DocumentId, FeedPosition, Filter, Precondition, Refresh, SeqNo};
-use crate::error::ErrorKind;
+use crate::telemetry::metrics;
 use crate::telemetry::traces::{in_current_span, stage};
-use crate::telemetry::{Progress, metrics};
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentError, DocumentId, FeedPosition, Filter, Precondition, Refresh, SeqNo};
+use kindred_core::error::ErrorKind;
 
 /// Texts that are embedded between two looks at whether the work is still wanted.
 const ENCODED_AT_ONCE: usize = 256;

@@ -7,7 +7,7 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 use super::wanted::{Wanted, level};
-use crate::domain::{Attributes, FieldId, Role, Schema, Selection, dice, n_common, trigrams, word_hashes};
+use kindred_core::domain::{Attributes, FieldId, Role, Schema, Selection, dice, n_common, trigrams, word_hashes};
 
 /// Distances beyond this count as this: two oceans are not worse than one.
 const MAX_DISTANCE_KM: f64 = 1_000.0;
@@ -249,8 +249,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::domain::{CollectionDefinition, Document};
     use crate::rescore::{Scorer, Weights};
+    use kindred_core::domain::{CollectionDefinition, Document};
 
     fn schema() -> Schema {
         let definition: CollectionDefinition = serde_json::from_value(json!({"template": "{title}", "fields": {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     fn attributes(mut json: Value) -> Attributes {
-        let template = crate::domain::Template::parse("{title}").unwrap();
+        let template = kindred_core::domain::Template::parse("{title}").unwrap();
         json["id"] = json!("x");
         Document::parse(json, &schema(), &template, 1_000).unwrap().attributes
     }
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn features_of_a_text_query() {
-        let now = crate::domain::parse_time_us("2026-03-31").unwrap();
+        let now = kindred_core::domain::parse_time_us("2026-03-31").unwrap();
         let job = attributes(
             json!({"title": "Night nurse", "skills": ["patient care", "SQL"], "posted_at": "2026-03-01", "remote": false, "seniority": "senior"}),
         );
@@ -333,7 +333,7 @@ mod tests {
         let weights: Weights =
             [(Feature::Dot, 0.9), (Feature::TitleOverlap, 0.1), (Feature::SkillOverlap, 1.0 / 3.0), (Feature::Recency, 0.07)].into();
         let job = attributes(json!({"title": "Night nurse on call", "skills": ["SQL"], "posted_at": "2026-03-01"}));
-        let wanted = Wanted::from_text("nurse with SQL and R", crate::domain::parse_time_us("2026-04-07").unwrap());
+        let wanted = Wanted::from_text("nurse with SQL and R", kindred_core::domain::parse_time_us("2026-04-07").unwrap());
         let (signals, schema) = (Signals { dot: Some(0.123_456_7), ..Signals::default() }, schema());
         let candidate = Candidate::new(&wanted, signals, &job, &schema);
         let scorer = Scorer::Weights(weights);

@@ -24,10 +24,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Schema, Selection};
-use crate::error::ErrorKind;
 pub use features::{Candidate, Feature, Signals};
 pub use formula::{Explanation, Formula, FormulaError};
+use kindred_core::domain::{Schema, Selection};
+use kindred_core::error::ErrorKind;
 pub use model::{Model, ModelError};
 pub use profile::Profile;
 pub use train::{Group, TrainError, Trained, train};

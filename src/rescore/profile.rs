@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Feature, Formula, Learned, Model, RescoreError, Scorer, Weights};
-use crate::domain::Schema;
+use kindred_core::domain::Schema;
 
 /// A profile of a collection. A direction that it does not have is scored by the dot product alone.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -13,7 +13,7 @@ use hessboost::objective::{LambdaRank, Objective};
 use hessboost::training::Trainer;
 
 use super::{Feature, Learned, Model, Values, Weights, weighted_sum};
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// Fewest queries to learn from.
 pub const MIN_QUERIES: usize = 40;
@@ -241,7 +241,7 @@ mod tests {
         let again = train(&dot(), &groups, 1).unwrap();
         assert_eq!(again.learned, trained.learned, "equal judgments teach the same");
         let written = super::super::Profile::write("text", &trained.learned, serde_json::Value::Null);
-        let schema = crate::domain::Schema::new(&std::collections::BTreeMap::new()).unwrap();
+        let schema = kindred_core::domain::Schema::new(&std::collections::BTreeMap::new()).unwrap();
         let read = super::super::Profile::parse(&written.to_string(), &schema).unwrap().scorer("text");
         let super::super::Scorer::Learned(read) = read else { panic!("it was learned") };
         assert!(groups[0].values.iter().all(|values| read.score(values) == trained.learned.score(values)));

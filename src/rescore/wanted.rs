@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{Attributes, GeoPoint, Role, Schema, has_words, trigrams, word_hashes, words};
+use kindred_core::domain::{Attributes, GeoPoint, Role, Schema, has_words, trigrams, word_hashes, words};
 
 /// What a query asks for.
 #[derive(Debug, Clone, Default)]

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::Model;
 use super::transfer::sha256;
-use crate::domain::{CollectionName, SeqNo};
+use kindred_core::domain::{CollectionName, SeqNo};
 
 /// Raised when the meaning of a manifest changes.
 const FORMAT: u32 = 1;

@@ -35,10 +35,10 @@ pub use place::Place;
 pub use restore::{Restored, restore};
 pub use verify::{Listed, Problem, Verified, list, verify};
 
-use crate::domain::{CollectionName, SeqNo};
-use crate::error::ErrorKind;
-use crate::storage::StorageError;
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, SeqNo};
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::StorageError;
 
 /// Starts a step of the work: what it does, and how many bytes it takes.
 pub type Steps<'a> = &'a (dyn Fn(&str, u64) -> Progress + Send + Sync);

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::SnapshotError;
 use super::transfer::PART_BYTES;
-use crate::storage;
+use kindred_core::storage;
 
 /// Parts of an object that are under way at once.
 const MAX_PARTS: usize = 4;

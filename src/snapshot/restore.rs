@@ -9,9 +9,9 @@ use super::manifest::CollectionEntry;
 use super::transfer::{Found, download, object_path};
 use super::verify::find;
 use super::{Place, SnapshotError, Steps};
-use crate::domain::CollectionName;
-use crate::storage::{self, Lock};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::CollectionName;
+use kindred_core::storage::{self, Lock};
 
 /// What the folder of a collection that is being restored ends with. No collection has such a name, so no half of one is opened.
 const UNFINISHED: &str = ".restoring";
@@ -26,7 +26,7 @@ pub struct Restored {
 /// Restores a snapshot, or the newest one, into a data folder that has none of its collections; of `only`, those alone.
 ///
 /// # Errors
-/// [`SnapshotError::Exists`]; [`SnapshotError::Damaged`] for an object that is not what was written; [`crate::storage::StorageError::Locked`]
+/// [`SnapshotError::Exists`]; [`SnapshotError::Damaged`] for an object that is not what was written; [`kindred_core::storage::StorageError::Locked`]
 /// when a server runs on the folder. No collection is there then that was not before, and none in part.
 pub async fn restore(
     place: &Place,

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::transfer::{PART_BYTES, object_path, sha256};
 use super::*;
-use crate::telemetry::Cancel;
+use kindred_core::Cancel;
 
 /// A collection's folder with a large file, an empty one, and a log that has grown since.
 fn source(dir: &Path, name: &str) -> SnapshotSource {

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use sha2::{Digest, Sha256};
 
 use super::{Contents, Place, SnapshotError};
-use crate::domain::hex;
-use crate::storage::{OutFile, StorageError};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::hex;
+use kindred_core::storage::{OutFile, StorageError};
 
 /// Bytes that are held at once, and the length of an upload's parts.
 pub(super) const PART_BYTES: usize = 8 << 20;

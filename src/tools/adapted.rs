@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use crate::adapter::{self, BoxError, Example, Passages, TrainError, Trained};
 use crate::app::App;
 use crate::collection::{CollectionError, Found, FoundDocument, Question, RetrieveRequest, Searcher};
-use crate::domain::{CollectionName, DocumentId, Embedding, Retrieval, StrategyChoice};
 use crate::pipeline::evaluate::{Judged, ndcg};
 use crate::pipeline::{Query, QueryRequest};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentId, Embedding, Retrieval, StrategyChoice};
 
 /// Documents near a query, of which those that are not relevant are learned from as near and wrong.
 const NEAR: usize = 50;

@@ -13,9 +13,9 @@ use super::serve::Server;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::encoder::assets;
-use crate::storage;
+use kindred_core::domain::CollectionName;
+use kindred_core::storage;
 
 /// The packages whose texts the corpus is composed of.
 const LOCK: &str = include_str!("../../models/demo.lock");

@@ -1,9 +1,9 @@
 //! Judged queries as examples to learn from.
 
-use crate::domain::mix_bits;
 use crate::pipeline::Hit;
 use crate::pipeline::evaluate::Judged;
 use crate::rescore::{Feature, Group, Values, Weights};
+use kindred_core::domain::mix_bits;
 
 /// Weights, and 0 for every other feature: its value is told by an explanation, and changes no score.
 pub fn all_features(weights: &Weights) -> Weights {

@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 use serde_json::Value as Json;
 
 use crate::app::App;
-use crate::domain::CollectionName;
 use crate::pipeline::{Outcome, RebuildRequest, WriteRequest};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::CollectionName;
 
 /// Documents that are written together: few enough that what is broken off loses little.
 const BATCH: usize = 1_024;

@@ -13,10 +13,10 @@ use super::{fetch, serve};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::ingest::{Format, Ingest, Options, Source};
 use crate::pipeline::RebuildRequest;
-use crate::telemetry::{Cancel, Progress};
+use kindred_core::domain::CollectionName;
+use kindred_core::{Cancel, Progress};
 
 /// The exit code of work that is done in part.
 const IN_PART: u8 = 3;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::CollectionName;
+use kindred_core::domain::CollectionName;
 
 /// Reading so many bytes takes more than a second.
 const LONG_BYTES: u64 = 1_000_000_000;

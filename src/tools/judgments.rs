@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::ErrorKind;
 pub use crate::pipeline::evaluate::Skipped;
 use crate::pipeline::evaluate::{Judged, Judgments};
+use kindred_core::error::ErrorKind;
 
 /// A document of the task's corpus.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

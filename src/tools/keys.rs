@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::http::{NewKey, Role};
+use kindred_core::domain::CollectionName;
 
 /// Where keys lie that no setting and no flag names.
 const USUAL_FILE: &str = "keys.toml";

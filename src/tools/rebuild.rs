@@ -11,9 +11,9 @@ use super::signals::{cancelled_by_signal, interrupted};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::pipeline::{Gates, ModelChoice, RebuildRequest};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::CollectionName;
 
 #[derive(Debug, Args)]
 pub struct RebuildArgs {

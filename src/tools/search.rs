@@ -10,8 +10,8 @@ use super::serve::runtime;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::{CollectionName, StrategyChoice};
 use crate::pipeline::{CrossEncode, Hit, Query, QueryRequest, QueryResponse};
+use kindred_core::domain::{CollectionName, StrategyChoice};
 
 /// Fields that tell people most about a posting or a member, in the order in which they are shown.
 const DETAILS: [&str; 7] = ["company", "location.city", "location.country", "seniority", "remote", "salary.min", "posted_at"];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::telemetry::Cancel;
+use kindred_core::Cancel;
 
 /// What a shell reports of a process that Ctrl-C ended.
 pub const INTERRUPTED: u8 = 130;

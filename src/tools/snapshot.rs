@@ -10,11 +10,11 @@ use super::serve;
 use super::signals::{cancelled_by_signal, interrupted};
 use crate::collection::{FilesAtRest, files_at_rest};
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::pipeline::source_at_rest;
 use crate::snapshot::{self, CollectionEntry, Listed, Place, SnapshotSource, Verified};
-use crate::storage::Lock;
-use crate::telemetry::{Cancel, Progress};
+use kindred_core::domain::CollectionName;
+use kindred_core::storage::Lock;
+use kindred_core::{Cancel, Progress};
 
 /// What is asked of `kindred snapshot`.
 #[derive(Debug, Subcommand)]

@@ -14,11 +14,11 @@ use super::train_adapter::{self, AdapterArgs};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::{CollectionName, DocumentId, Retrieval};
 use crate::pipeline::evaluate::Judged;
 use crate::pipeline::{CrossEncode, Hit, ProfileChoice, Query, QueryRequest, Weights};
 use crate::rescore::{self, FROM_TEXT, Group, Profile};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentId, Retrieval};
 
 /// Candidates of each query that are learned from.
 const CANDIDATES: usize = 200;

@@ -15,11 +15,11 @@ use crate::adapter::{self, MAX_RANK, Trained};
 use crate::app::App;
 use crate::collection::{Access, Searcher};
 use crate::config::Settings;
-use crate::domain::{CollectionName, DocumentId};
 use crate::pipeline::evaluate::ndcg;
 use crate::pipeline::{ProfileChoice, Query, QueryRequest};
 use crate::rescore::{FROM_TEXT, Profile};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentId};
 
 #[derive(Debug, Args)]
 pub struct AdapterArgs {

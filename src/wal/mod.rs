@@ -36,9 +36,9 @@ pub use reader::{Replay, replay};
 pub use record::{Batch, Embeddings, Entry, Operation, StoredDocument};
 pub use writer::{WalFile, WalSettings, WalWriter};
 
-use crate::domain::SeqNo;
-use crate::error::ErrorKind;
-use crate::storage::StorageError;
+use kindred_core::domain::SeqNo;
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::StorageError;
 
 /// What can go wrong with the log.
 #[derive(Debug, thiserror::Error)]

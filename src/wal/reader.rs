@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::record::{Frame, decode};
 use super::writer::WalFile;
 use super::{Entry, WalError};
-use crate::domain::{ModelTag, SeqNo};
-use crate::storage::{self, OutFile, StorageError};
+use kindred_core::domain::{ModelTag, SeqNo};
+use kindred_core::storage::{self, OutFile, StorageError};
 
 const MAGIC: [u8; 8] = *b"KINDWAL\0";
 pub(super) const VERSION: u32 = 2;

@@ -4,8 +4,8 @@ use bincode::{Decode, Encode};
 
 use super::WalError;
 use super::version_1::BatchV1;
-use crate::domain::{Attributes, DocumentId, FeedPosition, SeqNo, TextHash};
-use crate::storage::is_sound;
+use kindred_core::domain::{Attributes, DocumentId, FeedPosition, SeqNo, TextHash};
+use kindred_core::storage::is_sound;
 
 /// Largest payload of a frame, in bytes.
 pub(super) const MAX_ENTRY_BYTES: usize = 1 << 30;

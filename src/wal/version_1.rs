@@ -3,7 +3,7 @@
 use bincode::Decode;
 
 use super::{Batch, Entry, Operation, StoredDocument};
-use crate::domain::{Attributes, DocumentId, SeqNo};
+use kindred_core::domain::{Attributes, DocumentId, SeqNo};
 
 #[derive(Debug, Decode)]
 pub(super) struct BatchV1 {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::reader::{FILE_HEADER_BYTES, encode_file_header, log_files};
 use super::record::encode;
 use super::{Entry, WalError};
-use crate::domain::{ModelTag, SeqNo};
-use crate::storage::{self, OutFile};
+use kindred_core::domain::{ModelTag, SeqNo};
+use kindred_core::storage::{self, OutFile};
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy)]

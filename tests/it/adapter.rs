@@ -5,9 +5,9 @@ use std::path::Path;
 
 use kindred::adapter::Adapter;
 use kindred::collection::Access;
-use kindred::domain::{Choice, CollectionName, Embedding};
 use kindred::pipeline::{ModelChoice, RebuildRequest};
-use kindred::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Choice, CollectionName, Embedding};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kindred::collection::Access;
-use kindred::domain::CollectionName;
 use kindred::http::{Certificate, ConnectionSettings, Keys, NewKey, Role};
+use kindred_core::domain::CollectionName;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

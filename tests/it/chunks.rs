@@ -1,9 +1,9 @@
 //! Long documents: cut, or in chunks, of which the best counts, or their mean.
 
 use kindred::collection::Access;
-use kindred::domain::CollectionName;
 use kindred::pipeline::{ModelChoice, Query, RebuildRequest, WriteRequest};
-use kindred::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::CollectionName;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, ids, open, request, settings};

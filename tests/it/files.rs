@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use kindred::app::App;
 use kindred::collection::Access;
-use kindred::domain::{CollectionName, DocumentId};
-use kindred::error::ErrorKind;
 use kindred::pipeline::{Item, Outcome, PipelineError, Query, QueryRequest, RebuildRequest, WriteReport, WriteRequest};
-use kindred::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentId};
+use kindred_core::error::ErrorKind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -4,11 +4,11 @@
 use std::io::Write;
 
 use kindred::collection::Access;
-use kindred::domain::{Choice, CollectionName};
 use kindred::http::Keys;
 use kindred::ingest::{Format, Ingest, Options, Source};
 use kindred::pipeline::evaluate::Judgments;
-use kindred::telemetry::Cancel;
+use kindred_core::Cancel;
+use kindred_core::domain::{Choice, CollectionName};
 use reqwest::Method;
 use serde_json::json;
 

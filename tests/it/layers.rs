@@ -5,25 +5,22 @@ use std::path::{Path, PathBuf};
 
 /// Which modules of ours a module may name.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("error", &[]),
-    ("domain", &["error"]),
-    ("storage", &["error"]),
     ("tls", &[]),
-    ("telemetry", &["error", "tls"]),
-    ("encoder", &["domain", "error", "storage", "telemetry"]),
-    ("rescore", &["domain", "error", "telemetry"]),
-    ("adapter", &["domain", "error", "telemetry"]),
-    ("index", &["domain", "error", "storage", "telemetry"]),
-    ("lexical", &["domain", "error", "storage", "telemetry"]),
-    ("wal", &["domain", "error", "storage", "telemetry"]),
-    ("snapshot", &["domain", "error", "storage", "telemetry", "tls"]),
-    ("collection", &["index", "lexical", "wal", "domain", "error", "storage", "telemetry"]),
-    ("pipeline", &["adapter", "encoder", "collection", "rescore", "snapshot", "domain", "error", "telemetry"]),
-    ("ingest", &["pipeline", "domain", "error", "telemetry"]),
+    ("telemetry", &["tls"]),
+    ("encoder", &["telemetry"]),
+    ("rescore", &["telemetry"]),
+    ("adapter", &["telemetry"]),
+    ("index", &["telemetry"]),
+    ("lexical", &["telemetry"]),
+    ("wal", &["telemetry"]),
+    ("snapshot", &["telemetry", "tls"]),
+    ("collection", &["index", "lexical", "wal", "telemetry"]),
+    ("pipeline", &["adapter", "encoder", "collection", "rescore", "snapshot", "telemetry"]),
+    ("ingest", &["pipeline", "telemetry"]),
     ("client", &["telemetry", "tls"]),
-    ("http", &["ingest", "pipeline", "domain", "error", "telemetry", "tls"]),
-    ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "domain", "error", "telemetry"]),
-    ("app", &["config", "http", "ingest", "pipeline", "collection", "encoder", "domain", "error", "telemetry"]),
+    ("http", &["ingest", "pipeline", "telemetry", "tls"]),
+    ("config", &["collection", "encoder", "index", "ingest", "pipeline", "rescore", "telemetry"]),
+    ("app", &["config", "http", "ingest", "pipeline", "collection", "encoder", "telemetry"]),
     (
         "tools",
         &[
@@ -38,9 +35,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "index",
             "rescore",
             "snapshot",
-            "domain",
-            "error",
-            "storage",
             "telemetry",
         ],
     ),
@@ -58,7 +52,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hnsw_rs", &["src/index/build/reference.rs"]),
     ("anndists", &["src/index/build/reference.rs"]),
     ("mimalloc", &["src/main.rs"]),
-    ("memmap2", &["src/storage/mmap.rs"]),
     ("tantivy", &["src/lexical/"]),
     ("hessboost", &["src/rescore/train.rs"]),
     ("axum", &["src/http/"]),
@@ -68,7 +61,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["src/http/auth/keys.rs"]),
     ("subtle", &["src/http/auth/keys.rs"]),
     ("getrandom", &["src/http/auth/keys.rs"]),
-    ("indicatif", &["src/telemetry/progress.rs"]),
     ("metrics_exporter_prometheus", &["src/telemetry/metrics.rs"]),
     ("plotters", &["src/tools/bench/plot.rs"]),
     ("csv_core", &["src/ingest/csv.rs"]),
@@ -82,8 +74,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("opentelemetry_otlp", &["src/telemetry/traces.rs"]),
     ("opentelemetry_sdk", &["src/telemetry/traces.rs"]),
     ("tracing_opentelemetry", &["src/telemetry/traces.rs"]),
-    ("rustix", &["src/tools/bench/system.rs", "src/telemetry/machine.rs", "src/telemetry/priority.rs"]),
-    ("thread_priority", &["src/telemetry/priority.rs"]),
+    ("rustix", &["src/tools/bench/system.rs", "src/telemetry/machine.rs"]),
     ("ureq", &["src/tools/bench/"]),
     ("clap", &["src/main.rs", "src/tools/"]),
     ("clap_complete", &["src/tools/manual.rs"]),
@@ -92,7 +83,7 @@ const HOMES: &[(&str, &[&str])] = &[
 ];
 
 /// Where `unsafe` may stand: maps and kernels.
-const UNSAFE_HOMES: [&str; 2] = ["src/storage/mmap.rs", "src/index/kernels/"];
+const UNSAFE_HOMES: [&str; 2] = ["crates/kindred-core/src/storage/mmap.rs", "src/index/kernels/"];
 
 #[test]
 fn imports_go_down() {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kindred::collection::Access;
-use kindred::domain::CollectionName;
 use kindred::http::{ConnectionSettings, Keys, NewKey, Role};
+use kindred_core::domain::CollectionName;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HOST, ORIGIN};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! Profiles over HTTP: weights, formulas and what was learned; by name and in a request.
 
-use kindred::domain::Choice;
 use kindred::rescore::{Feature, Group, Profile, Weights, train};
+use kindred_core::domain::Choice;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, ids, jobs};

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kindred::app::App;
 use kindred::collection::Access;
 use kindred::config::Settings;
-use kindred::domain::CollectionName;
-use kindred::error::ErrorKind;
 use kindred::pipeline::{ModelChoice, PipelineError, Query, RebuildRequest, WriteRequest};
-use kindred::telemetry::{Cancel, Progress};
+use kindred_core::domain::CollectionName;
+use kindred_core::error::ErrorKind;
+use kindred_core::{Cancel, Progress};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use kindred::domain::Choice;
-use kindred::storage::{SectionFile, SectionWriter, container_checksum};
+use kindred_core::domain::Choice;
+use kindred_core::storage::{SectionFile, SectionWriter, container_checksum};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, jobs, members};

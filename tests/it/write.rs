@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use kindred::app::App;
 use kindred::collection::Access;
-use kindred::domain::{CollectionName, DocumentId, parse_time_us};
 use kindred::pipeline::{Outcome, Query, RebuildRequest, WriteRequest};
-use kindred::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentId, parse_time_us};
 use reqwest::Method;
 use serde_json::{Value, json};
 

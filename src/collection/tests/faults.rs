@@ -2,7 +2,7 @@
 //! `storage/twin.rs`: what opens afterwards is what was acknowledged, at most with the change that was under way.
 
 use super::*;
-use crate::storage::twin::{Crash, Failure, Step, Twin, leave};
+use kindred_core::storage::twin::{Crash, Failure, Step, Twin, leave};
 
 type State = BTreeMap<String, String>;
 

@@ -14,8 +14,8 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::domain::{Choice, Document, Embedding, Precondition};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Choice, Document, Embedding, Precondition};
 
 const DIMS: usize = 8;
 

@@ -2,8 +2,8 @@
 //! searches, rebuilds with and without another model, rollbacks, reopening.
 
 use super::*;
-use crate::domain::{Filter, StrategyChoice};
 use crate::index::dot;
+use kindred_core::domain::{Filter, StrategyChoice};
 
 const OPERATIONS: usize = 100_000;
 const IDS: usize = 400;

@@ -35,9 +35,9 @@ pub use wheel::{Wheel, wheel_in};
 use super::import::{ImportError, ImportRequest, Ranges, import};
 use super::model_folder::{CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE};
 use super::session;
-use crate::domain::hex;
-use crate::error::ErrorKind;
-use crate::storage::{self, StorageError};
+use kindred_core::domain::hex;
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::{self, StorageError};
 use pip::Platform;
 
 /// The model that `kindred fetch` brings.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use super::AssetError;
-use crate::storage::{self, StorageError};
+use kindred_core::storage::{self, StorageError};
 
 /// Python's names, in the order in which they are tried.
 const PYTHONS: [&str; 2] = ["python3", "python"];
@@ -113,9 +113,9 @@ fn refusal(lock_text: &str, complaint: &str) -> AssetError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::hex;
     use crate::encoder::assets::wheel::tests::zip_of;
     use crate::encoder::assets::wheel_in;
+    use kindred_core::domain::hex;
     use sha2::{Digest, Sha256};
 
     #[test]

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use zip::ZipArchive;
 
 use super::AssetError;
-use crate::domain::hex;
-use crate::storage::{self, StorageError};
+use kindred_core::domain::hex;
+use kindred_core::storage::{self, StorageError};
 
 /// The downloaded wheel of a package, found by its name.
 ///
@@ -69,7 +69,7 @@ impl Wheel {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use kindred_core::error::ErrorKind;
     use std::io::Write;
 
     pub fn zip_of(path: &Path, files: &[(&str, &str)]) {

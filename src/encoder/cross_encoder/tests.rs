@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::encoder::{ArenaGrowth, CudaSettings, ImportRequest, Side, assets, import};
-use crate::error::ErrorKind;
+use kindred_core::error::ErrorKind;
 
 const CUT: PairFit = PairFit { cut: Some(Side::Right), max_document_tokens: None };
 
@@ -189,7 +189,7 @@ fn what_is_no_cross_encoder_is_refused_by_name() {
     let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/all-MiniLM-L6-v2");
     fs::copy(models.join("model.onnx"), made.join("model.onnx")).unwrap();
     let error = load(&settings(&made)).unwrap_err();
-    assert!(crate::error::chain(&error).contains("cross-encoder's logits"), "{error:?}");
+    assert!(kindred_core::error::chain(&error).contains("cross-encoder's logits"), "{error:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::encoder::head::Pooled;
 use crate::encoder::model_folder::{ModelConfig, Precision, TOKENIZER_FILE};
 use crate::encoder::session::{Observer, Provider, Session, SessionSettings};
 use crate::encoder::tokenizer::{Tokenizer, Tokens};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
 
 /// Fewer texts than this say little of the ranges.
 const MIN_TEXTS: usize = 20;

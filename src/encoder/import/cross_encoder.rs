@@ -8,7 +8,7 @@ use super::{ImportError, ImportRequest, Imported, WEIGHTS_FILE, encoded, graph_i
 use crate::encoder::classifier_folder::{ClassifierConfig, describe};
 use crate::encoder::model_folder::{CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE};
 use crate::encoder::sentence_transformers::required;
-use crate::storage;
+use kindred_core::storage;
 
 /// Writes the files of the folder.
 ///

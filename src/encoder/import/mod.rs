@@ -30,13 +30,13 @@ use super::EncoderError;
 use super::classifier_folder::is_classifier;
 use super::model_folder::{CONFIG_FILE, MODEL_FILE, ModelConfig, ModelFolder, Precision, TOKENIZER_FILE, Variant};
 use super::sentence_transformers::{Layout, LayoutError, required, required_json};
-use crate::domain::hex;
-use crate::error::ErrorKind;
-use crate::storage::{self, StorageError};
 use bert::{BertConfig, Numbers, Output};
 pub use calibrate::Closeness;
 use calibrate::Split;
 use calibration::Calibration;
+use kindred_core::domain::hex;
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::{self, StorageError};
 use weights::Weights;
 
 /// A protobuf message cannot be larger.

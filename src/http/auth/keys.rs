@@ -22,8 +22,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Refused;
-use crate::domain::{CollectionName, hex};
-use crate::error::ErrorKind;
+use kindred_core::domain::{CollectionName, hex};
+use kindred_core::error::ErrorKind;
 
 /// What keys begin with, so that people and scanners recognise them.
 const PREFIX: &str = "kindred_";

@@ -29,7 +29,7 @@ use needs::{Need, need};
 use super::LOOPBACK;
 use super::compat;
 use super::error::ApiError;
-use crate::error::ErrorKind;
+use kindred_core::error::ErrorKind;
 
 /// Headers that a key may come in, beside `Authorization: Bearer`: what clients of other servers send.
 const KEY_HEADERS: [&str; 2] = ["api-key", "x-api-key"];

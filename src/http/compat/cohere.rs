@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::documents::Documents;
-use crate::error::ErrorKind;
 use crate::http::Services;
 use crate::http::body::JsonBody;
 use crate::http::error::{self, ApiError};
 use crate::http::request;
 use crate::pipeline::{Overlong, Ranked, RerankError, RerankRequest, Reranked, Side};
+use kindred_core::error::ErrorKind;
 
 /// What to order.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::inputs::Inputs;
 use super::json;
-use crate::domain::Embedding;
-use crate::error::ErrorKind;
 use crate::http::Services;
 use crate::http::body::JsonBody;
 use crate::http::error::{self, ApiError};
 use crate::http::path::PathParts;
 use crate::pipeline::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Overlong};
+use kindred_core::domain::Embedding;
+use kindred_core::error::ErrorKind;
 
 /// What to embed.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -238,7 +238,7 @@ impl IntoResponse for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::EmbeddingError;
+    use kindred_core::domain::EmbeddingError;
 
     #[test]
     fn what_is_no_fault_of_the_client_is_a_server_error() {

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::error::ErrorKind;
 use crate::http::error::{self, ApiError};
 use crate::pipeline::{EmbedError, RerankError};
+use kindred_core::error::ErrorKind;
 
 /// An error as TEI's clients know them.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -126,7 +126,7 @@ impl IntoResponse for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::EmbeddingError;
+    use kindred_core::domain::EmbeddingError;
 
     #[test]
     fn what_is_no_fault_of_the_client_is_backend() {

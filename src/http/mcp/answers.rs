@@ -5,10 +5,10 @@ use std::fmt::Write;
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Map, Value, json};
 
-use crate::domain::{CollectionDefinition, FieldType, Role, values_of};
-use crate::error::ErrorKind;
 use crate::http::error::{ApiError, status_of};
 use crate::pipeline::{CollectionInfo, FitReport, Hit, Placement, QueryResponse, RequirementStatus, StoredDocument};
+use kindred_core::domain::{CollectionDefinition, FieldType, Role, values_of};
+use kindred_core::error::ErrorKind;
 
 /// Longest title or value, in characters, of a hit.
 const SHORT: usize = 160;

@@ -5,9 +5,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::tools::{DEFAULT_LIMIT, MAX_LIMIT};
-use crate::error::ErrorKind;
 use crate::http::error::ApiError;
 use crate::http::search::Id;
+use kindred_core::error::ErrorKind;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

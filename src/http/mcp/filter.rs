@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::{CollectionDefinition, FieldType};
+use kindred_core::domain::{CollectionDefinition, FieldType};
 
 /// Longest first: `>=` begins with `>`.
 const OPERATORS: [(&str, Operator); 8] = [

@@ -36,11 +36,11 @@ use super::error::ApiError;
 use super::fit::{JOBS, MEMBERS};
 use super::request::{self, Current};
 use super::search::{Id, located};
-use crate::domain::CollectionName;
-use crate::error::ErrorKind;
 use crate::pipeline::{FitRequest, Query, QueryRequest};
 use answers::Shown;
 use arguments::{DocumentArguments, ExplainArguments, FitArguments, MatchArguments, NoArguments, SearchArguments};
+use kindred_core::domain::CollectionName;
+use kindred_core::error::ErrorKind;
 
 /// Calls are short: a text, some ids.
 const MAX_BODY_BYTES: usize = 1 << 20;

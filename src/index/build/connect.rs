@@ -16,7 +16,7 @@ use super::super::codes::Probe;
 use super::super::node::NO_LINK;
 use super::draft::{Draft, Link, Scratch};
 use super::{IndexError, not_cancelled};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
 
 /// Width of the beam that looks for a row to link an orphan from.
 const HOST_EF: usize = 64;

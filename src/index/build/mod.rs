@@ -26,8 +26,8 @@ use super::graph_file::{self, Header, MAX_LEVELS, Upper};
 use super::kernels::{GROUP, dot};
 use super::node::NO_LINK;
 use super::{IndexError, Quantization, attributes, check_row_count, chunks, vectors};
-use crate::domain::{Attributes, Schema};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Attributes, Schema};
 
 /// How far from 1 a squared length may be.
 const UNIT_TOLERANCE: f32 = 4e-3;

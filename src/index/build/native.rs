@@ -11,8 +11,8 @@ use super::super::codes::{CodeTable, Probe};
 use super::super::graph_file::MAX_LEVELS;
 use super::draft::{Draft, Link, Scratch};
 use super::{BuildParams, insert_all};
-use crate::domain::mix_bits;
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::mix_bits;
 
 /// Inserts `rows` into a graph, on the threads of the pool that this runs in.
 pub(super) fn build<'a>(table: &'a CodeTable, n_rows: u32, rows: &[u32], params: &BuildParams, progress: &Progress) -> Draft<'a> {

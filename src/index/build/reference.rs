@@ -15,7 +15,7 @@ use super::super::graph_file::MAX_LEVELS;
 use super::super::kernels::dot;
 use super::draft::Draft;
 use super::{BuildInput, BuildParams, insert_all};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
 
 /// One minus the dot product. Rounding can make it negative, which the crate does not allow.
 struct DotDistance;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::telemetry::Cancel;
+use kindred_core::Cancel;
 
 fn build_into(dir: &Path, sample: &Sample, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
     let input = sample.input();

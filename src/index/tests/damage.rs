@@ -1,11 +1,11 @@
 //! Inputs and files that are not what they should be.
 
 use super::*;
-use crate::domain::Strategy;
-use crate::error::ErrorKind;
 use crate::index::attributes::AttributeFile;
 use crate::index::graph_file::{Header, MAX_LEVELS, Upper};
-use crate::storage::{SectionFile, SectionWriter};
+use kindred_core::domain::Strategy;
+use kindred_core::error::ErrorKind;
+use kindred_core::storage::{SectionFile, SectionWriter};
 
 const FILES: [&str; 4] = ["graph.bin", "vectors.bin", "attributes.bin", "chunks.bin"];
 

@@ -12,8 +12,8 @@ use serde_json::{Value as Json, json};
 
 pub(super) use super::kernels::tests::Random;
 use super::*;
-use crate::domain::{Attributes, CollectionDefinition, Document, Template};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Attributes, CollectionDefinition, Document, Template};
 
 impl Random {
     /// Roughly normal around a centre, scaled to unit length.

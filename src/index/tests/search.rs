@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::filters::random_filter;
 use super::*;
-use crate::domain::{Strategy, best_first};
+use kindred_core::domain::{Strategy, best_first};
 
 const STRATEGIES: [StrategyChoice; 3] = [StrategyChoice::Auto, StrategyChoice::Graph, StrategyChoice::Exact];
 

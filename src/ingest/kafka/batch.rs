@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value as Json;
 
-use crate::domain::DocumentId;
 use crate::pipeline::{Item, ItemError};
+use kindred_core::domain::DocumentId;
 
 /// A message of a topic.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 
 use super::{FeedStates, KafkaSettings};
-use crate::error::ErrorKind;
 use crate::pipeline::WritePipeline;
+use kindred_core::error::ErrorKind;
 
 /// Why the feed cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,7 @@ pub struct RunningFeed {
     #[cfg(feature = "kafka")]
     stop: super::stop::Stop,
     #[cfg(feature = "kafka")]
-    cancel: crate::telemetry::Cancel,
+    cancel: kindred_core::Cancel,
     #[cfg(feature = "kafka")]
     threads: Vec<std::thread::JoinHandle<()>>,
 }

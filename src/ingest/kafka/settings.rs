@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::CollectionName;
+use kindred_core::domain::CollectionName;
 
 /// `[kafka]` of the settings; `config/default.toml` explains each.
 #[derive(Clone, Serialize, Deserialize)]

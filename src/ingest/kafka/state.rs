@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
-use crate::domain::CollectionName;
 #[cfg(feature = "kafka")]
 use crate::telemetry::metrics;
+use kindred_core::domain::CollectionName;
 
 /// How the feed of one collection is doing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]

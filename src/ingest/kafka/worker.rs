@@ -16,10 +16,10 @@ use super::settings::KafkaSettings;
 use super::state::OneState;
 use super::stop::{Pause, Stop};
 use super::write::Applied;
-use crate::domain::CollectionName;
-use crate::error::chain;
 use crate::pipeline::{PipelineError, WritePipeline};
-use crate::telemetry::Cancel;
+use kindred_core::Cancel;
+use kindred_core::domain::CollectionName;
+use kindred_core::error::chain;
 
 /// Bytes of values that are held in one batch.
 const BATCH_BYTES: usize = 16 << 20;

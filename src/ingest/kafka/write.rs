@@ -9,11 +9,12 @@ use super::batch::{Batch, Refusal};
 use super::dead_letters::DeadLetter;
 use super::stop::Pause;
 use super::worker::{Assigned, Worker};
-use crate::domain::FeedPosition;
-use crate::error::chain;
 use crate::pipeline::{PipelineError, WriteRequest};
+use crate::telemetry::metrics;
 use crate::telemetry::traces::stage;
-use crate::telemetry::{Progress, metrics};
+use kindred_core::Progress;
+use kindred_core::domain::FeedPosition;
+use kindred_core::error::chain;
 
 /// What became of a batch.
 pub(super) enum Applied {

@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::measures::{N_MEASURES, Scores};
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// Times that queries are drawn again.
 const RESAMPLES: usize = 10_000;

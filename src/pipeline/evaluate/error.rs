@@ -1,7 +1,7 @@
 //! Why nothing is evaluated.
 
 use super::super::PipelineError;
-use crate::error::ErrorKind;
+use kindred_core::error::ErrorKind;
 
 /// Why nothing is evaluated.
 #[derive(Debug, thiserror::Error)]

@@ -39,8 +39,8 @@ pub use variant::{Ready, Variant};
 
 use super::query::label;
 use super::{PipelineError, QueryPipeline, Task, Tasks, Timings};
-use crate::domain::{CollectionName, DocumentId};
-use crate::telemetry::{Progress, priority};
+use kindred_core::domain::{CollectionName, DocumentId};
+use kindred_core::{Progress, priority};
 
 /// Evaluations whose results are kept, query by query.
 const MAX_REPORTS: usize = 8;

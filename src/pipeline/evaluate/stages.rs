@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::error::EvaluationError;
 use crate::collection::Searcher;
-use crate::domain::Retrieval;
-use crate::error::ErrorKind;
 use crate::pipeline::{Hit, PipelineError, Query, QueryPipeline, QueryRequest, QueryResponse};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::Retrieval;
+use kindred_core::error::ErrorKind;
 
 /// How often a query is asked again that the server has no room for, and after how long.
 const TRIES: usize = 30;

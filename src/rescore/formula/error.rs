@@ -1,6 +1,6 @@
 //! Why a formula cannot be accepted: where in it, and what to write instead.
 
-use crate::error::ErrorKind;
+use kindred_core::error::ErrorKind;
 
 /// Longest part of a request that a message repeats, in characters.
 const MAX_QUOTED: usize = 60;

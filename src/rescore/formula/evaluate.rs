@@ -1,8 +1,8 @@
 //! The value of each node: always a number.
 
 use super::{Curve, Function, NodeId, Op};
-use crate::domain::Attributes;
 use crate::rescore::Feature;
+use kindred_core::domain::Attributes;
 
 /// Half of the Earth's circumference, in metres: no distance is larger.
 const FARTHEST_M: f64 = 20_015_115.0;

@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 use super::error::{fail, shortened};
 use super::parse::{Reader, finite, object, place, time_s};
 use super::{FormulaError, MAX_CONDITION_TERMS, NodeId, Op};
-use crate::domain::{Condition, FieldId, FieldType, Filter, GeoPoint, Schema};
 use crate::rescore::Feature;
+use kindred_core::domain::{Condition, FieldId, FieldType, Filter, GeoPoint, Schema};
 
 /// Where a condition stands in the filter that it is read as.
 const IN_FILTER: &str = "filter.must[0]";

@@ -34,9 +34,9 @@ mod tests;
 use serde::Serialize;
 
 use super::{Candidate, Feature};
-use crate::domain::{Attributes, Condition, FieldId, GeoPoint, Schema, Selection};
 pub use error::FormulaError;
 use evaluate::Computed;
+use kindred_core::domain::{Attributes, Condition, FieldId, GeoPoint, Schema, Selection};
 
 /// Deepest nesting of a formula.
 pub const MAX_DEPTH: usize = 32;

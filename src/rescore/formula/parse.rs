@@ -5,7 +5,7 @@ use serde_json::{Map, Value as Json};
 use super::error::{fail, instead_of, shortened};
 use super::keys::Defaults;
 use super::{Curve, Formula, FormulaError, Function, MAX_CONDITION_TERMS, MAX_DEPTH, MAX_NODES, Node, NodeId, Op};
-use crate::domain::{GeoPoint, Schema, parse_time_us};
+use kindred_core::domain::{GeoPoint, Schema, parse_time_us};
 
 /// What begins an expression, for messages.
 const WORDS: &str = "sum, mult, neg, abs, div, pow, sqrt, exp, ln, log10, geo_distance, datetime, datetime_key, lin_decay, exp_decay, \

@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::domain::{CollectionDefinition, Document, Schema, parse_time_us};
 use crate::rescore::{Signals, Wanted};
+use kindred_core::domain::{CollectionDefinition, Document, Schema, parse_time_us};
 
 pub(super) fn schema() -> Schema {
     let definition: CollectionDefinition = serde_json::from_value(json!({"template": "{title}", "fields": {
@@ -18,7 +18,7 @@ pub(super) fn schema() -> Schema {
 }
 
 pub(super) fn attributes(mut json: Json) -> Attributes {
-    let template = crate::domain::Template::parse("{title}").unwrap();
+    let template = kindred_core::domain::Template::parse("{title}").unwrap();
     json["id"] = json!("x");
     json["title"] = json!("Night nurse");
     Document::parse(json, &schema(), &template, 1_000).unwrap().attributes

@@ -14,9 +14,9 @@ use super::vectors::Vectors;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::index::BuildParams;
 use crate::tools::fetch;
+use kindred_core::domain::CollectionName;
 
 /// Beam widths where none are named; those below k are left out.
 const EFS: [usize; 12] = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];

@@ -9,10 +9,10 @@ use tempfile::TempDir;
 
 use super::system;
 use super::vectors::Vectors;
-use crate::domain::{Attributes, Schema};
 use crate::index::{self, BuildInput, BuildParams, Index};
-use crate::storage;
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::{Attributes, Schema};
+use kindred_core::storage;
 
 /// Beside an index's files: what it was built from, how, and what that took.
 const STAMP_FILE: &str = "bench.json";

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use super::vectors::Vectors;
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// Kinds of documents among drawn vectors: embeddings lie in clusters, and searching among those that lie anywhere is another task.
 const CLUSTERS: u64 = 1_000;

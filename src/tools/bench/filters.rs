@@ -20,11 +20,11 @@ use serde_json::{Value as Json, json};
 use super::truth::TIE;
 use super::vectors::Vectors;
 use crate::config::Settings;
-use crate::domain::{
+use crate::index::{self, BuildInput, Found, Index, SearchRequest, dot};
+use kindred_core::Progress;
+use kindred_core::domain::{
     Attributes, CollectionDefinition, Document, Embedding, Filter, GOLDEN, Schema, Strategy, StrategyChoice, Template, mix_bits,
 };
-use crate::index::{self, BuildInput, Found, Index, SearchRequest, dot};
-use crate::telemetry::Progress;
 
 const SHARES: [f64; 7] = [0.5, 0.2, 0.1, 0.04, 0.01, 0.001, 0.0001];
 const N_CLAUSES: usize = 3;

@@ -12,10 +12,10 @@ use super::built::Built;
 use super::system;
 use super::truth::Truth;
 use super::vectors::Vectors;
-use crate::domain::Embedding;
-use crate::domain::StrategyChoice;
 use crate::index::{Index, SearchRequest};
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::Embedding;
+use kindred_core::domain::StrategyChoice;
 
 /// How deep recall is told, as far as k goes.
 const RECALL_AT: [usize; 3] = [1, 10, 100];

@@ -12,7 +12,7 @@ use super::client::Client;
 use super::corpus::Corpus;
 use super::server::{Launch, Server};
 use crate::config::Settings;
-use crate::telemetry::Progress;
+use kindred_core::Progress;
 
 /// A server with an index of any size is ready by then.
 const MAX_START: Duration = Duration::from_secs(600);

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use crate::config::Settings;
-use crate::storage;
+use kindred_core::storage;
 
 /// Time between two looks at whether it is ready.
 const LOOK: Duration = Duration::from_millis(2);

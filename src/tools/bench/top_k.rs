@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::domain::Candidate;
+use kindred_core::domain::Candidate;
 
 /// The best `k` of all candidates that are offered to it.
 #[derive(Debug)]

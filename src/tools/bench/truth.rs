@@ -11,9 +11,9 @@ use rayon::prelude::*;
 
 use super::top_k::TopK;
 use super::vectors::{Vectors, fill};
-use crate::domain::Candidate;
 use crate::index::dot;
-use crate::telemetry::Progress;
+use kindred_core::Progress;
+use kindred_core::domain::Candidate;
 
 /// Rows of the base that stay in a core's cache while a batch of queries is compared with them.
 const BLOCK_ROWS: usize = 128;

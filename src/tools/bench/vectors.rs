@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::domain::Embedding;
+use kindred_core::domain::Embedding;
 
 /// More is a damaged file, or none of vectors: it must not decide how much memory is asked for.
 const MAX_DIMS: usize = 65_536;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::occupation::{Duty, Occupation, Skill};
 use super::{DemoCorpusError, words};
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 pub const DETAILED_FILE: &str = "esco/esco_o.json.gz";
 pub const DETAILED_SKILLS_FILE: &str = "esco/esco_s.json.gz";

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::families;
 use super::occupation::Occupation;
 use super::places::City;
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// How far somebody has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

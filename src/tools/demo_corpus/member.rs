@@ -8,7 +8,7 @@ use super::occupation::{Duty, Occupation, Skill};
 use super::places::CITIES;
 use super::posting::{MAX_NAME_WORDS, share_skills};
 use super::words;
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// Words of headline, skills, summary and experience that optional parts may fill; see the postings' limit.
 const FILL_WORDS: usize = 58;

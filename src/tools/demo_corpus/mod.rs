@@ -34,8 +34,8 @@ use serde_json::Value;
 
 pub use sources::Sources;
 
-use crate::domain::Choice;
-use crate::error::ErrorKind;
+use kindred_core::domain::Choice;
+use kindred_core::error::ErrorKind;
 
 /// Postings, and members, of an occupation that lists its own skills; such texts differ the most.
 const PER_DETAILED_OCCUPATION: u64 = 4;

@@ -9,7 +9,7 @@ use super::level::Level;
 use super::occupation::{Duty, Occupation, Skill};
 use super::places::{CITIES, City};
 use super::words;
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// Words of title, skills and description that optional sentences may fill.
 /// A word is about 1.35 tokens; thousands of postings are embedded while somebody waits.

@@ -11,8 +11,8 @@ use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
 use crate::encoder::Encoder;
-use crate::storage::Lock;
 use crate::telemetry::{machine, memory};
+use kindred_core::storage::Lock;
 
 /// Less room than this is none: a log file alone takes that much before it is ended.
 const LEAST_FREE: u64 = 256 << 20;

@@ -5,13 +5,13 @@ use anyhow::{Error, Result};
 use super::asked::{CANDIDATES, DEPTH};
 use crate::adapter::{self, TrainError};
 use crate::app::App;
-use crate::domain::CollectionName;
 use crate::pipeline::Query;
 use crate::pipeline::evaluate::Scores;
-use crate::telemetry::Progress;
 use crate::tools::adapted::{JudgedQueries, JudgedQuery, RANK};
 use crate::tools::examples;
 use crate::tools::judgments::{Task, TaskQuery};
+use kindred_core::Progress;
+use kindred_core::domain::CollectionName;
 
 /// Where the queries are asked.
 pub(super) struct Asking<'a> {

@@ -7,12 +7,12 @@ use anyhow::Result;
 
 use crate::app::App;
 use crate::collection::Searcher;
-use crate::domain::{CollectionName, Retrieval, StrategyChoice};
 use crate::pipeline::evaluate::{Stage, Staged, ids};
 use crate::pipeline::{CrossEncode, ProfileChoice, Query, QueryRequest, Timings, Weights, put_in_order};
 use crate::rescore::{Profile, Values};
-use crate::telemetry::Progress;
 use crate::tools::examples;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, Retrieval, StrategyChoice};
 
 /// Hits per query: enough for Recall@100.
 pub(super) const DEPTH: usize = 100;

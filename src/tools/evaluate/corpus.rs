@@ -20,15 +20,15 @@ use super::{EvaluateArgs, gains};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
-use crate::domain::{ChunkMode, Chunking, CollectionName, Lexical, Retrieval, StrategyChoice};
 use crate::encoder::Encoder;
 use crate::pipeline::evaluate::{Picture, Scores, Stage};
 use crate::rescore::{Feature, Profiles, Weights};
-use crate::telemetry::Progress;
 use crate::tools::examples;
 use crate::tools::fill::fill;
 use crate::tools::judgments::{Task, TaskDocument, TaskQuery};
 use crate::tools::serve::runtime;
+use kindred_core::Progress;
+use kindred_core::domain::{ChunkMode, Chunking, CollectionName, Lexical, Retrieval, StrategyChoice};
 
 /// Longest text without a title that is taken for one.
 const MAX_NAME_BYTES: usize = 200;

@@ -7,12 +7,12 @@ use serde_json::{Value as Json, json};
 use super::asked::Asked;
 use super::speed::Spent;
 use crate::app::App;
-use crate::domain::CollectionName;
 use crate::pipeline::evaluate::Scores;
 use crate::rescore::{self, FROM_TEXT, Group, Profile, TrainError};
-use crate::telemetry::Progress;
 use crate::tools::examples;
 use crate::tools::judgments::Task;
+use kindred_core::Progress;
+use kindred_core::domain::CollectionName;
 
 /// Any number: equal judgments teach the same.
 const SEED: u64 = 1;

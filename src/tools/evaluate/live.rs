@@ -11,13 +11,13 @@ use super::{EvaluateArgs, gains};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::pipeline::evaluate::{
     Comparison, EvaluationReport, EvaluationRequest, JudgedQuery, Judgments, Picture, Scores, Variant, VariantReport,
 };
-use crate::telemetry::Progress;
 use crate::tools::judgments::{TaskQuery, read_json_lines, read_qrels};
 use crate::tools::serve::runtime;
+use kindred_core::Progress;
+use kindred_core::domain::CollectionName;
 
 /// Of a collection.
 #[derive(Debug, Args)]

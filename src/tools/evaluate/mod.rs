@@ -26,10 +26,10 @@ use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args};
 
 use crate::config::Settings;
-use crate::domain::CollectionName;
 use crate::pipeline::evaluate::{Comparison, Difference, Picture};
 use compare::Baseline;
 use corpus::CorpusArgs;
+use kindred_core::domain::CollectionName;
 use live::LiveArgs;
 
 /// Measures of which a difference is told in the table.

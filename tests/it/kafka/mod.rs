@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use kindred::app::App;
 use kindred::collection::Access;
-use kindred::domain::{CollectionName, DocumentId, FeedPosition};
 use kindred::ingest::kafka::{FeedState, FeedStates, RunningFeed};
 use kindred::pipeline::WriteRequest;
-use kindred::telemetry::{Progress, metrics};
+use kindred::telemetry::metrics;
+use kindred_core::Progress;
+use kindred_core::domain::{CollectionName, DocumentId, FeedPosition};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Handle;

@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 
 use super::index::told;
 use super::{Answered, Body, Error, ErrorBody, Name, QdrantAnswer, answer, blocking, collection, read};
-use crate::domain::{CollectionDefinition, CollectionName};
-use crate::error::ErrorKind;
 use crate::http::{Services, auth};
 use crate::pipeline::CollectionInfo;
+use kindred_core::domain::{CollectionDefinition, CollectionName};
+use kindred_core::error::ErrorKind;
 
 /// Where the clients of several libraries put the text: it is what words are looked for in, and embedded where a point brings no vector.
 const TEMPLATE: &str = "{document}\n{page_content}\n{text}";

@@ -6,11 +6,11 @@ use axum::extract::State;
 use serde::Deserialize;
 
 use super::{Answered, Body, Error, ErrorBody, Name, Options, QdrantAnswer, Update, WriteOptions, answer, blocking, collection, read};
-use crate::domain::FieldType;
-use crate::error::ErrorKind;
 use crate::http::Services;
 use crate::http::path::QueryString;
 use crate::pipeline::TaskStatus;
+use kindred_core::domain::FieldType;
+use kindred_core::error::ErrorKind;
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -29,14 +29,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::{CollectionName, NameError, SeqNo};
-use crate::error::ErrorKind;
 use crate::http::body::{self, JsonBody};
 use crate::http::collections::{blocking, existing};
 use crate::http::error::{self, ApiError};
 use crate::http::path::{PathParts, QueryString};
 use crate::http::request;
 use crate::pipeline::{EmbedError, PipelineError};
+use kindred_core::domain::{CollectionName, NameError, SeqNo};
+use kindred_core::error::ErrorKind;
 
 /// An answer as Qdrant gives it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

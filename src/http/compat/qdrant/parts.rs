@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Error;
-use crate::domain::DocumentId;
 use crate::pipeline::{PipelineError, StoredDocument, project};
+use kindred_core::domain::DocumentId;
 
 /// What filters of Qdrant's have and Kindred's do not.
 const NO_CONDITIONS: [&str; 12] = [

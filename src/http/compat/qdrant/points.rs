@@ -11,13 +11,13 @@ use super::parts::{PointId, Record, WithPayload, WithVector, filter};
 use super::{
     Answered, Body, Error, ErrorBody, NO_SHARDS, Name, Options, QdrantAnswer, Update, WriteOptions, answer, blocking, collection, read,
 };
-use crate::domain::{DocumentId, Refresh};
 use crate::http::Services;
 use crate::http::collections::existing;
 use crate::http::documents;
 use crate::http::error::ApiError;
 use crate::http::path::{PathParts, QueryString};
 use crate::pipeline::{Item, PipelineError, WriteRequest};
+use kindred_core::domain::{DocumentId, Refresh};
 
 /// What a document has beside its fields, under names that no field can have.
 const OWN_KEYS: [&str; 2] = ["id", "embedding"];

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::parts::{GivenId, PointId, WithPayload, WithVector, filter};
 use super::{Answered, Body, Error, ErrorBody, NO_SHARDS, Name, QdrantAnswer, answer, collection, listing, read};
-use crate::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
 use crate::http::Services;
 use crate::http::body;
 use crate::pipeline::{Hit, PageRequest, ProfileChoice, Query, QueryRequest, StoredDocument};
+use kindred_core::domain::{CollectionName, DocumentId, Retrieval, StrategyChoice};
 
 const NO_LOOKUP: (&str, &str) = ("lookup_from", "get the other collection's point, and ask with its vector");
 

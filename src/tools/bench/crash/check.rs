@@ -10,7 +10,7 @@ use super::ledger::Known;
 use super::reading;
 use super::shared::Trouble;
 use super::writer::Writer;
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// More than there are documents, and as many as a search may return.
 const ALL: usize = 1_000;

@@ -39,8 +39,8 @@ use self::run::Run;
 use super::report;
 use super::server::Folder;
 use crate::config::Settings;
-use crate::telemetry::Progress;
 use crate::tools::{fetch, signals};
+use kindred_core::Progress;
 
 #[derive(Debug, Args)]
 pub struct CrashArgs {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::super::server::Server;
 use super::operator::Duty;
 use super::shared::{Phase, Shared};
-use crate::domain::Choice;
-use crate::storage;
+use kindred_core::domain::Choice;
+use kindred_core::storage;
 
 /// The latest moment that is drawn.
 const MAX_DELAY: Duration = Duration::from_millis(700);

@@ -19,8 +19,8 @@ use super::shared::{Phase, Shared, Trouble};
 use super::writer::Writer;
 use super::{CrashArgs, check, operator};
 use crate::config::Settings;
-use crate::domain::Choice;
-use crate::storage;
+use kindred_core::domain::Choice;
+use kindred_core::storage;
 
 const WRITERS: usize = 3;
 /// A server of so few documents that is not ready by then does not come.

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::ledger::{CHUNK, Change, Known, Ledger};
 use super::reading;
 use super::shared::{Shared, Trouble, count};
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// Ids of each writer: more than a chunk, and with those of all writers few enough for one search to return all.
 pub(super) const IDS: usize = 300;

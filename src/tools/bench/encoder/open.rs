@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 
 use super::closed::Closed;
 use super::{Bench, Times, encode, median};
-use crate::domain::Choice;
 use crate::encoder::{Encoder, EncoderError, PrecisionChoice};
-use crate::error::ErrorKind;
+use kindred_core::domain::Choice;
+use kindred_core::error::ErrorKind;
 
 /// One rate.
 #[derive(Debug, Serialize)]

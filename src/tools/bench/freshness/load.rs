@@ -14,7 +14,7 @@ use super::super::corpus::Corpus;
 use super::super::prepare::{self, path};
 use super::rebuilds;
 use super::sink::{ELSEWHERE, Sink, Way};
-use crate::domain::Choice;
+use kindred_core::domain::Choice;
 
 /// Threads that send changes: more than are ever under way, so that a slow answer keeps no other change waiting.
 const WRITERS: usize = 8;

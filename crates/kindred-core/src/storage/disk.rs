@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::StorageError;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "faults"))]
 use super::twin::{self, Step};
 
 /// A file that is being written.
@@ -43,7 +43,7 @@ impl OutFile {
 
     fn open(path: &Path, options: &OpenOptions, action: &'static str) -> Result<Self, StorageError> {
         let open = || {
-            #[cfg(test)]
+            #[cfg(any(test, feature = "faults"))]
             twin::before(&Step::Create(path.to_owned()))?;
             options.open(path)
         };
@@ -65,7 +65,7 @@ impl OutFile {
     /// [`StorageError`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StorageError> {
         let mut write = || {
-            #[cfg(test)]
+            #[cfg(any(test, feature = "faults"))]
             twin::before_write(&self.path, self.position, bytes, &mut self.file)?;
             self.file.write_all(bytes)
         };
@@ -91,7 +91,7 @@ impl OutFile {
     /// [`StorageError`]; then nobody knows what is durable.
     pub fn sync(&self) -> Result<(), StorageError> {
         let sync = || {
-            #[cfg(test)]
+            #[cfg(any(test, feature = "faults"))]
             twin::before(&Step::Sync(self.path.clone()))?;
             self.file.sync_data()
         };
@@ -105,7 +105,7 @@ impl OutFile {
     /// [`StorageError`].
     pub fn cut(&mut self, len: u64) -> Result<(), StorageError> {
         let cut = || {
-            #[cfg(test)]
+            #[cfg(any(test, feature = "faults"))]
             twin::before(&Step::Cut(self.path.clone(), len))?;
             self.file.set_len(len)
         };
@@ -125,7 +125,7 @@ pub fn create_dir(path: &Path) -> Result<(), StorageError> {
     let missing = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect::<Vec<_>>();
     for folder in missing.into_iter().rev() {
         let create = || {
-            #[cfg(test)]
+            #[cfg(any(test, feature = "faults"))]
             twin::before(&Step::CreateDir(folder.to_owned()))?;
             fs::create_dir(folder)
         };
@@ -145,7 +145,7 @@ fn above(path: &Path) -> &Path {
 /// Makes the names in a folder durable.
 pub fn sync_dir(path: &Path) -> Result<(), StorageError> {
     let sync = || -> io::Result<()> {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "faults"))]
         twin::before(&Step::SyncDir(path.to_owned()))?;
         // Only Unix can sync a folder; elsewhere the rename itself is as durable as it gets.
         if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
@@ -172,7 +172,7 @@ pub fn publish_dir(from: &Path, to: &Path) -> Result<(), StorageError> {
 
 fn rename(from: &Path, to: &Path, action: &'static str) -> Result<(), StorageError> {
     let rename = || {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "faults"))]
         twin::before(&Step::Rename(from.to_owned(), to.to_owned()))?;
         fs::rename(from, to)
     };
@@ -191,7 +191,7 @@ pub fn remove_file(path: &Path) -> Result<(), StorageError> {
 
 fn remove(path: &Path, action: &'static str, remove: impl Fn(&Path) -> io::Result<()>) -> Result<(), StorageError> {
     let removed = || {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "faults"))]
         twin::before(&Step::Remove(path.to_owned()))?;
         remove(path)
     };

@@ -17,7 +17,7 @@ mod mmap;
 mod section_tests;
 mod section_writer;
 mod sections;
-#[cfg(test)]
+#[cfg(any(test, feature = "faults"))]
 pub mod twin;
 
 use std::fs::{self, File, OpenOptions};

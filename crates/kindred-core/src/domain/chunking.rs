@@ -13,7 +13,8 @@ const MIN_CHUNK_TOKENS: usize = 16;
 const MAX_CHUNKS: usize = 1_024;
 
 /// What becomes of a text that is longer than one chunk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ChunkMode {
     /// What the model takes of it is embedded, the rest is not.
@@ -35,7 +36,8 @@ impl FromStr for ChunkMode {
 }
 
 /// How long texts are embedded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct Chunking {
     pub mode: ChunkMode,

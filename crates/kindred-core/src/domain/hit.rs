@@ -22,7 +22,8 @@ pub fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
 }
 
 /// How a caller wants a search to be carried out; the plan says what was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum StrategyChoice {
     /// Whichever is likely to cost less.
@@ -68,7 +69,8 @@ impl FromStr for StrategyChoice {
 }
 
 /// What candidates are found by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Retrieval {
     /// Meaning: the nearest embeddings.
@@ -90,7 +92,8 @@ impl FromStr for Retrieval {
 }
 
 /// How a search was carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// Every allowed row was compared: the answer is exact.
@@ -104,7 +107,8 @@ pub enum Strategy {
 }
 
 /// What a search did, for those who want to trust it.
-#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Plan {
     /// What candidates were found by.
     pub retrieval: Retrieval,

@@ -6,7 +6,8 @@ use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 /// The language that words are reduced to their stems in, or what else becomes of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Lexical {
     /// Texts are not searched by their words.
