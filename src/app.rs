@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::collection::{Access, CollectionError, Collections, IdentifyModel, OpenOptions, WalSettings};
 use crate::config::Settings;
-use crate::encoder::{CrossEncoder, Encoder, EncoderError};
 use crate::http::{self, Keys, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::evaluate::EvaluationPipeline;
@@ -16,6 +15,7 @@ use crate::pipeline::{
 use crate::telemetry;
 use kindred_core::domain::{Clock, CollectionDefinition};
 use kindred_core::error::ErrorKind;
+use kindred_encoder::{CrossEncoder, Encoder, EncoderError};
 
 /// Why the application could not be put together.
 #[derive(Debug, thiserror::Error)]

@@ -11,14 +11,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::collection::{Durability, Meaning};
-use crate::encoder::{CrossEncoderSettings, EncoderSettings};
-use crate::index::BuildParams;
 use crate::ingest::kafka::KafkaSettings;
 use crate::pipeline::{Limits, SearchSettings};
 use crate::rescore::Profiles;
 use crate::telemetry::TraceSettings;
 use kindred_core::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec, Lexical};
 use kindred_core::error::ErrorKind;
+use kindred_encoder::{CrossEncoderSettings, EncoderSettings};
+use kindred_index::BuildParams;
 pub use layers::{Layers, Origin};
 
 /// The defaults, with a comment for each.

@@ -1,15 +1,14 @@
 //! The command line: parse, call, print; the error chain and the exit code.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use kindred::config::{Layers, LogFormat, Settings, Sources};
+use kindred::config::{LogFormat, Settings};
 use kindred::telemetry;
-use kindred::tools::bench::{ann, crash, encoder, filters, freshness, restart};
+use kindred::tools::settings_args::SettingsArgs;
 use kindred::tools::{
-    config_check, demo, doctor, evaluate, fetch, ingest, inspect, keys, manual, model, rebuild, search, serve, snapshot, train,
+    bench, config_check, demo, doctor, evaluate, fetch, ingest, inspect, keys, manual, model, rebuild, search, serve, snapshot, train,
 };
 use kindred_core::domain::CollectionName;
 
@@ -28,26 +27,6 @@ struct Cli {
     settings: SettingsArgs,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Settings that are often changed; --set changes any.
-#[derive(Debug, Args)]
-struct SettingsArgs {
-    /// File with settings, added to the defaults (kindred.toml in the working folder is read without being named)
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Any setting, for example --set search.ef_search=200 (config/default.toml lists them; KINDRED__SEARCH__EF_SEARCH works too)
-    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE")]
-    set: Vec<String>,
-    /// Folder of the collections [setting storage.data_dir]
-    #[arg(long, global = true, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Folder of the model [setting encoder.model_dir]
-    #[arg(long, global = true, value_name = "DIR")]
-    model_dir: Option<PathBuf>,
-    /// cpu, cuda:N or auto [setting encoder.device]
-    #[arg(long, global = true)]
-    device: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,9 +101,9 @@ enum Command {
         after_help = "Example:\n  kindred keys create search-frontend --role read --collection jobs --requests-per-second 50\n  kindred serve --set auth.keys_file=keys.toml\n\nThe file keeps hashes only. To take a key back, delete its lines: a server that runs notices within seconds."
     )]
     Keys(keys::KeysCommand),
-    /// Measure a part of Kindred on its own
-    #[command(subcommand)]
-    Bench(BenchCommand),
+    /// Measure a part of Kindred on its own: starts the program kindred-bench
+    #[command(disable_help_flag = true)]
+    Bench(bench::BenchArgs),
     /// Bring your own model
     #[command(subcommand)]
     Model(ModelCommand),
@@ -143,40 +122,6 @@ struct ListenArgs {
     /// Address and port [setting http.listen]
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-enum BenchCommand {
-    /// Measure the index: recall against speed, building, size, opening
-    #[command(
-        after_help = "Example:\n  kindred bench ann --base base.fvecs --queries queries.fvecs --index built --json result.json --svg result.svg\n  kindred bench ann --base vectors.npy --k 100 --ef 100,200,400 --set index.threads=1\n  kindred bench ann --collection jobs\n\nRecall counts by score: of rows that are equally near, any is right. Keep the machine idle meanwhile."
-    )]
-    Ann(ann::AnnArgs),
-    /// Measure filtered searches: recall and time from one row in two to one in ten thousand
-    #[command(
-        after_help = "Example:\n  kindred bench filters --base base.fvecs --queries queries.fvecs --json result.json\n\nKeep the machine idle meanwhile."
-    )]
-    Filters(filters::FiltersArgs),
-    /// Measure the encoder: alone, in batches, under overload, in bulk, and beside whole queries
-    #[command(
-        after_help = "Example:\n  kindred bench encoder --json result.json --svg result.svg\n  kindred bench encoder --only closed --precision int8 --clients 1,8,32,128\n  kindred bench encoder --only whole --documents 100000 --folder bench\n\nKeep the machine idle meanwhile."
-    )]
-    Encoder(encoder::EncoderArgs),
-    /// Kill a server at random moments and hold what is left against what it acknowledged
-    #[command(
-        after_help = "Example:\n  kindred bench crash --cycles 1000 --seed 7 --json result.json\n\nEnds with the first cycle that finds something wrong, keeps its folder and exits with 1. The folder has the data as the killed server left them (before-restart) and as they are now (data)."
-    )]
-    Crash(crash::CrashArgs),
-    /// Measure how soon a change is found, and what changes cost searches
-    #[command(
-        after_help = "Example:\n  kindred bench freshness --base base.fvecs --folder bench-data --rebuild --json result.json\n  kindred bench freshness --url http://127.0.0.1:7700 --documents 10000 --text\n\nChanges are sent when they are due, whatever became of those before, and times count from then. Keep the machine idle meanwhile."
-    )]
-    Freshness(freshness::FreshnessArgs),
-    /// Measure how soon a server is ready after its start
-    #[command(
-        after_help = "Example:\n  kindred bench restart --documents 1000000 --base base.fvecs --folder bench-data --json result.json\n\nThe first run makes the collection, which may take long; with --folder the next finds it."
-    )]
-    Restart(restart::RestartArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -205,13 +150,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Doctor(args) => args.listen.as_deref(),
         _ => None,
     };
-    // These tell of the command line alone.
+    // These need no settings of this process.
     match &cli.command {
         Command::Completions(args) => return manual::completions(Cli::command(), args).map(|()| ExitCode::SUCCESS),
         Command::Man(args) => return manual::man(Cli::command(), args).map(|()| ExitCode::SUCCESS),
+        Command::Bench(args) => return bench::run(&cli.settings, args),
         _ => {}
     }
-    let layers = read_settings(&cli.settings, listen)?;
+    let layers = cli.settings.read(listen)?;
     let settings = Settings::of(&layers)?;
     let serves = matches!(cli.command, Command::Demo(_) | Command::Serve(_));
     // A tool's output is its result; that all is well need not be said beside it.
@@ -224,7 +170,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
             fetch::ensure(&settings)?;
             serve::run(&settings)?;
         }
-        Command::Completions(_) | Command::Man(_) => unreachable!("answered above, without settings"),
+        Command::Completions(_) | Command::Man(_) | Command::Bench(_) => unreachable!("answered above, without settings"),
         Command::Fetch { json } => fetch::run(json)?,
         Command::Doctor(args) => return Ok(success_if(doctor::run(&settings, &args)?)),
         Command::Config(command) => config_check::run(&layers, &command)?,
@@ -248,12 +194,6 @@ fn run(cli: Cli) -> Result<ExitCode> {
         }
         Command::Keys(command) => keys::run(&settings, &command)?,
         Command::Snapshot(command) => return snapshot::run(&settings, &command),
-        Command::Bench(BenchCommand::Ann(args)) => ann::run(&settings, &args)?,
-        Command::Bench(BenchCommand::Filters(args)) => filters::run(&settings, &args)?,
-        Command::Bench(BenchCommand::Encoder(args)) => encoder::run(&settings, &args)?,
-        Command::Bench(BenchCommand::Freshness(args)) => freshness::run(&settings, &args)?,
-        Command::Bench(BenchCommand::Restart(args)) => restart::run(&settings, &args)?,
-        Command::Bench(BenchCommand::Crash(args)) => return Ok(success_if(crash::run(&settings, &args)?)),
         Command::Model(ModelCommand::Import(args)) => model::run(&settings, &args)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -261,19 +201,4 @@ fn run(cli: Cli) -> Result<ExitCode> {
 
 fn success_if(is_well: bool) -> ExitCode {
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn read_settings(args: &SettingsArgs, listen: Option<&str>) -> Result<Layers> {
-    let mut flags = args.set.clone();
-    let quoted = |path: &Path| format!("{:?}", path.to_string_lossy());
-    flags.extend(args.data_dir.as_deref().map(|dir| format!("storage.data_dir={}", quoted(dir))));
-    flags.extend(args.model_dir.as_deref().map(|dir| format!("encoder.model_dir={}", quoted(dir))));
-    flags.extend(args.device.as_ref().map(|device| format!("encoder.device={device:?}")));
-    flags.extend(listen.map(|address| format!("http.listen={address:?}")));
-    Ok(Layers::read(&Sources { file: args.config.as_deref(), environment: environment(), flags })?)
-}
-
-/// Variables that are not Unicode cannot be settings.
-fn environment() -> Vec<(String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
 }

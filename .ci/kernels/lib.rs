@@ -1,7 +1,7 @@
 //! See Cargo.toml.
 #![allow(dead_code, reason = "the index uses them")]
 
-#[path = "../../src/index/kernels/mod.rs"]
+#[path = "../../crates/kindred-index/src/kernels/mod.rs"]
 mod kernels;
 
 pub use kernels::dot;

@@ -7,11 +7,11 @@ use std::sync::LazyLock;
 
 use kindred::adapter::Adapter;
 use kindred::config::{Settings, Sources};
-use kindred::encoder::ModelFolder;
 use kindred::http::Keys;
 use kindred::pipeline::evaluate::Judgments;
 use kindred::snapshot::Manifest;
 use kindred_core::domain::parse_time_us;
+use kindred_encoder::ModelFolder;
 use kindred_fuzz::scratch;
 use libfuzzer_sys::fuzz_target;
 

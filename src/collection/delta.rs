@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Meaning, text_of};
-use crate::index::{AppendedAttributes, AppendedVectors, BLOCK_ROWS, IndexError, dot};
 use crate::lexical::{Analyzer, AppendedTerms, LexicalQuery, Matches, Terms};
 use crate::wal::{Batch, Operation, StoredDocument};
 use kindred_core::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, Schema, SeqNo, Template, TextHash};
+use kindred_index::{AppendedAttributes, AppendedVectors, BLOCK_ROWS, IndexError, dot};
 
 /// Blocks whose attributes become columns together: few enough that those behind are soon judged document by document, many enough
 /// that there are few columns to look into.

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{DESCRIPTION_FILE, FileEntry, MANIFEST_FILE, Manifest};
 use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, text_of};
-use crate::index::{self, BuildInput, BuildParams, IdTable, Index, IndexError};
 use crate::lexical::{LexicalSegment, LexicalWriter};
 use kindred_core::Progress;
 use kindred_core::domain::{Attributes, CollectionName, DocumentId, GenerationId, Selection, SeqNo, TextHash};
 use kindred_core::error::ErrorKind;
 use kindred_core::storage::{self, StorageError};
+use kindred_index::{BuildInput, BuildParams, IdTable, Index, IndexError};
 
 pub(super) const CURRENT: &str = "CURRENT";
 const GENERATIONS: &str = "generations";
@@ -312,7 +312,7 @@ fn write(
         attributes: &contents.attributes,
         schema: &meaning.schema,
     };
-    index::build(dir, input, params, progress)?;
+    kindred_index::build(dir, input, params, progress)?;
     IdTable::write(dir, &contents.ids)?;
     Documents::write(dir, contents, meaning.expires_at())?;
     if let Some(analyzer) = &meaning.analyzer {

@@ -46,10 +46,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-pub use crate::index::{BuildParams, Quantization};
 pub use at_rest::{FilesAtRest, files_at_rest, small_files};
 pub use collections::{Collections, IdentifyModel};
 pub use generation::{GenerationInfo, GenerationStatus};
+pub use kindred_index::{BuildParams, Quantization};
 pub use listing::FoundPage;
 pub use manifest::{Description, ModelIdentity};
 pub use profiles::{StoredProfile, StoredProfiles};
@@ -61,7 +61,6 @@ pub use writer::{Applied, Change, Changes, Durability};
 pub use crate::lexical::LexicalQuery;
 pub use crate::wal::{StoredDocument, WalSettings};
 
-use crate::index::IndexError;
 use crate::lexical::{Analyzer, LexicalError};
 use crate::wal::{WalError, WalWriter};
 use changes::LoggedChanges;
@@ -72,6 +71,7 @@ use kindred_core::domain::{
 };
 use kindred_core::error::ErrorKind;
 use kindred_core::storage::{self, StorageError};
+use kindred_index::IndexError;
 use writer::{Shared, State, Writer};
 
 /// Why the documents of a collection cannot be searched by their words.

@@ -13,9 +13,9 @@ use super::delta::AllowedInDelta;
 use super::generation::Generation;
 use super::searcher::{FoundDocument, Searcher};
 use super::{CollectionError, NoWords};
-use crate::index::AllowedRows;
 use crate::lexical::{Bm25, LexicalQuery};
 use kindred_core::domain::{DocumentId, Embedding, Filter, Plan, Retrieval, StrategyChoice};
+use kindred_index::AllowedRows;
 
 /// What is added to a rank before its reciprocal is taken: how little the first ranks differ.
 const RANK_OFFSET: f64 = 60.0;

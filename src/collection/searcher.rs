@@ -10,9 +10,9 @@ use roaring::RoaringBitmap;
 use super::delta::{Delta, Slot};
 use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
-use crate::index::Quantization;
 use crate::wal::{Batch, Operation};
 use kindred_core::domain::{Attributes, Clock, CollectionName, DocumentId, Filter, GenerationId, ModelTag, Selection, SeqNo, TextHash};
+use kindred_index::Quantization;
 
 /// A collection as it was after one change; it never changes, but for documents that expire.
 #[derive(Debug, Clone)]

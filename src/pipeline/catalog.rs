@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::{Encoders, PipelineError, Tasks, listing};
 use crate::collection::{Collection, Collections, ModelIdentity, Quantization, Searcher};
-use crate::encoder::{ModelInfo, QueryOptions};
 use kindred_core::domain::{CollectionDefinition, CollectionName, DocumentId};
+use kindred_encoder::{ModelInfo, QueryOptions};
 
 /// A collection as its users see it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

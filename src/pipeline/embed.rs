@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Encoders, Limits};
-use crate::encoder::{Encoder, EncoderError, ModelInfo, Side, Token, Tokens};
 use kindred_core::domain::{Embedding, EmbeddingError};
 use kindred_core::error::ErrorKind;
+use kindred_encoder::{Encoder, EncoderError, ModelInfo, Side, Token, Tokens};
 
 /// Most inputs of one request.
 pub const MAX_INPUTS: usize = 2_048;

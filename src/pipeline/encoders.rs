@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::PipelineError;
 use crate::collection::{Description, ModelIdentity};
-use crate::encoder::{Encoder, EncoderError, EncoderSettings};
 use kindred_core::domain::CollectionDefinition;
+use kindred_encoder::{Encoder, EncoderError, EncoderSettings};
 
 /// Hands out encoders. A model is loaded when it is first asked for.
 #[derive(Debug)]

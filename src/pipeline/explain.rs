@@ -15,9 +15,9 @@ use super::request::{QueryRequest, QueryResponse, Timings};
 use super::rerank::{RerankRequest, text_of};
 use super::{Overlong, PipelineError};
 use crate::collection::{Found, FoundDocument, Question, RetrieveRequest, Retrieved, Signal};
-use crate::encoder::Side;
 use crate::rescore::Explained;
 use kindred_core::domain::{Attributes, Condition, DocumentId, Filter, Plan, StrategyChoice, values_of};
+use kindred_encoder::Side;
 
 /// Phrases that are told of the document.
 const N_PHRASES: usize = 5;

@@ -93,14 +93,14 @@ pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, 
 
 use crate::adapter::AdapterError;
 use crate::collection::{CollectionError, NoWords};
-use crate::encoder::EncoderError;
-pub use crate::encoder::{CrossEncoderInfo, ModelInfo, QueryOptions, Side, Token};
 use crate::rescore::RescoreError;
 pub use crate::rescore::{Scorer, Weights};
 use crate::snapshot::SnapshotError;
 use evaluate::EvaluationError;
 use kindred_core::domain::{DocumentError, EmbeddingError, FieldType, FilterError, Retrieval};
 use kindred_core::error::ErrorKind;
+use kindred_encoder::EncoderError;
+pub use kindred_encoder::{CrossEncoderInfo, ModelInfo, QueryOptions, Side, Token};
 use load::LoadSettings;
 use monitor::MonitorSettings;
 

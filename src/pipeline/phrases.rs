@@ -11,9 +11,9 @@ use super::query::QueryPipeline;
 use super::request::{Query, QueryResponse};
 use super::rerank::text_of;
 use crate::collection::Searcher;
-use crate::encoder::{Encoder, EncoderError};
 use kindred_core::domain::{DocumentId, Embedding};
 use kindred_core::error::{ErrorKind, chain};
+use kindred_encoder::{Encoder, EncoderError};
 
 /// Most phrases that are told of one document.
 const MAX_TOLD: usize = 10;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::PipelineError;
-use crate::telemetry::Here;
 use crate::telemetry::traces::in_current_span;
+use kindred_encoder::InlinePermit;
 
 /// A pool of threads with a limit on the work that may wait for it.
 #[derive(Debug)]
@@ -49,7 +49,9 @@ impl Pool {
     /// # Errors
     /// As [`Pool::run`].
     pub async fn run_short<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PipelineError> {
-        let Some(_here) = Here::try_enter().filter(|_| self.in_flight.load(Ordering::Relaxed) < self.threads.current_num_threads()) else {
+        let Some(_permit) =
+            InlinePermit::try_acquire().filter(|_| self.in_flight.load(Ordering::Relaxed) < self.threads.current_num_threads())
+        else {
             return self.run(work).await;
         };
         self.in_flight.fetch_add(1, Ordering::Relaxed);

@@ -11,10 +11,10 @@ use super::diverse::GroupBy;
 use super::facets::FacetCount;
 use super::phrases::Phrase;
 use super::rerank::CrossEncode;
-use crate::encoder::QueryOptions;
 use crate::rescore::Explained;
 use crate::telemetry::metrics;
 use kindred_core::domain::{CollectionName, DocumentId, Plan, Retrieval, SeqNo, StrategyChoice};
+use kindred_encoder::QueryOptions;
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,9 +9,9 @@ use super::query::{micros, within};
 use super::request::{Hit, Query, QueryResponse};
 use super::{Limits, Overlong, PipelineError};
 use crate::collection::{FoundDocument, Searcher};
-use crate::encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, EncoderError, PairFit, Scored, probability};
 use kindred_core::domain::DocumentId;
 use kindred_core::error::{ErrorKind, chain};
+use kindred_encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, EncoderError, PairFit, Scored, probability};
 
 /// Characters of an unknown model's name that an error repeats.
 const MAX_NAME_CHARS: usize = 128;

@@ -111,33 +111,6 @@ pub fn encoder_info(model: &str, provider: &str, query_precision: String, docume
     metrics::gauge!("kindred_encoder_info", &labels).set(1.0);
 }
 
-pub fn encoder_batch(of: &'static str, n_texts: usize, n_tokens: usize, n_padded: usize, seconds: f64) {
-    metrics::histogram!("kindred_encoder_batch_seconds", "of" => of).record(seconds);
-    metrics::histogram!("kindred_encoder_batch_texts", "of" => of).record(n_texts as f64);
-    metrics::counter!("kindred_encoder_tokens_total", "of" => of).increment(n_tokens as u64);
-    metrics::counter!("kindred_encoder_padding_tokens_total", "of" => of).increment((n_padded - n_tokens) as u64);
-}
-
-pub fn encoder_refused(of: &'static str, reason: &'static str) {
-    metrics::counter!("kindred_encoder_refused_total", "of" => of, "reason" => reason).increment(1);
-}
-
-pub fn query_cache(result: &'static str) {
-    metrics::counter!("kindred_query_cache_total", "result" => result).increment(1);
-}
-
-pub fn query_cache_bytes(bytes: u64) {
-    metrics::gauge!("kindred_query_cache_bytes").set(bytes as f64);
-}
-
-pub fn phrase_cache(result: &'static str) {
-    metrics::counter!("kindred_phrase_cache_total", "result" => result).increment(1);
-}
-
-pub fn phrase_cache_bytes(bytes: u64) {
-    metrics::gauge!("kindred_phrase_cache_bytes").set(bytes as f64);
-}
-
 pub fn log_commit(n_requests: usize) {
     metrics::counter!("kindred_log_commits_total").increment(1);
     metrics::counter!("kindred_log_requests_total").increment(n_requests as u64);

@@ -5,17 +5,14 @@
 //! | `mod.rs` | the log |
 //! | `metrics.rs` | the metrics; `docs/metrics.md` is the table of them |
 //! | `traces.rs` | spans, and where they are sent |
-//! | `here.rs` | whether work may be done on the thread that asks for it |
 //! | `memory.rs` | how much memory is left |
 //! | `machine.rs` | what else the system allows |
 
-mod here;
 pub mod machine;
 pub mod memory;
 pub mod metrics;
 pub mod traces;
 
-pub use here::Here;
 pub use traces::{TraceSettings, Traces};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};

@@ -6,16 +6,16 @@ use anyhow::{Context, Result, bail};
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::demo_corpus::{Corpus, Sources, compose};
 use super::fetch;
 use super::fill::fill;
 use super::serve::Server;
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::encoder::assets;
 use kindred_core::domain::CollectionName;
 use kindred_core::storage;
+use kindred_demo::{Corpus, Sources, compose};
+use kindred_encoder::assets;
 
 /// The packages whose texts the corpus is composed of.
 const LOCK: &str = include_str!("../../models/demo.lock");

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::config::Settings;
-use crate::encoder::assets::{self, MODEL_NAME};
+use kindred_encoder::assets::{self, MODEL_NAME};
 
 /// The folder that `kindred fetch` fills, and that the default settings point into.
 pub const MODELS: &str = "models";

@@ -7,7 +7,6 @@
 //! | `fetch` | what the settings need and the user has not brought |
 //! | `demo` | from nothing to an answer: fetch, compose, embed, serve |
 //! | `fill` | fills a collection with documents that a tool has made |
-//! | `demo_corpus` | composes the demo's jobs and members from public occupation texts |
 //! | `doctor/` | whether a server would work here |
 //! | `config_check` | the settings after all sources, and where each comes from |
 //! | `manual` | completions for shells, manual pages |
@@ -24,14 +23,14 @@
 //! | `examples` | judged queries to learn from |
 //! | `train` | learns from judgments what to score candidates by |
 //! | `train_adapter` | learns from judgments what to search with instead of a query's embedding |
-//! | `bench` | a part of Kindred on its own: `bench ann` measures the index |
+//! | `bench` | starts `kindred-bench`, which measures a part of Kindred on its own |
+//! | `settings_args` | the settings of a command line |
 //! | `judgments` | reads a retrieval task: corpus, queries and relevance judgments |
 
 mod adapted;
 pub mod bench;
 pub mod config_check;
 pub mod demo;
-pub mod demo_corpus;
 pub mod doctor;
 pub mod evaluate;
 mod examples;
@@ -46,6 +45,7 @@ pub mod model;
 pub mod rebuild;
 pub mod search;
 pub mod serve;
+pub mod settings_args;
 pub mod signals;
 pub mod snapshot;
 mod terminal;

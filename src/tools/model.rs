@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::fetch;
 use crate::config::Settings;
-use crate::encoder::{Closeness, ImportRequest, Ranges, find_library, import};
+use kindred_encoder::{Closeness, ImportRequest, Ranges, find_library, import};
 
 /// Texts that are taken of each file, evenly spread over it: more change the ranges no more.
 const TEXTS_PER_FILE: usize = 300;

@@ -11,10 +11,10 @@ use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray
 use arrow_schema::{DataType, Field};
 use kindred::app::App;
 use kindred::collection::Access;
-use kindred::encoder::assets;
 use kindred::ingest::{Ingest, IngestError, IngestReport, Options, Source};
 use kindred_core::Cancel;
 use kindred_core::domain::CollectionName;
+use kindred_encoder::assets;
 use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use kindred::encoder::assets;
+use kindred_encoder::assets;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -198,43 +198,6 @@ fn evaluate_compares_variants_of_a_collection() {
     says(&kindred(dir.path(), &["evaluate", "--collection", "jobs"]), 2, &["--queries"]);
     write("qrels.tsv", "q1 0 nobody 3\n");
     says(&run(&[]), 1, &["none of the documents"]);
-}
-
-#[test]
-fn bench_ann_measures_files_and_collections() {
-    let dir = folder();
-    // Rows that a simple generator (that of Numerical Recipes) makes; the last four become queries.
-    let (n_rows, dims, mut state) = (400, 8i32, 1u32);
-    let mut file = Vec::new();
-    for _ in 0..n_rows {
-        file.extend(dims.to_le_bytes());
-        for _ in 0..dims {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            file.extend(((state >> 8) as f32 / (1 << 23) as f32 - 1.0).to_le_bytes());
-        }
-    }
-    fs::write(dir.path().join("base.fvecs"), file).unwrap();
-    // As exact as they are given: f16 would change the order of some.
-    let set = ["--set", "index.quantization=f32"];
-    let args =
-        ["bench", "ann", "--base", "base.fvecs", "--index", "built", "--ef", "10,396", "--rounds", "1", "--json", "-", set[0], set[1]];
-    let measure = |more: &[&str]| -> Value { serde_json::from_str(&ok(&kindred(dir.path(), &[&args, more].concat()))).unwrap() };
-    let first = measure(&["--write-ground-truth", "gt.ivecs", "--svg", "plot.svg", "--threads", "2"]);
-    assert_eq!((&first["n_rows"], &first["n_queries"], &first["is_reused"]), (&json!(396), &json!(4), &json!(false)), "{first}");
-    let widest = &first["rows"][1];
-    assert_eq!((&widest["ef_search"], &widest["recall"], &widest["recall_at"]["1"]), (&json!(396), &json!(1.0), &json!(1.0)), "{first}");
-    assert!(widest["qps"].as_f64().unwrap() > 0.0 && first["file_bytes"].as_u64().unwrap() > 396 * 8 * 4, "{first}");
-    assert!(fs::read_to_string(dir.path().join("plot.svg")).unwrap().contains("recall@10"));
-    let again = measure(&["--ground-truth", "gt.ivecs"]);
-    assert_eq!((&again["is_reused"], &again["build_s"], &again["rows"][1]["recall"]), (&json!(true), &first["build_s"], &json!(1.0)));
-    let other = kindred(dir.path(), &[&args[..], &["--max-connections", "4"]].concat());
-    assert!(String::from_utf8_lossy(&other.stderr).contains("built with"), "{other:?}");
-    let narrow = kindred(dir.path(), &[&args[..], &["--k", "20"]].concat());
-    assert!(String::from_utf8_lossy(&narrow.stderr).contains("--ef 10 is below --k 20"), "{narrow:?}");
-
-    kindred(dir.path(), &["ingest", "jobs", "jobs.jsonl"]);
-    let table = ok(&kindred(dir.path(), &["bench", "ann", "--collection", "jobs", "--k", "2"]));
-    assert!(table.contains("jobs: 4 × 384, 1 queries") && table.contains("recall@2"), "{table}");
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn the_image_has_what_the_code_includes() {
     let ignored = read(".dockerignore");
     let (folders, exceptions): (Vec<&str>, Vec<&str>) = ignored.lines().partition(|line| !line.starts_with('!'));
     let mut n = 0;
-    for text in ["src/config.rs", "src/tools/demo.rs", "src/encoder/assets/mod.rs"].map(read) {
+    for text in ["src/config.rs", "src/tools/demo.rs", "crates/kindred-encoder/src/assets/mod.rs"].map(read) {
         for include in text.split("include_str!(\"").chain(text.split("include_bytes!(\"")).skip(1) {
             let Some(path) = include.split('"').next().filter(|path| path.starts_with("../")) else { continue };
             let path = path.trim_start_matches("../");

@@ -240,12 +240,6 @@ fn results_are_there_as_json() {
         "snapshot verify",
         "snapshot list",
         "model import",
-        "bench ann",
-        "bench filters",
-        "bench encoder",
-        "bench crash",
-        "bench freshness",
-        "bench restart",
     ];
     for command in leaves {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();

@@ -10,7 +10,6 @@ mod cli;
 mod client;
 mod compat;
 mod console;
-mod crash;
 mod deploy;
 mod doctor;
 mod evaluate;

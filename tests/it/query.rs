@@ -1,7 +1,7 @@
 //! QUERY: text, vector or document in, hits out.
 
 use futures_util::future::join_all;
-use kindred::encoder::QueryOptions;
+use kindred_encoder::QueryOptions;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, encoder, ids, jobs, members};

@@ -2,8 +2,8 @@
 //! searches, rebuilds with and without another model, rollbacks, reopening.
 
 use super::*;
-use crate::index::dot;
 use kindred_core::domain::{Filter, StrategyChoice};
+use kindred_index::dot;
 
 const OPERATIONS: usize = 100_000;
 const IDS: usize = 400;

@@ -8,9 +8,9 @@ use serde_json::Value as Json;
 
 use super::error::{EvaluationError, over};
 use crate::collection::{Collection, Searcher};
-use crate::encoder::QueryOptions;
 use crate::pipeline::{CrossEncode, PipelineError, ProfileChoice, Query, QueryPipeline, QueryRequest};
 use kindred_core::domain::{CollectionName, GenerationId, Retrieval, StrategyChoice};
+use kindred_encoder::QueryOptions;
 
 /// Most variants of an evaluation.
 pub const MAX_VARIANTS: usize = 8;

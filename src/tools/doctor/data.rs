@@ -10,9 +10,9 @@ use super::{Findings, size};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
-use crate::encoder::Encoder;
 use crate::telemetry::{machine, memory};
 use kindred_core::storage::Lock;
+use kindred_encoder::Encoder;
 
 /// Less room than this is none: a log file alone takes that much before it is ended.
 const LEAST_FREE: u64 = 256 << 20;

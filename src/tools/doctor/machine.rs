@@ -4,7 +4,6 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Findings;
-use crate::index;
 use crate::telemetry::machine;
 
 /// Every connection and every mapped file is one; Linux gives a process 1,024 unless told otherwise.
@@ -42,7 +41,7 @@ pub fn look(findings: &mut Findings) {
 
 fn processor(findings: &mut Findings) {
     let n_cores = thread::available_parallelism().map_or(1, usize::from);
-    let (instructions, is_slow) = index::instructions();
+    let (instructions, is_slow) = kindred_index::instructions();
     let found = format!("{n_cores} {}, {instructions}", if n_cores == 1 { "core" } else { "cores" });
     if is_slow {
         findings.warn("processor", found, "Everything works, several times slower than on a machine with AVX2");

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use super::Findings;
 use crate::config::Settings;
-use crate::encoder::{CrossEncoder, Encoder, EncoderError, ModelFolder, QueryOptions, find_library, library_build};
 use crate::tools::serve;
+use kindred_encoder::{CrossEncoder, Encoder, EncoderError, ModelFolder, QueryOptions, find_library, library_build};
 
 /// A text like those that are searched for.
 const TEXT: &str = "keep patients safe as a nurse on night shift";

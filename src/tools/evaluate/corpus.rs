@@ -20,7 +20,6 @@ use super::{EvaluateArgs, gains};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::{CollectionSettings, Settings};
-use crate::encoder::Encoder;
 use crate::pipeline::evaluate::{Picture, Scores, Stage};
 use crate::rescore::{Feature, Profiles, Weights};
 use crate::tools::examples;
@@ -29,6 +28,7 @@ use crate::tools::judgments::{Task, TaskDocument, TaskQuery};
 use crate::tools::serve::runtime;
 use kindred_core::Progress;
 use kindred_core::domain::{ChunkMode, Chunking, CollectionName, Lexical, Retrieval, StrategyChoice};
+use kindred_encoder::Encoder;
 
 /// Longest text without a title that is taken for one.
 const MAX_NAME_BYTES: usize = 200;

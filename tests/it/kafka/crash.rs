@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kindred::encoder::assets;
+use kindred_encoder::assets;
 use serde_json::Value;
 
 use super::broker::{Broker, free_address, sent};
