@@ -39,20 +39,14 @@ impl<'a> LoggedChanges<'a> {
         Ok(replay)
     }
 
-    fn apply(&mut self, tag: Option<ModelTag>, entry: Entry) {
-        // A log of the first format has the embeddings of the only model there was.
-        let is_ours = tag.is_none_or(|tag| tag == self.tag);
+    fn apply(&mut self, tag: ModelTag, entry: Entry) {
+        let is_ours = tag == self.tag;
         match entry {
             Entry::Changes(Batch { first_seqno, operations, positions }) => {
                 for (seqno, operation) in (first_seqno.0..).map(SeqNo).zip(operations) {
                     let (id, state) = match operation {
                         Operation::Delete { id } => (id, State::Deleted),
-                        Operation::Upsert { id, mut document } if is_ours => {
-                            if tag.is_none() {
-                                document.text_hash = self.meaning.text_hash(&document.fields);
-                            }
-                            (id, State::Present(document))
-                        }
+                        Operation::Upsert { id, document } if is_ours => (id, State::Present(document)),
                         Operation::Upsert { id, document } => (id, State::Foreign(StoredDocument { embedding: Vec::new(), ..document })),
                     };
                     self.documents.insert(id, (seqno, state));

@@ -10,7 +10,7 @@
 //! | 5 | `[rows × 2]` u64: hash of the text that was embedded, or of the embedding that was given |
 //! | 6, 7 | i64, u32: when documents expire, in microseconds since 1970, ascending; and their rows |
 //!
-//! Version 1 ends with section 3. Attributes lie apart from the fields because re-scoring reads the former of every candidate and
+//! Attributes lie apart from the fields because re-scoring reads the former of every candidate and
 //! the latter of the hits alone.
 
 use std::path::Path;
@@ -22,15 +22,13 @@ use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 pub(super) const DOCUMENTS_FILE: &str = "documents.bin";
 const KIND: [u8; 4] = *b"DOCS";
 const VERSION: u32 = 2;
-/// How many sections a file of each version has.
-const SECTIONS: [(u32, usize); 2] = [(VERSION, 8), (1, 4)];
+const N_SECTIONS: usize = 8;
 const MAX_ATTRIBUTES_BYTES: usize = 64 << 20;
 
 /// A mapped `documents.bin`.
 #[derive(Debug)]
 pub(super) struct Documents {
     file: SectionFile,
-    version: u32,
 }
 
 impl Documents {
@@ -58,43 +56,37 @@ impl Documents {
     }
 
     pub fn open(dir: &Path, n_rows: usize) -> Result<Self, StorageError> {
-        let (file, version) = SectionFile::open_any(&dir.join(DOCUMENTS_FILE), KIND, &SECTIONS)?;
-        let mut counts = vec![(0, file.count::<u64>(0)?, n_rows), (2, file.count::<u64>(2)?, n_rows)];
-        if version > 1 {
-            counts.push((4, file.count::<u64>(4)?, n_rows));
-            counts.push((5, file.count::<u64>(5)?, 2 * n_rows));
-            counts.push((7, file.count::<u32>(7)?, file.count::<i64>(6)?));
-        }
+        let file = SectionFile::open(&dir.join(DOCUMENTS_FILE), KIND, VERSION, N_SECTIONS)?;
+        let counts = [
+            (0, file.count::<u64>(0)?, n_rows),
+            (2, file.count::<u64>(2)?, n_rows),
+            (4, file.count::<u64>(4)?, n_rows),
+            (5, file.count::<u64>(5)?, 2 * n_rows),
+            (7, file.count::<u32>(7)?, file.count::<i64>(6)?),
+        ];
         if let Some((section, n, expected)) = counts.into_iter().find(|(_, n, expected)| n != expected) {
             return Err(file.corrupt(format!("section {section} has {n} numbers instead of {expected}")));
         }
-        Ok(Self { file, version })
+        Ok(Self { file })
     }
 
-    /// Seqno of a document's last change; `None` in files that do not say.
-    pub fn seqno(&self, row: u32) -> Result<Option<SeqNo>, StorageError> {
-        if self.version == 1 {
-            return Ok(None);
-        }
-        Ok(Some(SeqNo(self.file.numbers_at::<u64>(4, row as usize, 1)?[0])))
+    /// Seqno of a document's last change.
+    pub fn seqno(&self, row: u32) -> Result<SeqNo, StorageError> {
+        Ok(SeqNo(self.file.numbers_at::<u64>(4, row as usize, 1)?[0]))
     }
 
-    /// Hash of what a document's embedding was made of. The outer `None` stands for files that do not say, the inner for documents of
-    /// which it is not known.
-    pub fn text_hash(&self, row: u32) -> Result<Option<Option<TextHash>>, StorageError> {
-        if self.version == 1 {
-            return Ok(None);
-        }
+    /// Hash of what a document's embedding was made of, `None` if that is not known.
+    pub fn text_hash(&self, row: u32) -> Result<Option<TextHash>, StorageError> {
         let halves = self.file.numbers_at::<u64>(5, 2 * row as usize, 2)?;
         let mut hash = NO_HASH;
         hash.0[..8].copy_from_slice(&halves[0].to_le_bytes());
         hash.0[8..].copy_from_slice(&halves[1].to_le_bytes());
-        Ok(Some((hash != NO_HASH).then_some(hash)))
+        Ok((hash != NO_HASH).then_some(hash))
     }
 
     /// How many documents expire some day.
     pub fn n_expiring(&self) -> usize {
-        if self.version == 1 { 0 } else { self.file.count::<i64>(6).unwrap_or_default() }
+        self.file.count::<i64>(6).unwrap_or_default()
     }
 
     /// When the document at a position of those that expire does so, in microseconds since 1970, and its row; earliest first.
@@ -173,7 +165,7 @@ mod tests {
         Documents::write(dir.path(), &contents, None).unwrap();
         let documents = Documents::open(dir.path(), fields.len()).unwrap();
         assert!((0..3_000).all(|row| documents.fields(row).unwrap() == fields[row as usize]));
-        let facts = |row: u32| (documents.seqno(row).unwrap().unwrap(), documents.text_hash(row).unwrap().unwrap());
+        let facts = |row: u32| (documents.seqno(row).unwrap(), documents.text_hash(row).unwrap());
         assert!((0..3_000).all(|row| facts(row) == (contents.seqnos[row as usize], contents.text_hashes[row as usize])));
         assert!(documents.fields(3_000).is_err() && documents.attributes(u32::MAX).is_err());
         let path = dir.path().join(DOCUMENTS_FILE);

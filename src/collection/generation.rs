@@ -30,7 +30,6 @@ const KEPT: usize = 2;
 pub(super) struct Generation {
     manifest: Manifest,
     description: Description,
-    meaning: Meaning,
     pub index: Index,
     pub ids: IdTable,
     /// Not there where texts are not searched by their words, nor in generations that were built before they were.
@@ -111,7 +110,7 @@ impl Generation {
         let ids = IdTable::open(dir, n_rows)?;
         let documents = Documents::open(dir, n_rows)?;
         let lexical = LexicalSegment::open(dir, n_rows)?;
-        Ok(Self { manifest, description, meaning, index, ids, lexical, documents })
+        Ok(Self { manifest, description, index, ids, lexical, documents })
     }
 
     /// Builds and verifies a generation and moves it to its final name. It is not current yet.
@@ -271,17 +270,14 @@ impl Generation {
         self.documents.fields(row)
     }
 
-    /// Seqno of the document's last change, or one that is not before it.
+    /// Seqno of the document's last change.
     pub fn seqno(&self, row: u32) -> Result<SeqNo, StorageError> {
-        Ok(self.documents.seqno(row)?.unwrap_or(self.covered_seqno()))
+        self.documents.seqno(row)
     }
 
     /// Hash of what the document's embedding was made of, `None` if that is not known.
     pub fn text_hash(&self, row: u32) -> Result<Option<TextHash>, StorageError> {
-        match self.documents.text_hash(row)? {
-            Some(hash) => Ok(hash),
-            None => Ok(self.meaning.text_hash(self.documents.fields(row)?)),
-        }
+        self.documents.text_hash(row)
     }
 
     /// How many documents expire some day.
@@ -312,7 +308,7 @@ fn write(
         attributes: &contents.attributes,
         schema: &meaning.schema,
     };
-    kindred_index::build(dir, input, params, progress)?;
+    Index::build(dir, input, params, progress)?;
     IdTable::write(dir, &contents.ids)?;
     Documents::write(dir, contents, meaning.expires_at())?;
     if let Some(analyzer) = &meaning.analyzer {

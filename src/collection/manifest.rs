@@ -15,8 +15,6 @@ pub(super) const MANIFEST_FILE: &str = "manifest.bin";
 const KIND: [u8; 4] = *b"MANI";
 /// The format of a whole generation: raised when any of its files changes its meaning.
 const FORMAT_VERSION: u32 = 2;
-/// Versions that are read, and how many sections each has.
-const VERSIONS: [(u32, usize); 2] = [(FORMAT_VERSION, 1), (1, 1)];
 
 /// Which model made a collection's embeddings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,25 +89,6 @@ pub(super) struct Manifest {
     pub positions: Vec<(String, u64)>,
 }
 
-/// A manifest of the first format.
-#[derive(Decode)]
-struct ManifestV1 {
-    generation: GenerationId,
-    collection: String,
-    description: String,
-    n_rows: u64,
-    covered_seqno: SeqNo,
-    created_at_us: i64,
-    files: Vec<FileEntry>,
-}
-
-impl From<ManifestV1> for Manifest {
-    fn from(old: ManifestV1) -> Self {
-        let ManifestV1 { generation, collection, description, n_rows, covered_seqno, created_at_us, files } = old;
-        Self { generation, collection, description, n_rows, covered_seqno, created_at_us, files, positions: Vec::new() }
-    }
-}
-
 /// One file of a generation. The checksum covers the file's header and, through it, the checksums of all that is in it.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub(super) struct FileEntry {
@@ -152,13 +131,10 @@ impl Manifest {
     /// Reads a manifest and checks that the files beside it are the ones it was written for.
     pub fn read(dir: &Path) -> Result<Self, StorageError> {
         let path = dir.join(MANIFEST_FILE);
-        let (file, version) = SectionFile::open_any(&path, KIND, &VERSIONS)?;
+        let file = SectionFile::open(&path, KIND, FORMAT_VERSION, 1)?;
         let (bytes, codec) = (file.bytes(0)?, bincode::config::standard().with_limit::<{ 16 << 20 }>());
-        let decoded = match version {
-            1 => bincode::decode_from_slice::<ManifestV1, _>(bytes, codec).map(|(manifest, _)| manifest.into()),
-            _ => bincode::decode_from_slice::<Self, _>(bytes, codec).map(|(manifest, _)| manifest),
-        };
-        let manifest = decoded.map_err(|e| file.corrupt(e.to_string()))?;
+        let decoded = bincode::decode_from_slice::<Self, _>(bytes, codec);
+        let (manifest, _) = decoded.map_err(|e| file.corrupt(e.to_string()))?;
         for entry in &manifest.files {
             let path = dir.join(&entry.name);
             let found = FileEntry::of(dir, &entry.name)?;

@@ -449,18 +449,13 @@ impl Meaning {
     /// [`CollectionError::Definition`].
     pub fn of(name: &CollectionName, definition: &CollectionDefinition) -> Result<Self, CollectionError> {
         let (template, schema) = definition.check().map_err(|source| CollectionError::Definition { name: name.to_string(), source })?;
-        let analyzer = Analyzer::new(definition.lexical).map(Arc::new);
+        let analyzer = Analyzer::new(definition.lexical, &definition.stop_words).map(Arc::new);
         Ok(Self { template: Arc::new(template), schema: Arc::new(schema), analyzer })
     }
 
     /// The field that says until when a document is there.
     pub fn expires_at(&self) -> Option<FieldId> {
         self.schema.role(Role::ExpiresAt)
-    }
-
-    /// Hash of the text that a stored document's embedding is made of.
-    fn text_hash(&self, fields: &str) -> Option<TextHash> {
-        text_of(&self.template, fields).map(|text| TextHash::of(&text))
     }
 }
 

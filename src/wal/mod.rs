@@ -3,7 +3,6 @@
 //! | file | duty |
 //! |---|---|
 //! | `record.rs` | the bytes of an entry, and the only codec (bincode) of the log |
-//! | `version_1.rs` | what entries were in the log's first format |
 //! | `writer.rs` | append and sync; rotate; trim what generations cover |
 //! | `reader.rs` | replay; tells a torn end from damage |
 //!
@@ -27,7 +26,6 @@
 
 mod reader;
 mod record;
-mod version_1;
 mod writer;
 
 use std::path::PathBuf;

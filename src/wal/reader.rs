@@ -11,8 +11,6 @@ use kindred_core::storage::{self, OutFile, StorageError};
 const MAGIC: [u8; 8] = *b"KINDWAL\0";
 pub(super) const VERSION: u32 = 2;
 pub(super) const FILE_HEADER_BYTES: usize = 40;
-/// Of a file in the first format, which has no tag.
-const FILE_HEADER_BYTES_V1: usize = 24;
 
 /// What a replay found.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,14 +23,13 @@ pub struct Replay {
     pub last_file: Option<WalFile>,
 }
 
-/// Hands every entry after `covered` to `apply`, in order, with the tag of the model that its embeddings are of; files of the
-/// first format have none.
+/// Hands every entry after `covered` to `apply`, in order, with the tag of the model that its embeddings are of.
 ///
 /// With `repair`, a torn end is cut off the file, so that a writer can go on.
 ///
 /// # Errors
 /// [`WalError::Corrupt`] names file and byte; [`WalError::Gap`] when a file is missing; [`WalError::Storage`].
-pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Option<ModelTag>, Entry)) -> Result<Replay, WalError> {
+pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(ModelTag, Entry)) -> Result<Replay, WalError> {
     let mut files = log_files(dir)?;
     // A file ends where the next begins: those that a generation covers wholly need not be read.
     let n_covered = files.windows(2).take_while(|pair| pair[1].0 <= covered.next()).count();
@@ -50,7 +47,7 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Op
             }
             continue;
         }
-        let header = FileHeader::read(&bytes, *first_seqno).map_err(|reason| damaged(0, reason))?;
+        let tag = read_file_header(&bytes, *first_seqno).map_err(|reason| damaged(0, reason))?;
         if *first_seqno > replay.next_seqno {
             return Err(WalError::Gap { path: path.clone(), expected: replay.next_seqno, found: *first_seqno });
         }
@@ -58,9 +55,9 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Op
             return Err(damaged(0, format!("it begins with change {first_seqno}, but the file before it ends elsewhere")));
         }
         let mut expected = *first_seqno;
-        let mut at = header.len;
+        let mut at = FILE_HEADER_BYTES;
         while at < bytes.len() {
-            match decode(&bytes, at, header.version) {
+            match decode(&bytes, at) {
                 Frame::Whole { entry, .. } if entry.first_seqno() != expected => {
                     return Err(damaged(at, format!("the entry begins with change {} instead of {expected}", entry.first_seqno())));
                 }
@@ -70,7 +67,7 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Op
                     // A generation covers whole entries: searchers change entry by entry.
                     if entry.first_seqno() >= replay.next_seqno {
                         replay.next_seqno = expected;
-                        apply(header.tag, entry);
+                        apply(tag, entry);
                     }
                 }
                 Frame::Torn if is_last => {
@@ -87,17 +84,16 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Op
             }
         }
         end_of_last = Some(expected);
-        if is_last && let Some(tag) = header.tag {
+        if is_last {
             replay.last_file = Some(WalFile { path: path.clone(), tag, len: at as u64 });
         }
     }
     Ok(replay)
 }
 
-/// The process, or the power, ended while the file was being created: nothing can have been appended.
+/// True if the file header is incomplete because of a crash during creation. Such a file has no records.
 fn is_unborn(bytes: &[u8]) -> bool {
-    let is_whole_v1 = bytes.len() == FILE_HEADER_BYTES_V1 && bytes[8..12] == 1u32.to_le_bytes();
-    (bytes.len() < FILE_HEADER_BYTES && !is_whole_v1) || bytes.iter().all(|&b| b == 0)
+    bytes.len() < FILE_HEADER_BYTES || bytes.iter().all(|&b| b == 0)
 }
 
 /// The logs of a folder by their first seqno.
@@ -117,33 +113,22 @@ pub(super) fn encode_file_header(first_seqno: SeqNo, tag: ModelTag) -> Vec<u8> {
     bytes
 }
 
-/// What a file says about itself.
-struct FileHeader {
-    version: u32,
-    tag: Option<ModelTag>,
-    len: usize,
-}
-
-impl FileHeader {
-    fn read(bytes: &[u8], first_seqno: SeqNo) -> Result<Self, String> {
-        if bytes.len() < FILE_HEADER_BYTES_V1 || bytes[..8] != MAGIC {
-            return Err("it does not begin with Kindred's mark".into());
-        }
-        let version = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
-        let len = match version {
-            1 => FILE_HEADER_BYTES_V1,
-            VERSION => FILE_HEADER_BYTES,
-            _ => return Err(format!("its format version is {version}, this build reads up to {VERSION}")),
-        };
-        let header = bytes.get(..len).ok_or("it is too short for a header")?;
-        let (checked, checksum) = header.split_at(len - 4);
-        let checksum = u32::from_le_bytes(checksum.try_into().expect("four bytes"));
-        if !storage::is_sound(checked, checksum) || header[12..20] != first_seqno.0.to_le_bytes() {
-            return Err("its header does not fit its name or its checksum".into());
-        }
-        let tag = (version > 1).then(|| ModelTag(header[20..36].try_into().expect("sixteen bytes")));
-        Ok(Self { version, tag, len })
+/// Checks a file's header and returns the tag of the model that the file's embeddings are of.
+fn read_file_header(bytes: &[u8], first_seqno: SeqNo) -> Result<ModelTag, String> {
+    let header = bytes.get(..FILE_HEADER_BYTES).ok_or("it is too short for a header")?;
+    if header[..8] != MAGIC {
+        return Err("it does not begin with Kindred's mark".into());
     }
+    let version = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
+    if version != VERSION {
+        return Err(format!("its format version is {version}, this build reads {VERSION}"));
+    }
+    let (checked, checksum) = header.split_at(FILE_HEADER_BYTES - 4);
+    let checksum = u32::from_le_bytes(checksum.try_into().expect("four bytes"));
+    if !storage::is_sound(checked, checksum) || header[12..20] != first_seqno.0.to_le_bytes() {
+        return Err("its header does not fit its name or its checksum".into());
+    }
+    Ok(ModelTag(header[20..36].try_into().expect("sixteen bytes")))
 }
 
 #[cfg(test)]
@@ -158,7 +143,7 @@ mod tests {
     fn collect(dir: &Path, covered: u64, repair: bool) -> Result<(Vec<u64>, u64, u64), WalError> {
         let mut seen = Vec::new();
         let replay = replay(dir, SeqNo(covered), repair, |tag, entry| {
-            assert_eq!(tag, Some(TAG));
+            assert_eq!(tag, TAG);
             seen.push(entry.first_seqno().0);
         })?;
         Ok((seen, replay.next_seqno.0, replay.torn_bytes))
@@ -249,7 +234,7 @@ mod tests {
         open(other).append(&sample(7), true).unwrap();
         assert_eq!(log_files(dir.path()).unwrap().len(), 2, "a file is of one model");
         let mut seen = Vec::new();
-        replay(dir.path(), SeqNo(2), true, |tag, entry| seen.push((tag.unwrap(), entry.first_seqno().0))).unwrap();
+        replay(dir.path(), SeqNo(2), true, |tag, entry| seen.push((tag, entry.first_seqno().0))).unwrap();
         assert_eq!(seen, [(TAG, 3), (TAG, 5), (other, 7)]);
     }
 
@@ -269,5 +254,13 @@ mod tests {
         }
         storage::remove_file(&files[0].1).unwrap();
         assert!(matches!(collect(dir.path(), 0, true), Err(WalError::Gap { .. })));
+    }
+
+    #[test]
+    fn a_log_of_another_format_version_is_refused() {
+        let mut bytes = encode_file_header(SeqNo(1), TAG);
+        bytes[8..12].copy_from_slice(&(VERSION + 1).to_le_bytes());
+        let reason = read_file_header(&bytes, SeqNo(1)).unwrap_err();
+        assert!(reason.contains("format version is 3, this build reads 2"), "{reason}");
     }
 }

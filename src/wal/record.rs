@@ -3,14 +3,13 @@
 use bincode::{Decode, Encode};
 
 use super::WalError;
-use super::version_1::BatchV1;
 use kindred_core::domain::{Attributes, DocumentId, FeedPosition, SeqNo, TextHash};
 use kindred_core::storage::is_sound;
 
 /// Largest payload of a frame, in bytes.
 pub(super) const MAX_ENTRY_BYTES: usize = 1 << 30;
-/// Of a frame in format 2, and in format 1.
-pub(super) const FRAME_HEADER_BYTES: [usize; 2] = [20, 12];
+/// Length of a frame's header.
+pub(super) const FRAME_HEADER_BYTES: usize = 20;
 /// The granularity in which a disk loses what was not synced.
 const SECTOR: usize = 512;
 /// A sector that a frame shares with what is before or behind it says that it was not written if so many bytes are zero.
@@ -90,10 +89,10 @@ impl Batch {
 
 /// An entry as a frame: header and payload. `synced` bytes of its file are known to be durable.
 pub(super) fn encode(entry: &Entry, synced: u64) -> Result<Vec<u8>, WalError> {
-    let mut frame = vec![0; FRAME_HEADER_BYTES[0]];
+    let mut frame = vec![0; FRAME_HEADER_BYTES];
     let too_large = |actual| WalError::TooLarge { actual, limit: MAX_ENTRY_BYTES };
     bincode::encode_into_std_write(entry, &mut frame, CODEC).map_err(|_| too_large(MAX_ENTRY_BYTES))?;
-    let (header, payload) = frame.split_at_mut(FRAME_HEADER_BYTES[0]);
+    let (header, payload) = frame.split_at_mut(FRAME_HEADER_BYTES);
     if payload.len() > MAX_ENTRY_BYTES {
         return Err(too_large(payload.len()));
     }
@@ -121,40 +120,32 @@ struct FrameHeader {
 }
 
 impl FrameHeader {
-    fn read(bytes: &[u8], version: u32) -> Option<Self> {
-        let header = bytes.get(..header_bytes(version))?;
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let header = bytes.get(..FRAME_HEADER_BYTES)?;
         let checked = &header[..header.len() - 4];
         let u32_at = |at: usize| u32::from_le_bytes(header[at..at + 4].try_into().expect("four bytes"));
         if !is_sound(checked, u32_at(checked.len())) {
             return None;
         }
-        let synced = if version == 1 { 0 } else { u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32 };
+        let synced = u64::from(u32_at(8)) | u64::from(u32_at(12)) << 32;
         Some(Self { len: u32_at(0) as usize, checksum: u32_at(4), synced })
     }
 }
 
-fn header_bytes(version: u32) -> usize {
-    FRAME_HEADER_BYTES[usize::from(version == 1)]
-}
-
-/// Reads the frame at a place of a file of this format version.
-pub(super) fn decode(file: &[u8], at: usize, version: u32) -> Frame {
+/// Reads the frame at a place of a file.
+pub(super) fn decode(file: &[u8], at: usize) -> Frame {
     let bytes = &file[at..];
-    let Some(header) = FrameHeader::read(bytes, version) else {
-        return torn_or(file, at, file.len(), version, "the checksum of the frame's header does not match");
+    let Some(header) = FrameHeader::read(bytes) else {
+        return torn_or(file, at, file.len(), "the checksum of the frame's header does not match");
     };
-    let frame_bytes = header_bytes(version) + header.len;
-    let Some(payload) = bytes.get(header_bytes(version)..frame_bytes) else {
-        return torn_or(file, at, at + frame_bytes, version, "the frame is cut short");
+    let frame_bytes = FRAME_HEADER_BYTES + header.len;
+    let Some(payload) = bytes.get(FRAME_HEADER_BYTES..frame_bytes) else {
+        return torn_or(file, at, at + frame_bytes, "the frame is cut short");
     };
     if !is_sound(payload, header.checksum) {
-        return torn_or(file, at, at + frame_bytes, version, "the checksum of the frame does not match");
+        return torn_or(file, at, at + frame_bytes, "the checksum of the frame does not match");
     }
-    let decoded = match version {
-        1 => bincode::decode_from_slice::<BatchV1, _>(payload, CODEC).map(|(batch, read)| (Entry::from(batch), read)),
-        _ => bincode::decode_from_slice::<Entry, _>(payload, CODEC),
-    };
-    match decoded {
+    match bincode::decode_from_slice::<Entry, _>(payload, CODEC) {
         Ok((entry, read)) if read == payload.len() => Frame::Whole { entry, frame_bytes },
         Ok(_) => Frame::Damaged("the frame holds more than an entry".into()),
         Err(e) => Frame::Damaged(format!("the frame does not hold an entry: {e}")),
@@ -162,9 +153,9 @@ pub(super) fn decode(file: &[u8], at: usize, version: u32) -> Frame {
 }
 
 /// A frame that does not add up, and should end at `end`: was it being written when the power failed?
-fn torn_or(file: &[u8], at: usize, end: usize, version: u32, reason: &str) -> Frame {
-    let is_cut = end > file.len() || file.len() - at < header_bytes(version);
-    let was_synced = (at + 1..file.len()).any(|later| FrameHeader::read(&file[later..], version).is_some_and(|h| h.synced > at as u64));
+fn torn_or(file: &[u8], at: usize, end: usize, reason: &str) -> Frame {
+    let is_cut = end > file.len() || file.len() - at < FRAME_HEADER_BYTES;
+    let was_synced = (at + 1..file.len()).any(|later| FrameHeader::read(&file[later..]).is_some_and(|h| h.synced > at as u64));
     if !was_synced && (is_cut || has_unwritten_sector(file, at, end.min(file.len()))) {
         Frame::Torn
     } else {
@@ -208,17 +199,17 @@ pub(super) mod tests {
     fn every_cut_is_torn_and_every_flip_is_damage() {
         let entry = sample(1);
         let frame = encode(&entry, 0).unwrap();
-        assert_eq!(decode(&frame, 0, 2), Frame::Whole { entry, frame_bytes: frame.len() });
+        assert_eq!(decode(&frame, 0), Frame::Whole { entry, frame_bytes: frame.len() });
         let followed = [frame.clone(), encode(&sample(3), frame.len() as u64).unwrap()].concat();
         for at in 0..frame.len() {
-            assert_eq!(decode(&frame[..at], 0, 2), Frame::Torn, "cut at {at}");
+            assert_eq!(decode(&frame[..at], 0), Frame::Torn, "cut at {at}");
             for bytes in [&frame, &followed] {
                 let mut flipped = bytes.clone();
                 flipped[at] ^= 1;
-                assert!(matches!(decode(&flipped, 0, 2), Frame::Damaged(_)), "flip at {at} of {}", bytes.len());
+                assert!(matches!(decode(&flipped, 0), Frame::Damaged(_)), "flip at {at} of {}", bytes.len());
             }
         }
-        assert_eq!(decode(&[0; 100], 0, 2), Frame::Torn);
+        assert_eq!(decode(&[0; 100], 0), Frame::Torn);
     }
 
     #[test]
@@ -230,12 +221,12 @@ pub(super) mod tests {
             let mut lost = file.clone();
             let end = ((sector + 1) * SECTOR).min(file.len());
             lost[(sector * SECTOR).max(before)..end].fill(0);
-            assert_eq!(decode(&lost, before, 2), Frame::Torn, "sector {sector}");
+            assert_eq!(decode(&lost, before), Frame::Torn, "sector {sector}");
             // A frame behind it that was written with the first one unsynced says nothing; one that was written later does.
             let unsynced = [lost.clone(), encode(&sample(3), before as u64).unwrap()].concat();
-            assert_eq!(decode(&unsynced, before, 2), Frame::Torn, "sector {sector}");
+            assert_eq!(decode(&unsynced, before), Frame::Torn, "sector {sector}");
             let synced = [lost, encode(&sample(3), file.len() as u64).unwrap()].concat();
-            assert!(matches!(decode(&synced, before, 2), Frame::Damaged(_)), "sector {sector}");
+            assert!(matches!(decode(&synced, before), Frame::Damaged(_)), "sector {sector}");
         }
     }
 }

@@ -242,46 +242,6 @@ async fn a_torn_log_loses_nothing_acknowledged() {
     assert!(error.contains("at byte 40"), "{error}");
 }
 
-/// A folder that an older build wrote: a generation, and a log with a document that is new, one that was changed and one that was
-/// deleted.
-#[tokio::test(flavor = "multi_thread")]
-async fn older_formats_open() {
-    let dir = tempfile::tempdir().unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
-    copy(&fixture, dir.path());
-    let settings = settings(dir.path(), &[]);
-    let posts = name("posts");
-    let get = |app: &App, id: &str| app.catalog.document(&posts, &DocumentId::new(id).unwrap());
-    let app = open(&settings, Access::Serve).unwrap();
-    let info = app.catalog.get(&posts).unwrap();
-    assert_eq!((info.n_documents, info.seqno), (3, 6));
-    assert_eq!((get(&app, "nurse").unwrap().seqno, get(&app, "welder").unwrap().seqno), (3, 5));
-    get(&app, "chef").unwrap_err();
-    let query = Query::Text("look after sick animals".to_owned());
-    let hits = app.query.search(request(posts.clone(), query)).await.unwrap().hits;
-    assert_eq!(hits[0].id.as_str(), "vet");
-    // What is unchanged is known as such: nothing is embedded again.
-    let again = json!([{"id": "vet", "title": "Veterinarian", "skills": ["animals"]}, {"id": "nurse", "title": "Night nurse", "skills": ["care"], "company": "New Clinic"}]);
-    let report = put(&app, "posts", &again).await.unwrap();
-    assert!(matches!(&report.outcomes[..], [Outcome::Unchanged(..), Outcome::Updated(..)]) && report.n_encoded == 0, "{report:?}");
-    app.rebuild.rebuild(&posts, &RebuildRequest::default(), &|_, _| Progress::hidden()).unwrap();
-    app.catalog.verify(&posts).unwrap();
-    drop(app);
-    let app = open(&settings, Access::Serve).unwrap();
-    assert_eq!((app.catalog.get(&posts).unwrap().n_changes, get(&app, "nurse").unwrap().seqno), (0, 7));
-    app.rebuild.roll_back(&posts).unwrap();
-    assert_eq!((app.catalog.get(&posts).unwrap().n_documents, get(&app, "nurse").unwrap().seqno), (3, 7), "back on the old format");
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &to) } else { assert!(fs::copy(entry.path(), to).is_ok()) }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_generation_is_replaced_by_the_one_before() {
     let (dir, generation) = built().await;

@@ -114,17 +114,16 @@ impl Header {
         })
     }
 
-    fn expect(&self, path: &Path, kind: [u8; 4], versions: &[(u32, usize)]) -> Result<(), StorageError> {
+    fn expect(&self, path: &Path, kind: [u8; 4], version: u32, n_sections: usize) -> Result<(), StorageError> {
         if self.kind != kind {
             let (found, wanted) = (self.kind.escape_ascii(), kind.escape_ascii());
             return Err(StorageError::corrupt(path, format!("it is a \"{found}\" file, not \"{wanted}\"")));
         }
-        let Some((_, n_sections)) = versions.iter().find(|(version, _)| *version == self.version) else {
-            let newest = versions.iter().map(|(version, _)| version).max().expect("some version is read");
-            let reason = format!("its format version is {}, this build reads up to {newest}", self.version);
+        if self.version != version {
+            let reason = format!("its format version is {}, this build reads {version}", self.version);
             return Err(StorageError::other_version(path, reason));
-        };
-        if self.table.len() != *n_sections {
+        }
+        if self.table.len() != n_sections {
             return Err(StorageError::corrupt(path, format!("it has {} sections instead of {n_sections}", self.table.len())));
         }
         Ok(())
@@ -192,22 +191,14 @@ impl SectionFile {
     /// # Errors
     /// [`StorageError::Corrupt`] names the file and what is wrong with it; [`StorageError::OtherVersion`]; [`StorageError::Io`].
     pub fn open(path: &Path, kind: [u8; 4], version: u32, n_sections: usize) -> Result<Self, StorageError> {
-        Ok(Self::open_any(path, kind, &[(version, n_sections)])?.0)
-    }
-
-    /// The same for a file that may be of one of several versions, given with their numbers of sections. Returns which it is.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn open_any(path: &Path, kind: [u8; 4], versions: &[(u32, usize)]) -> Result<(Self, u32), StorageError> {
         let map = MappedFile::open(path)?;
         let header = Header::decode(map.bytes(), path)?;
-        header.expect(path, kind, versions)?;
+        header.expect(path, kind, version, n_sections)?;
         let (sections, checksums) = header.locate(map.bytes()).map_err(|reason| StorageError::corrupt(path, reason))?;
         let n_words = (checksums.len() / 4).div_ceil(64);
         let sound_blocks = (0..n_words).map(|_| AtomicU64::new(0)).collect();
         let sound_sections = AtomicU32::new(0);
-        Ok((Self { path: path.to_owned(), map, sections, checksums, sound_blocks, sound_sections }, header.version))
+        Ok(Self { path: path.to_owned(), map, sections, checksums, sound_blocks, sound_sections })
     }
 
     /// The bytes of a section. All of it is checked on first use.
