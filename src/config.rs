@@ -145,6 +145,8 @@ pub struct CollectionSettings {
     #[serde(default)]
     pub lexical: Lexical,
     #[serde(default)]
+    pub stop_words: Vec<String>,
+    #[serde(default)]
     pub fields: BTreeMap<String, FieldSpec>,
     #[serde(default)]
     pub profiles: Profiles,
@@ -160,6 +162,7 @@ impl CollectionSettings {
             document_prompt: self.document_prompt.clone(),
             chunks: self.chunks,
             lexical: self.lexical,
+            stop_words: self.stop_words.clone(),
         }
     }
 }

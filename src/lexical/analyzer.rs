@@ -12,12 +12,12 @@ use kindred_core::domain::Lexical;
 /// Longer words, in bytes, are no words.
 const MAX_WORD_BYTES: usize = 128;
 
-/// Words that queries are put in and that say nothing of what is looked for, beside those that tantivy knows of each language.
-const FILLER: [&str; 54] = [
+/// English stop words of queries ("find me someone who …"), in addition to tantivy's list. A domain's own stand in the collection's definition
+/// (`stop_words`).
+const ENGLISH: [&str; 51] = [
     "about", "all", "also", "any", "can", "could", "did", "do", "does", "from", "had", "has", "have", "he", "her", "his", "how", "i",
-    "its", "job", "jobs", "may", "me", "more", "most", "must", "my", "near", "other", "our", "out", "she", "should", "so", "some",
-    "someone", "than", "up", "us", "very", "we", "what", "when", "where", "which", "who", "why", "would", "you", "your", "am", "im",
-    "looking", "please",
+    "its", "may", "me", "more", "most", "must", "my", "near", "other", "our", "out", "she", "should", "so", "some", "someone", "than",
+    "up", "very", "we", "what", "when", "where", "which", "who", "why", "would", "you", "your", "am", "im", "looking", "please",
 ];
 
 /// Makes terms of texts.
@@ -35,8 +35,8 @@ impl fmt::Debug for Analyzer {
 }
 
 impl Analyzer {
-    /// `None` where texts are not searched by their words.
-    pub fn new(lexical: Lexical) -> Option<Self> {
+    /// Returns an analyzer that leaves `stop_words` (lower case) out of queries; `None` where texts are not searched by their words.
+    pub fn new(lexical: Lexical, stop_words: &[String]) -> Option<Self> {
         let language = match lexical {
             Lexical::Off => return None,
             Lexical::Plain => None,
@@ -60,8 +60,9 @@ impl Analyzer {
             Lexical::Turkish => Some(Language::Turkish),
         };
         let words = || TextAnalyzer::builder(WordTokenizer::default()).filter(RemoveLongFilter::limit(MAX_WORD_BYTES)).filter(LowerCaser);
-        let filler: &[&str] = if language == Some(Language::English) { &FILLER } else { &[] };
-        let telling = words().dynamic().filter_dynamic(StopWordFilter::remove(filler.iter().map(|&word| word.to_owned())));
+        let english: &[&str] = if language == Some(Language::English) { &ENGLISH } else { &[] };
+        let removed = english.iter().map(|&word| word.to_owned()).chain(stop_words.iter().cloned());
+        let telling = words().dynamic().filter_dynamic(StopWordFilter::remove(removed));
         let telling = match language.and_then(StopWordFilter::new) {
             Some(stop_words) => telling.filter_dynamic(stop_words),
             None => telling,
@@ -106,7 +107,7 @@ mod tests {
 
     fn terms(lexical: Lexical, text: &str) -> Vec<String> {
         let mut terms = Vec::new();
-        Analyzer::new(lexical).unwrap().each_term(text, |term| terms.push(term.to_owned()));
+        Analyzer::new(lexical, &[]).unwrap().each_term(text, |term| terms.push(term.to_owned()));
         terms
     }
 
@@ -119,18 +120,21 @@ mod tests {
         assert_eq!(terms(Lexical::Plain, "Nurses in Köln"), ["nurses", "in", "koln"]);
         assert_eq!(terms(Lexical::German, "Krankenschwestern"), terms(Lexical::German, "Krankenschwester"));
         assert_eq!(terms(Lexical::Plain, &"x".repeat(MAX_WORD_BYTES + 1)), [""; 0]);
-        assert!(Analyzer::new(Lexical::Off).is_none());
+        assert!(Analyzer::new(Lexical::Off, &[]).is_none());
     }
 
     #[test]
     fn queries_are_asked_by_what_they_tell() {
         let telling = |lexical, text: &str| {
             let mut terms = Vec::new();
-            Analyzer::new(lexical).unwrap().each_telling_term(text, |term| terms.push(term.to_owned()));
+            Analyzer::new(lexical, &["job".to_owned()]).unwrap().each_telling_term(text, |term| terms.push(term.to_owned()));
             terms
         };
         assert_eq!(telling(Lexical::English, "someone who can keep the patients safe"), ["keep", "patient", "safe"]);
         assert_eq!(telling(Lexical::English, "the who"), ["the", "who"], "nothing else is asked");
+        assert_eq!(telling(Lexical::English, "the job of a nurse"), ["nurs"], "the collection's own stop words");
+        assert_eq!(telling(Lexical::Plain, "Job nurse"), ["nurse"], "in any language");
+        assert_eq!(telling(Lexical::English, "job"), ["job"], "nothing else is asked");
         assert_eq!(telling(Lexical::German, "eine Schwester für die Nacht"), ["schwest", "nacht"]);
         assert_eq!(telling(Lexical::Plain, "the who"), ["the", "who"]);
     }

@@ -34,7 +34,7 @@ const WORDS: [&str; 24] = [
 ];
 
 fn analyzer() -> Analyzer {
-    Analyzer::new(Lexical::English).unwrap()
+    Analyzer::new(Lexical::English, &[]).unwrap()
 }
 
 /// Texts in which the first words are common and the last are rare.

@@ -62,6 +62,9 @@ pub(super) struct CorpusArgs {
     /// The language that texts are searched in by their words; plain for any other, off where that is not wanted
     #[arg(long, value_name = "LANGUAGE", default_value = "english")]
     pub(super) lexical: Lexical,
+    /// Words that searches by words leave out of queries, in addition to the language's own
+    #[arg(long, value_name = "WORD,...", value_delimiter = ',', default_value = "job,jobs,us")]
+    pub(super) stop_words: Vec<String>,
     /// What candidates are found by: dense (meaning), lexical (words: BM25) or hybrid (both)
     #[arg(long, value_name = "RETRIEVAL", default_value = "hybrid")]
     pub(super) retrieval: Retrieval,
@@ -281,6 +284,7 @@ fn temporary(settings: &Settings, args: &CorpusArgs, dir: &Path, collection: &Co
             ..Chunking::default()
         },
         lexical: args.lexical,
+        stop_words: args.stop_words.clone(),
         fields,
         // Every search brings its own weights.
         profiles: Profiles::default(),

@@ -255,6 +255,7 @@ class CollectionDefinition(TypedDict, total=False):
     document_prompt: str
     chunks: Json
     lexical: str
+    stop_words: list[str]
 
 
 class Collection(TypedDict):

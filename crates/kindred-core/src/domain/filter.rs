@@ -29,7 +29,19 @@ impl FilterError {
     }
 }
 
-/// All of `must`, none of `must_not`, and one of `should` where there are any.
+/// Matches documents that satisfy all of `must`, none of `must_not`, and at least one of `should` where there are any.
+///
+/// # Example
+/// ```
+/// use kindred_core::domain::{Filter, Schema};
+/// use serde_json::json;
+///
+/// let schema = Schema::new(&serde_json::from_value(json!({"salary": {"type": "number", "index": true}}))?)?;
+/// let filter = Filter::parse(&json!({"must": [{"key": "salary", "range": {"gte": 50000}}]}), &schema)?;
+/// assert_eq!(filter.must.len(), 1);
+/// assert!(Filter::parse(&json!({"must": [{"key": "wage", "range": {"gte": 1}}]}), &schema).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     pub must: Vec<Condition>,

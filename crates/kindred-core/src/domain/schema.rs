@@ -12,6 +12,8 @@ use crate::error::ErrorKind;
 pub const MAX_FIELDS: usize = 256;
 /// Longest template or prompt, in bytes.
 pub const MAX_TEMPLATE_BYTES: usize = 4_096;
+/// Stop words of a collection: more are no list that a person has read.
+const MAX_STOP_WORDS: usize = 1_000;
 
 /// Why a definition of a collection cannot be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,8 @@ pub enum SchemaError {
     Braces { near: String },
     #[error("the template names no field: put at least one in braces, for example {{title}}")]
     NoField,
+    #[error("the stop word {0:?} cannot be one: use a single word of letters and digits, in lower case")]
+    StopWord(String),
     #[error("{what} is over {limit}")]
     TooMuch { what: &'static str, limit: usize },
     #[error(
@@ -164,7 +168,7 @@ pub struct FieldSpec {
 pub struct FieldId(pub u16);
 
 /// The checked fields of a collection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schema {
     /// By name; a field's position here is its [`FieldId`].
     fields: Vec<(String, FieldSpec)>,
@@ -327,6 +331,10 @@ pub struct CollectionDefinition {
     /// The language that texts are searched in by their words; `plain` for any other, `off` where that is not wanted.
     #[serde(default, skip_serializing_if = "Lexical::is_default")]
     pub lexical: Lexical,
+    /// Words, in lower case, that searches by words leave out of queries because every document could contain them ("job"). The language's own
+    /// need not be listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_words: Vec<String>,
 }
 
 impl CollectionDefinition {
@@ -339,6 +347,13 @@ impl CollectionDefinition {
             return Err(SchemaError::TooMuch { what: "the length of a prompt in bytes", limit: MAX_TEMPLATE_BYTES });
         }
         self.chunks.check()?;
+        if self.stop_words.len() > MAX_STOP_WORDS {
+            return Err(SchemaError::TooMuch { what: "the number of stop words", limit: MAX_STOP_WORDS });
+        }
+        let is_word = |word: &&String| !word.is_empty() && word.chars().all(char::is_alphanumeric) && word.to_lowercase() == **word;
+        if let Some(word) = self.stop_words.iter().find(|word| !is_word(word)) {
+            return Err(SchemaError::StopWord(word.clone()));
+        }
         Ok((Template::parse(&self.template)?, Schema::new(&self.fields)?))
     }
 }
@@ -372,6 +387,19 @@ mod tests {
             let fields = BTreeMap::from([(name.to_owned(), FieldSpec { field_type: FieldType::Bool, index: false, role: None })]);
             assert!(matches!(Schema::new(&fields), Err(SchemaError::FieldName(_))), "{name:?}");
         }
+    }
+
+    #[test]
+    fn stop_words_are_single_words_in_lower_case() {
+        let checked = |words: &[&str]| {
+            let stop_words = words.iter().map(|&word| word.to_owned()).collect();
+            CollectionDefinition { template: "{title}".to_owned(), stop_words, ..CollectionDefinition::default() }.check()
+        };
+        assert!(checked(&["job", "straße", "仕事", "24h"]).is_ok());
+        for bad in ["", "Job", "two words", "c++"] {
+            assert!(matches!(checked(&["job", bad]), Err(SchemaError::StopWord(word)) if word == bad), "{bad:?}");
+        }
+        assert!(matches!(checked(&["x"; MAX_STOP_WORDS + 1]), Err(SchemaError::TooMuch { .. })));
     }
 
     #[test]
