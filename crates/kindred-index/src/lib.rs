@@ -71,13 +71,18 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Instant;
 
-use roaring::RoaringBitmap;
+pub use roaring::RoaringBitmap;
 
 pub use appended::{AppendedAttributes, AppendedVectors, BLOCK_ROWS};
-pub use build::{BuildInput, BuildParams, Builder, build};
+pub use build::{BuildInput, BuildParams, Builder};
 pub use error::IndexError;
 pub use ids::IdTable;
 pub use kernels::{dot, instructions};
+pub use kindred_core::Progress;
+pub use kindred_core::domain::{
+    Attributes, Candidate, CollectionDefinition, Document, Embedding, FieldId, FieldSpec, FieldType, Filter, Plan, Schema, Strategy,
+    StrategyChoice,
+};
 pub use vectors::Quantization;
 
 use self::attributes::AttributeFile;
@@ -87,7 +92,6 @@ use self::flat::Compared;
 use self::graph_file::GraphFile;
 use self::planner::Search;
 use self::vectors::VectorFile;
-use kindred_core::domain::{Candidate, Embedding, Filter, Plan, Schema, StrategyChoice};
 use kindred_core::storage::StorageError;
 
 /// The nearest rows to look for.
@@ -161,12 +165,64 @@ pub struct Index {
     attributes: AttributeFile,
 }
 
+/// Compiles and runs the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 impl Index {
-    /// Maps the files that [`build()`] wrote into a folder.
+    /// Builds an index into an existing folder, durably, and opens it. `progress` counts rows and can cancel the build, which then leaves files
+    /// that no index opens.
+    ///
+    /// Takes about [`BuildParams::memory_bytes`] of memory and all threads that `params` allow; blocks until the build is done.
+    ///
+    /// # Errors
+    /// [`IndexError::Parameter`], [`IndexError::Dims`], [`IndexError::Count`], [`IndexError::TooManyRows`], [`IndexError::Memory`]
+    /// and [`IndexError::NotUnit`] before anything is written; [`IndexError::Cancelled`]; [`IndexError::Threads`];
+    /// [`IndexError::Storage`].
+    ///
+    /// # Example
+    /// ```
+    /// use kindred_index::{Attributes, BuildInput, BuildParams, Index, Progress, Schema};
+    ///
+    /// let dir = tempfile::tempdir()?;
+    /// // Two rows of two dimensions, one vector each, without attributes.
+    /// let input = BuildInput {
+    ///     dims: 2,
+    ///     vectors: &[1.0, 0.0, 0.6, 0.8],
+    ///     n_chunks: &[1, 1],
+    ///     attributes: &[Attributes::default(), Attributes::default()],
+    ///     schema: &Schema::default(),
+    /// };
+    /// let index = Index::build(dir.path(), input, &BuildParams::default(), &Progress::hidden())?;
+    /// assert_eq!((index.n_rows(), index.dims()), (2, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: &Progress) -> Result<Self, IndexError> {
+        build::build(dir, input, params, progress)?;
+        Self::open(dir, input.dims, input.attributes.len(), input.schema)
+    }
+
+    /// Maps the files that [`Index::build`] wrote into a folder. Reads their headers only: under a millisecond at a million rows.
     ///
     /// # Errors
     /// [`IndexError::Storage`] names the file and what is wrong with it; [`IndexError::Column`] when the schema indexes other
     /// fields than the index was built with.
+    ///
+    /// # Example
+    /// ```
+    /// # use kindred_index::{Attributes, BuildInput, BuildParams, Progress};
+    /// use kindred_index::{Index, Schema};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let attributes = [Attributes::default()];
+    /// # let input = BuildInput { dims: 2, vectors: &[1.0, 0.0], n_chunks: &[1], attributes: &attributes, schema: &Schema::default() };
+    /// # Index::build(dir.path(), input, &BuildParams::default(), &Progress::hidden())?;
+    /// let (dims, n_rows) = (2, 1);
+    /// let index = Index::open(dir.path(), dims, n_rows, &Schema::default())?;
+    /// index.verify()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(dir: &Path, dims: usize, n_rows: usize, schema: &Schema) -> Result<Self, IndexError> {
         let n = check_row_count(n_rows)?;
         let chunks = Chunks::open(dir, n)?;
@@ -185,6 +241,23 @@ impl Index {
     ///
     /// # Errors
     /// [`IndexError::Dims`] when the query is of another model, [`IndexError::NotIndexed`], [`IndexError::Storage`].
+    ///
+    /// # Example
+    /// ```
+    /// # use kindred_index::{Attributes, BuildInput, BuildParams, Index, Progress, Schema};
+    /// use kindred_index::{Embedding, RoaringBitmap, SearchRequest, StrategyChoice};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let attributes = [Attributes::default(), Attributes::default()];
+    /// # let input = BuildInput { dims: 2, vectors: &[1.0, 0.0, 0.6, 0.8], n_chunks: &[1, 1], attributes: &attributes, schema: &Schema::default() };
+    /// # let index = Index::build(dir.path(), input, &BuildParams::default(), &Progress::hidden())?;
+    /// let query = Embedding::new(vec![0.0, 2.0], 2)?; // scaled to unit length
+    /// let deleted = RoaringBitmap::new();
+    /// let request = SearchRequest { k: 1, ef_search: 64, strategy: StrategyChoice::Auto, filter: None, deleted: &deleted };
+    /// let found = index.search(&query, &request)?;
+    /// assert_eq!(found.candidates[0].row, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn search(&self, query: &Embedding, request: &SearchRequest<'_>) -> Result<Found, IndexError> {
         let allowed = self.allowed(request.filter, Cow::Borrowed(request.deleted))?;
         self.search_among(&allowed, query, request.k, request.ef_search, request.strategy, None)

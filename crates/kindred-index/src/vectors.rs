@@ -24,7 +24,8 @@ const KIND: [u8; 4] = *b"VECS";
 const VERSION: u32 = 2;
 
 /// How exactly vectors are stored. Walks compare int8 and 1-bit codes in any case; this is what candidates are scored by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Quantization {
     /// 4 bytes a number.

@@ -155,13 +155,8 @@ pub struct BuildInput<'a> {
     pub schema: &'a Schema,
 }
 
-/// Builds an index and writes its files into an existing folder, durably. `progress` counts rows, and may be cancelled.
-///
-/// # Errors
-/// [`IndexError::Parameter`], [`IndexError::Dims`], [`IndexError::Count`], [`IndexError::TooManyRows`], [`IndexError::Memory`]
-/// and [`IndexError::NotUnit`] before anything is written; [`IndexError::Cancelled`]; [`IndexError::Threads`];
-/// [`IndexError::Storage`].
-pub fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
+/// Writes the files of [`super::Index::build`].
+pub(super) fn build(dir: &Path, input: BuildInput<'_>, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
     params.check()?;
     let n_vectors = check_input(&input)?;
     if params.search_dims > input.dims {

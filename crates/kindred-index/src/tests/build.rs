@@ -9,7 +9,7 @@ use kindred_core::Cancel;
 
 fn build_into(dir: &Path, sample: &Sample, params: &BuildParams, progress: &Progress) -> Result<(), IndexError> {
     let input = sample.input();
-    build(dir, input, params, progress)
+    Index::build(dir, input, params, progress).map(drop)
 }
 
 #[test]

@@ -12,8 +12,7 @@ use serde_json::{Value as Json, json};
 
 pub(super) use super::kernels::tests::Random;
 use super::*;
-use kindred_core::Progress;
-use kindred_core::domain::{Attributes, CollectionDefinition, Document, Template};
+use kindred_core::domain::Template;
 
 impl Random {
     /// Roughly normal around a centre, scaled to unit length.
@@ -106,7 +105,7 @@ impl Sample {
     }
 
     pub fn build(&self, dir: &Path, params: &BuildParams) -> Result<(), IndexError> {
-        build(dir, self.input(), params, &Progress::hidden())
+        Index::build(dir, self.input(), params, &Progress::hidden()).map(drop)
     }
 
     pub fn input(&self) -> BuildInput<'_> {
