@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tracing::Span;
 
-use crate::telemetry::traces::{self, HeaderInjector};
+use crate::telemetry::traces;
 
 /// Times that a request is sent at most.
 const TRIES: u32 = 4;
@@ -264,7 +264,7 @@ impl Client {
             }
             // Where the caller traces, the server's spans are part of that trace.
             let mut headers = HeaderMap::new();
-            traces::inject(&Span::current(), &mut HeaderInjector(&mut headers));
+            traces::inject(&Span::current(), &mut headers);
             let response = request.headers(headers).send().await.map_err(ClientError::Unreachable)?;
             let status = response.status();
             if status.is_success() {

@@ -73,7 +73,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  kindred evaluate --corpus corpus.jsonl --queries queries.jsonl --qrels qrels.tsv\n  kindred evaluate tasks/titles tasks/skills       folders with those three files, a line each\n  kindred evaluate tasks/* --save before.jsonl     then change something, and:\n  kindred evaluate tasks/* --baseline before.jsonl --no-worse\n  kindred evaluate --collection jobs --queries queries.jsonl --qrels qrels.tsv --variant base --variant 'words={\"retrieval\": \"lexical\"}' --svg result.svg"
     )]
-    Evaluate(evaluate::EvaluateArgs),
+    Evaluate(Box<evaluate::EvaluateArgs>),
     /// Learn from judgments what to score candidates by
     #[command(
         subcommand,

@@ -67,6 +67,12 @@ impl ApiError {
         Self { status, code, message: message.into(), field, retry_after: None }
     }
 
+    /// A route of a part that this build leaves out.
+    #[cfg(not(feature = "mcp"))]
+    pub fn left_out(part: &crate::optional::Part) -> Self {
+        Self { status: StatusCode::NOT_IMPLEMENTED, code: "not_built", message: part.missing(), field: None, retry_after: None }
+    }
+
     /// The same error about another part of the request.
     pub fn about(self, field: &str) -> Self {
         Self { field: Some(field.to_owned()), ..self }

@@ -39,6 +39,7 @@ mod evaluations;
 mod fit;
 mod gate;
 mod generations;
+#[cfg(feature = "mcp")]
 mod mcp;
 mod operations;
 mod path;
@@ -228,7 +229,11 @@ pub fn router(services: Services) -> Router {
     describe_path_parts(&mut api);
     let api = api.to_json().expect("the description is made of strings");
     let services = Arc::new(services);
+    #[cfg(feature = "mcp")]
     let router = if services.mcp { router.route_service("/mcp", mcp::service(&services)) } else { router };
+    #[cfg(not(feature = "mcp"))]
+    let router =
+        if services.mcp { router.route("/mcp", axum::routing::any(async || ApiError::left_out(&crate::optional::MCP))) } else { router };
     router
         .merge(console::routes())
         .route("/openapi.json", axum::routing::get(move || operations::openapi(api.clone())))

@@ -37,10 +37,10 @@ pub struct Ready {
     feeds: Vec<FeedState>,
 }
 
-/// The process answers.
+/// An alias of `/livez`, under the name that older orchestrators ask by.
 #[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
 pub async fn healthz() -> &'static str {
-    "ok"
+    livez().await
 }
 
 /// The process answers.

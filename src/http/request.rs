@@ -7,10 +7,12 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
+#[cfg(feature = "mcp")]
+use tracing::Span;
 
 use crate::telemetry::metrics;
-use crate::telemetry::traces::{self, HeaderExtractor, HeaderInjector};
+use crate::telemetry::traces;
 
 const HEADER: &str = "x-request-id";
 const MAX_ID_BYTES: usize = 128;
@@ -29,19 +31,22 @@ pub fn elapsed() -> Duration {
     REQUEST.try_with(|(_, started)| started.elapsed()).unwrap_or_default()
 }
 
-/// A request, for those who answer it on another task than its own.
+/// A request that another task answers.
+#[cfg(feature = "mcp")]
 #[derive(Debug, Clone)]
 pub struct Current {
     id: String,
     span: Span,
 }
 
-/// The request being answered.
+/// Returns the current request.
+#[cfg(feature = "mcp")]
 pub fn current() -> Current {
     Current { id: id(), span: Span::current() }
 }
 
 /// Answers on behalf of a request.
+#[cfg(feature = "mcp")]
 pub async fn within<T>(request: Current, answer: impl Future<Output = T>) -> T {
     REQUEST.scope((request.id, Instant::now()), answer).instrument(request.span).await
 }
@@ -57,13 +62,13 @@ pub async fn observe(request: Request, next: Next) -> Response {
     // Methods are a closed list here for the same reason.
     let known = [Method::GET, Method::HEAD, Method::PUT, Method::POST, Method::DELETE, Method::OPTIONS, Method::PATCH];
     let label = if known.contains(&method) { method.as_str() } else { "other" };
-    let span = traces::request(&id, label, &route, &HeaderExtractor(request.headers()));
+    let span = traces::request(&id, label, &route, request.headers());
     let mut response = REQUEST.scope((id.clone(), started), next.run(request)).instrument(span.clone()).await;
     let elapsed = started.elapsed();
     let status = response.status().as_u16();
     metrics::http_request(label, &route, status, elapsed.as_secs_f64());
     tracing::debug!(request_id = %id, %method, route, status, elapsed_us = elapsed.as_micros() as u64, "request");
-    traces::answered(&span, status, &mut HeaderInjector(response.headers_mut()));
+    traces::answered(&span, status, response.headers_mut());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, value);
     }

@@ -17,11 +17,13 @@
 
 mod batch;
 mod cells;
+#[cfg(feature = "parquet")]
 mod columns;
 mod csv;
 mod jsonl;
 pub mod kafka;
 mod nest;
+#[cfg(feature = "parquet")]
 mod parquet;
 mod refused;
 mod source;
@@ -57,6 +59,8 @@ pub enum IngestError {
     UnknownFormat { name: String },
     #[error("Parquet is read from a file, not from {name}: its description stands at its end. Save it to a file first")]
     NeedsFile { name: String },
+    #[error("{name} cannot be read: {}; or convert it to JSON lines or CSV", crate::optional::PARQUET.missing())]
+    NoParquet { name: String },
     #[error("cannot write the refused lines to {}", path.display())]
     Report { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -68,7 +72,7 @@ impl IngestError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { source: ReadError::Io(_), .. } => ErrorKind::NotFound,
-            Self::Read { .. } | Self::UnknownFormat { .. } | Self::NeedsFile { .. } => ErrorKind::Invalid,
+            Self::Read { .. } | Self::UnknownFormat { .. } | Self::NeedsFile { .. } | Self::NoParquet { .. } => ErrorKind::Invalid,
             Self::Report { .. } => ErrorKind::Unavailable,
             Self::Pipeline(e) => e.kind(),
         }
@@ -82,6 +86,7 @@ pub enum ReadError {
     Io(#[from] std::io::Error),
     #[error("{0}")]
     Header(String),
+    #[cfg(feature = "parquet")]
     #[error("it is not a Parquet file, is damaged, or is compressed in a way that is not read here (snappy, zstd, lz4 and gzip are)")]
     Parquet(#[from] ::parquet::errors::ParquetError),
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::csv::Rows;
 use super::jsonl::Lines;
+#[cfg(feature = "parquet")]
 use super::parquet::Table;
 use super::{IngestError, ReadError, Records};
 use kindred_core::Progress;
@@ -74,7 +75,7 @@ impl Source {
     /// A file. Its extension tells its format unless `format` does.
     ///
     /// # Errors
-    /// [`IngestError::Read`], [`IngestError::UnknownFormat`], and [`IngestError::NeedsFile`] for Parquet from a pipe.
+    /// [`IngestError::Read`], [`IngestError::UnknownFormat`], [`IngestError::NoParquet`] in a build without it, and [`IngestError::NeedsFile`] for Parquet from a pipe.
     pub fn file(path: &Path, format: Option<Format>) -> Result<Self, IngestError> {
         let name = path.display().to_string();
         let failed = |source: std::io::Error| IngestError::Read { name: name.clone(), source: source.into() };
@@ -85,13 +86,18 @@ impl Source {
         if format == Format::Parquet && !is_regular {
             return Err(IngestError::NeedsFile { name });
         }
+        if format == Format::Parquet && !crate::optional::PARQUET.is_built {
+            return Err(IngestError::NoParquet { name });
+        }
         let position = if is_regular { Some(position_name(path).map_err(failed)?) } else { None };
         let total = if is_regular { metadata.len() } else { 0 };
         Ok(Self { name, format, input: Input::File(path.to_owned()), position, total })
     }
 
     /// Begins to read.
+    #[cfg_attr(not(feature = "parquet"), expect(unused_mut, reason = "only a Parquet file's total is known when it is opened"))]
     pub(super) fn read(mut self, schema: &Schema) -> Result<(Box<dyn Records>, Self), IngestError> {
+        #[cfg(feature = "parquet")]
         if let (Format::Parquet, Input::File(path)) = (self.format, &self.input) {
             let table = File::open(path).map_err(ReadError::from).and_then(Table::new).map_err(|e| self.failed(e))?;
             self.total = table.n_rows();

@@ -1,16 +1,10 @@
-//! Learns what to score candidates by from judgments (the only file that names `hessboost`).
+//! Learns what to score candidates by from judgments (the only file that names `hessboost`, behind the feature `trees`).
 //!
 //! What is learned is added to the weights that a collection begins with: first weights of all features, by pairs of a better and a worse
 //! candidate (logistic loss), then trees, by what changing places costs in nDCG (LambdaMART). It is kept only if, on queries that it did not
 //! see, it finds more than what there was: by thirds, twice learned from and once tried.
 //!
 //! *Source*: Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", 2010.
-
-use hessboost::config::TrainingParams;
-use hessboost::data::DMatrix;
-use hessboost::model::ModelFormat;
-use hessboost::objective::{LambdaRank, Objective};
-use hessboost::training::Trainer;
 
 use super::{Feature, Learned, Model, Values, Weights, weighted_sum};
 use kindred_core::domain::Choice;
@@ -26,6 +20,7 @@ const PAIRS: usize = 16;
 const L2: f64 = 0.01;
 const STEPS: usize = 300;
 const LEARNING_RATE: f64 = 0.05;
+#[cfg(feature = "trees")]
 const TREES: usize = 40;
 /// What the trees' sum is multiplied with: so sure are trees that were learned beside the weights.
 const TREES_WEIGHT: f64 = 2.0;
@@ -39,6 +34,8 @@ pub enum TrainError {
     TooFew { actual: usize },
     #[error("all candidates of the judged queries have the same relevance: there is nothing to tell apart")]
     OneGrade,
+    #[error("{}", crate::optional::TREES.missing())]
+    LeftOut,
     #[error("the trees could not be learned: {0}")]
     Trees(String),
     /// Not worse: not surely better.
@@ -75,6 +72,9 @@ pub struct Trained {
 /// # Errors
 /// [`TrainError`].
 pub fn train(begin: &Weights, groups: &[Group], seed: u64) -> Result<Trained, TrainError> {
+    if !crate::optional::TREES.is_built {
+        return Err(TrainError::LeftOut);
+    }
     let useful: Vec<&Group> = groups.iter().filter(|group| group.is_useful()).collect();
     if groups.iter().all(|group| group.labels.iter().chain(&group.missed).all(|&label| label == 0)) {
         return Err(TrainError::OneGrade);
@@ -178,7 +178,19 @@ fn learn_weights(begin: &Weights, groups: &[&Group], seed: u64) -> Vec<(Feature,
     used.into_iter().zip(w).map(|(i, w)| (Feature::ALL[i], w / scale[i])).collect()
 }
 
+#[cfg(not(feature = "trees"))]
+fn learn_trees(_: &[&Group], _: u64) -> Result<Model, TrainError> {
+    Err(TrainError::LeftOut)
+}
+
+#[cfg(feature = "trees")]
 fn learn_trees(groups: &[&Group], seed: u64) -> Result<Model, TrainError> {
+    use hessboost::config::TrainingParams;
+    use hessboost::data::DMatrix;
+    use hessboost::model::ModelFormat;
+    use hessboost::objective::{LambdaRank, Objective};
+    use hessboost::training::Trainer;
+
     let failed = |e: hessboost::error::HessboostError| TrainError::Trees(e.to_string());
     // What no candidate has says nothing.
     let rows = || groups.iter().flat_map(|group| &group.values);
@@ -231,6 +243,13 @@ mod tests {
         Weights::from([(Feature::Dot, 1.0)])
     }
 
+    #[cfg(not(feature = "trees"))]
+    #[test]
+    fn a_build_without_trees_says_so() {
+        assert_eq!(train(&dot(), &groups(60, |_, _| 1), 1).unwrap_err(), TrainError::LeftOut);
+    }
+
+    #[cfg(feature = "trees")]
     #[test]
     fn what_counts_is_learned() {
         // Neither feature tells it alone: both must be high.
@@ -247,6 +266,7 @@ mod tests {
         assert!(groups[0].values.iter().all(|values| read.score(values) == trained.learned.score(values)));
     }
 
+    #[cfg(feature = "trees")]
     #[test]
     fn nothing_is_learned_from_nothing() {
         let by_dot = |dot: f64, _: f64| u32::from(dot > 0.8);

@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "object-store")]
 use std::time::Duration;
 
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
-use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload, RetryConfig, UploadPart};
+use object_store::{Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UploadPart};
 use tokio::task::JoinSet;
 
 use super::SnapshotError;
@@ -73,19 +71,7 @@ impl Place {
             return Err(refused("it names no bucket".to_owned()));
         }
         let prefix = ObjectPath::parse(prefix.trim_end_matches('/')).map_err(|e| refused(e.to_string()))?;
-        crate::tls::choose_cryptography();
-        let store: Arc<dyn ObjectStore> = match scheme {
-            "s3" | "s3a" => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry()).build().map_err(failed)?),
-            "gs" => {
-                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
-                Arc::new(builder.with_retry(retry()).build().map_err(failed)?)
-            }
-            "az" | "azure" => {
-                let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
-                Arc::new(builder.with_retry(retry()).build().map_err(failed)?)
-            }
-            other => return Err(refused(format!("{other}:// is not known"))),
-        };
+        let store = remote(scheme, bucket).map_err(refused)?;
         Ok(Self { store, prefix, name: name.to_owned() })
     }
 
@@ -224,9 +210,37 @@ fn innermost(error: &dyn std::error::Error) -> String {
     innermost.to_string().chars().take(MAX_CHARS).collect()
 }
 
-/// Long enough for a store that is busy; a wrong address should not look like one.
-fn retry() -> RetryConfig {
-    RetryConfig { max_retries: 6, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
+/// The store that a URL's scheme and bucket name.
+fn remote(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>, String> {
+    match scheme {
+        "s3" | "s3a" | "gs" | "az" | "azure" => build_remote(scheme, bucket),
+        other => Err(format!("{other}:// is not known")),
+    }
+}
+
+#[cfg(feature = "object-store")]
+fn build_remote(scheme: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>, String> {
+    use object_store::RetryConfig;
+    use object_store::aws::AmazonS3Builder;
+    use object_store::azure::MicrosoftAzureBuilder;
+    use object_store::gcp::GoogleCloudStorageBuilder;
+
+    crate::tls::choose_cryptography();
+    // Long enough for a busy store, short enough that a wrong address does not look like one.
+    let retry = RetryConfig { max_retries: 6, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() };
+    fn shared<S: ObjectStore>(built: object_store::Result<S>) -> Result<Arc<dyn ObjectStore>, String> {
+        built.map(|store| Arc::new(store) as Arc<dyn ObjectStore>).map_err(|e| innermost(&e))
+    }
+    match scheme {
+        "gs" => shared(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).with_retry(retry).build()),
+        "az" | "azure" => shared(MicrosoftAzureBuilder::from_env().with_container_name(bucket).with_retry(retry).build()),
+        _ => shared(AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry).build()),
+    }
+}
+
+#[cfg(not(feature = "object-store"))]
+fn build_remote(_: &str, _: &str) -> Result<Arc<dyn ObjectStore>, String> {
+    Err(crate::optional::OBJECT_STORE.missing())
 }
 
 #[cfg(test)]
@@ -246,7 +260,10 @@ mod tests {
         }
         Place::create(&format!("file://{folder}"), &data).unwrap();
         Place::open(&folder).unwrap();
+        #[cfg(feature = "object-store")]
         assert_eq!(Place::open("s3://bucket/some/prefix/").unwrap().full("snapshots/x.json").as_ref(), "some/prefix/snapshots/x.json");
+        #[cfg(not(feature = "object-store"))]
+        assert!(Place::open("s3://bucket/x").unwrap_err().to_string().contains("--features object-store"));
         for (name, word) in [("ftp://host/x", "not known"), ("s3://", "bucket"), ("s3:///x", "bucket")] {
             assert!(Place::open(name).unwrap_err().to_string().contains(word), "{name}");
         }

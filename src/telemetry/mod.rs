@@ -4,16 +4,23 @@
 //! |---|---|
 //! | `mod.rs` | the log |
 //! | `metrics.rs` | the metrics; `docs/metrics.md` is the table of them |
-//! | `traces.rs` | spans, and where they are sent |
+//! | `traces.rs` | spans of requests and stages |
+//! | `otlp.rs` | sends them to a collector; `no_otlp.rs` takes its place in builds without it |
 //! | `memory.rs` | how much memory is left |
 //! | `machine.rs` | what else the system allows |
 
 pub mod machine;
 pub mod memory;
 pub mod metrics;
+#[cfg(not(feature = "otlp"))]
+#[path = "no_otlp.rs"]
+mod otlp;
+#[cfg(feature = "otlp")]
+mod otlp;
 pub mod traces;
 
-pub use traces::{TraceSettings, Traces};
+pub use otlp::Traces;
+pub use traces::TraceSettings;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;

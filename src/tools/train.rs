@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ use super::train_adapter::{self, AdapterArgs};
 use crate::app::App;
 use crate::collection::Access;
 use crate::config::Settings;
+use crate::optional;
 use crate::pipeline::evaluate::Judged;
 use crate::pipeline::{CrossEncode, Hit, ProfileChoice, Query, QueryRequest, Weights};
 use crate::rescore::{self, FROM_TEXT, Group, Profile};
@@ -77,6 +78,7 @@ pub fn run(settings: &Settings, command: &TrainCommand) -> Result<()> {
 }
 
 fn rescore(settings: &Settings, args: &RescoreArgs) -> Result<()> {
+    ensure!(optional::TREES.is_built, "{}", optional::TREES.missing());
     let mut settings = settings.clone();
     settings.limits.max_limit = settings.limits.max_limit.max(CANDIDATES);
     let queries: Vec<TaskQuery> = read_json_lines(&args.queries, |query: &TaskQuery| &query.id)?;

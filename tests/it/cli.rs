@@ -218,8 +218,6 @@ fn failures_say_what_to_do() {
         (&["serve", "--listen", "203.0.113.1:1"], 1, "kindred keys create"),
         (&["serve", "--listen", "203.0.113.1:1", "--set", "auth.public_without_keys=true"], 1, "cannot listen"),
         (&["serve", "--set", "auth.keys_file=none.toml"], 1, "kindred keys create"),
-        #[cfg(not(feature = "kafka"))]
-        (&["serve", "--listen", "127.0.0.1:0", "--set", "kafka.brokers=localhost:9092"], 1, "this build has no Kafka"),
         // A disk that cannot be written to, whoever asks.
         #[cfg(target_os = "linux")]
         (&["serve", "--data-dir", "/sys/kindred"], 1, "or choose another storage.data_dir"),

@@ -7,6 +7,7 @@ mod bad_input;
 mod bulk;
 mod chunks;
 mod cli;
+#[cfg(feature = "client")]
 mod client;
 mod compat;
 mod console;
@@ -21,13 +22,18 @@ mod hybrid;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod layers;
+#[cfg(feature = "mcp")]
 mod mcp;
 mod operations;
+mod optional;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod profiles;
 mod query;
 mod rebuild;
 mod recall;
 mod rerank;
 mod snapshot;
+#[cfg(feature = "otlp")]
 mod traces;
 mod write;

@@ -130,7 +130,7 @@ fn build(dir: &Path, base: &Vectors, mut stamp: Stamp) -> Result<Stamp> {
     let input = BuildInput { dims: base.dims, vectors: &base.numbers, n_chunks: &n_chunks, attributes: &attributes, schema: &no_fields() };
     let progress = Progress::new("building", base.n_rows() as u64);
     let (started, cpu_before) = (Instant::now(), system::cpu_seconds());
-    kindred_index::build(dir, input, &stamp.params, &progress)?;
+    Index::build(dir, input, &stamp.params, &progress)?;
     stamp.build_s = started.elapsed().as_secs_f64();
     stamp.build_cpu_s = system::cpu_seconds().zip(cpu_before).map(|(after, before)| after - before);
     progress.finish();

@@ -142,7 +142,7 @@ fn build(dir: &Path, settings: &Settings, base: &Vectors, (template, schema): (&
     let n_chunks = vec![1; base.n_rows()];
     let input = BuildInput { dims: base.dims, vectors: &base.numbers, n_chunks: &n_chunks, attributes: &attributes, schema };
     let progress = Progress::new("building", n_rows as u64);
-    kindred_index::build(dir, input, &settings.index, &progress)?;
+    Index::build(dir, input, &settings.index, &progress)?;
     progress.finish();
     Ok(())
 }

@@ -51,16 +51,19 @@ tokio::task_local! {
     static CALLER: Caller;
 }
 
-/// Who asks, for those who answer on another task.
+/// The caller of a request that another task answers.
+#[cfg(feature = "mcp")]
 #[derive(Debug, Clone)]
 pub(super) struct Asking(Caller);
 
-/// Who asks here.
+/// Returns the caller of the current request.
+#[cfg(feature = "mcp")]
 pub(super) fn asking() -> Asking {
     Asking(CALLER.try_with(Caller::clone).unwrap_or(Caller::Nobody))
 }
 
-/// Answers on behalf of who asks.
+/// Answers on behalf of a caller.
+#[cfg(feature = "mcp")]
 pub(super) async fn within<T>(asking: Asking, answer: impl Future<Output = T>) -> T {
     CALLER.scope(asking.0, answer).await
 }

@@ -12,7 +12,7 @@ use kindred_core::error::ErrorKind;
 /// Why the feed cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum FeedError {
-    #[error("kafka.brokers is set, but this build has no Kafka: build it with `cargo build --release --features kafka`, or leave it empty")]
+    #[error("kafka.brokers is set, but {}; or leave it empty", crate::optional::KAFKA.missing())]
     NotBuilt,
     #[error("the Kafka client cannot be made: {0}")]
     Client(String),

@@ -34,6 +34,6 @@ mod write;
 
 pub use feed::{Feed, FeedError, RunningFeed};
 #[cfg(feature = "kafka")]
-pub(crate) use producer::Producer;
+pub use producer::Producer;
 pub use settings::{KafkaSettings, Property};
 pub use state::{FeedState, FeedStates};

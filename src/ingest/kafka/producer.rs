@@ -19,7 +19,7 @@ use super::settings::KafkaSettings;
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sends dead letters, and what `kindred bench` measures with.
-pub(crate) struct Producer {
+pub struct Producer {
     /// One batch of letters at a time: deliveries are counted.
     inner: Mutex<BaseProducer<Deliveries>>,
 }
@@ -59,7 +59,7 @@ impl Producer {
     /// Sends keys with their values, and waits until the brokers have them.
     ///
     /// # Errors
-    /// As of [`Self::send`].
+    /// As of `Self::send`.
     pub fn send_values<'a>(&self, topic: &str, records: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<(), String> {
         self.send_all(records.map(|(key, value)| BaseRecord::to(topic).key(key).payload(value)))
     }

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Findings;
+use crate::optional::PARTS;
 use crate::telemetry::machine;
 
 /// Every connection and every mapped file is one; Linux gives a process 1,024 unless told otherwise.
@@ -30,6 +31,7 @@ pub fn look(findings: &mut Findings) {
         Some(n) => findings.ok("memory maps", format!("at most {n}")),
         None => {}
     }
+    parts(findings);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let shown = i64::try_from(now).ok().and_then(|s| jiff::Timestamp::from_second(s).ok()).map(|t| t.to_string()).unwrap_or_default();
     if now < EARLIEST {
@@ -37,6 +39,15 @@ pub fn look(findings: &mut Findings) {
     } else {
         findings.ok("clock", shown);
     }
+}
+
+/// What this build has and leaves out: nothing is wrong with either.
+fn parts(findings: &mut Findings) {
+    let names = |is_built: bool| -> String {
+        let names: Vec<&str> = PARTS.iter().filter(|part| part.is_built == is_built).map(|part| part.feature).collect();
+        if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    };
+    findings.ok("optional parts", format!("built: {}; left out: {}", names(true), names(false)));
 }
 
 fn processor(findings: &mut Findings) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Findings;
 use crate::config::Settings;
 use crate::http::Keys;
+use crate::optional;
 
 /// Whoever listens on this machine answers at once.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,9 +72,9 @@ fn kafka(findings: &mut Findings, settings: &Settings) {
     if kafka.brokers.is_empty() {
         return;
     }
-    if !cfg!(feature = "kafka") {
-        let advice = "Build with --features kafka, or empty kafka.brokers";
-        findings.fail("kafka", format!("kafka.brokers is {}, but this build has no Kafka", kafka.brokers), advice);
+    if !optional::KAFKA.is_built {
+        let found = format!("kafka.brokers is {}, but {}", kafka.brokers, optional::KAFKA.missing());
+        findings.fail("kafka", found, "Use such a build, or empty kafka.brokers");
     } else if topics.is_empty() {
         findings.warn("kafka", "kafka.brokers is set, but no topic", "Name topics: [kafka.topics] jobs = \"job-postings\"");
     } else {

@@ -72,9 +72,10 @@ pub enum AssetError {
     )]
     NoPython,
     #[error(
-        "fetching needs pip, which {python} does not have: install it (on Debian and Ubuntu: python3-pip; elsewhere: {python} -m ensurepip)"
+        "fetching needs pip, which {0} does not have: install it (on Debian and Ubuntu: python3-pip; elsewhere: {0} -m ensurepip)",
+        python.display()
     )]
-    NoPip { python: &'static str },
+    NoPip { python: PathBuf },
     #[error(
         "pip could not download {what}. It needs the network once, or a mirror set up in pip's own configuration; \
          models/README.md says how to bring the files yourself. pip said: {complaint}"

@@ -1,7 +1,8 @@
 //! Downloads wheels through the user's own pip.
 
+use std::env::consts::EXE_SUFFIX;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::AssetError;
@@ -47,18 +48,28 @@ impl Platform {
 /// [`AssetError::NoPython`] or [`AssetError::NoPip`] when there is none; [`AssetError::WrongHash`] when pip finds other bytes than were
 /// pinned; [`AssetError::Download`] for everything else that pip says.
 pub fn download_wheels(lock_text: &str, into: &Path) -> Result<(), AssetError> {
-    download_wheels_with(&PYTHONS, lock_text, into)
+    let own = std::env::current_exe().map(|program| pythons_of_environment(&program)).unwrap_or_default();
+    let pythons: Vec<PathBuf> = own.into_iter().chain(PYTHONS.map(PathBuf::from)).collect();
+    download_wheels_with(&pythons, lock_text, into)
 }
 
-fn download_wheels_with(pythons: &[&'static str], lock_text: &str, into: &Path) -> Result<(), AssetError> {
+/// The Pythons of the virtual environment that a program was installed into by pip, if it was: they have a pip where the path's may have
+/// none, and the environment need not be activated.
+fn pythons_of_environment(program: &Path) -> Vec<PathBuf> {
+    let is_environment = program.parent().and_then(Path::parent).is_some_and(|folder| folder.join("pyvenv.cfg").is_file());
+    let beside = PYTHONS.map(|name| program.with_file_name(format!("{name}{EXE_SUFFIX}")));
+    beside.into_iter().filter(|python| is_environment && python.is_file()).collect()
+}
+
+fn download_wheels_with(pythons: &[PathBuf], lock_text: &str, into: &Path) -> Result<(), AssetError> {
     let lock = into.join("requirements.lock");
     storage::replace_file(&lock, lock_text.as_bytes())?;
     let mut without_pip = None;
-    for &python in pythons {
+    for python in pythons {
         let output = match pip_download(python, &lock, into) {
             Ok(output) => output,
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(StorageError::io("run", Path::new(python))(e).into()),
+            Err(e) => return Err(StorageError::io("run", python)(e).into()),
         };
         let complaint = String::from_utf8_lossy(&output.stderr);
         if complaint.contains("No module named pip") {
@@ -69,10 +80,10 @@ fn download_wheels_with(pythons: &[&'static str], lock_text: &str, into: &Path) 
             return Err(refusal(lock_text, &complaint));
         }
     }
-    Err(without_pip.map_or(AssetError::NoPython, |python| AssetError::NoPip { python }))
+    Err(without_pip.map_or(AssetError::NoPython, |python| AssetError::NoPip { python: python.clone() }))
 }
 
-fn pip_download(python: &str, lock: &Path, into: &Path) -> io::Result<Output> {
+fn pip_download(python: &Path, lock: &Path, into: &Path) -> io::Result<Output> {
     let mut command = Command::new(python);
     command.args(["-m", "pip", "download", "--no-deps", "--require-hashes", "--only-binary=:all:", "--no-input"]);
     command.args(["--disable-pip-version-check", "--progress-bar", "off"]);
@@ -159,7 +170,19 @@ mod tests {
         let error = download_wheels(&lock("2.0", &sha256), into.path()).unwrap_err();
         assert!(matches!(&error, AssetError::Download { what, .. } if what == "kindred-test-wheel==2.0"), "{error:?}");
         assert!(error.to_string().contains("No matching distribution"), "{error}");
-        let error = download_wheels_with(&["kindred-no-python"], &lock("1.0", &sha256), into.path()).unwrap_err();
+        let error = download_wheels_with(&[PathBuf::from("kindred-no-python")], &lock("1.0", &sha256), into.path()).unwrap_err();
         assert!(matches!(error, AssetError::NoPython) && error.to_string().contains("python3-pip"), "{error}");
+    }
+
+    #[test]
+    fn a_virtual_environment_has_a_python_of_its_own() {
+        let environment = tempfile::tempdir().unwrap();
+        let [program, python] = ["kindred", "python3"].map(|name| environment.path().join("bin").join(format!("{name}{EXE_SUFFIX}")));
+        std::fs::create_dir(environment.path().join("bin")).unwrap();
+        std::fs::write(&python, "").unwrap();
+        assert!(pythons_of_environment(&program).is_empty(), "just a folder with a Python");
+        std::fs::write(environment.path().join("pyvenv.cfg"), "").unwrap();
+        assert_eq!(pythons_of_environment(&program), [python]);
+        assert!(pythons_of_environment(Path::new("kindred")).is_empty());
     }
 }
