@@ -1,35 +1,50 @@
 # syntax=docker/dockerfile:1
 # Targets: `runtime` (default; CPU), `demo` (composes the demo corpus on its first start), `runtime-cuda`.
+#
+# From a binary and models that are there already, without compiling: a folder with `kindred` and `models/` takes the place of the stage `files`.
+#
+#   docker build --build-context files=FOLDER .
+
+# The images that it builds on: name others where these cannot be reached.
+ARG RUST_IMAGE=rust:1.95-bookworm
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG DEBIAN_IMAGE=debian:bookworm-slim
 
 # --- The binary, and the model that it fetches through pip ------------------------------------------------------------
-FROM rust:1.95-bookworm AS builder
+FROM ${RUST_IMAGE} AS builder
 RUN apt-get update \
     && apt-get install -y --no-install-recommends python3 python3-pip \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY . .
-# kafka: the feed from Kafka. "kafka,cuda" compiles the CUDA execution provider in, too.
-ARG FEATURES="kafka"
+# full: every feature but CUDA. "full,cuda" compiles the CUDA execution provider in, too.
+ARG FEATURES="full"
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --features "${FEATURES}" \
     && cp target/release/kindred /usr/local/bin/kindred
 RUN kindred fetch
 
+# --- What the images take of it ---------------------------------------------------------------------------------------
+FROM scratch AS files
+COPY --from=builder /usr/local/bin/kindred /kindred
+COPY --from=builder /build/models /models
+
 # --- NVIDIA's libraries and the GPU build of ONNX Runtime; see models/README.md for versions and licences -------------
-FROM python:3.11-slim-bookworm AS cuda-libraries
+FROM ${PYTHON_IMAGE} AS cuda-libraries
 RUN pip install --no-cache-dir --target /opt/cuda "onnxruntime-gpu[cuda,cudnn]==1.31.1"
 
 # --- What every image runs --------------------------------------------------------------------------------------------
-FROM debian:bookworm-slim AS base
+FROM ${DEBIAN_IMAGE} AS base
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libstdc++6 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --create-home --home-dir /app kindred
+    && useradd --uid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin kindred
 WORKDIR /app
-COPY --from=builder /usr/local/bin/kindred /usr/local/bin/kindred
-COPY --from=builder --chown=kindred:kindred /build/models ./models
+# What changes least comes first: a new binary leaves the layer of the models as it is.
 COPY LICENSE ./
+COPY --from=files --chown=kindred:kindred /models ./models
+COPY --from=files /kindred /usr/local/bin/kindred
 # Volumes take over the owner of the folder that they are mounted on.
 RUN mkdir index_data && chown kindred:kindred /app index_data
 USER kindred
