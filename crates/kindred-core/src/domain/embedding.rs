@@ -70,6 +70,7 @@ impl Embedding {
     }
 
     /// The numbers, `[dims]`.
+    #[inline]
     pub fn as_slice(&self) -> &[f32] {
         &self.0
     }

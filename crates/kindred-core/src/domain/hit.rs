@@ -17,6 +17,7 @@ pub struct Candidate {
 }
 
 /// The order of candidates: best first, ties by row.
+#[inline]
 pub fn best_first(a: &Candidate, b: &Candidate) -> Ordering {
     b.score.total_cmp(&a.score).then(a.row.cmp(&b.row))
 }

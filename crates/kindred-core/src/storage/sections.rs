@@ -205,6 +205,7 @@ impl SectionFile {
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] names the file and the place of the damage, each time; so for those below.
+    #[inline]
     pub fn bytes(&self, section: usize) -> Result<&[u8], StorageError> {
         let Section { start, len, .. } = self.sections[section];
         if self.sound_sections.load(Relaxed) & (1 << section) == 0 {
@@ -215,11 +216,13 @@ impl SectionFile {
     }
 
     /// A section as numbers, in place. All of it is checked on first use.
+    #[inline]
     pub fn numbers<T: AnyBitPattern>(&self, section: usize) -> Result<&[T], StorageError> {
         self.cast(section, self.bytes(section)?)
     }
 
     /// How many numbers a section has; it is not read for that.
+    #[inline]
     pub fn count<T>(&self, section: usize) -> Result<usize, StorageError> {
         let len = self.sections[section].len;
         if len.is_multiple_of(size_of::<T>()) {
@@ -254,6 +257,7 @@ impl SectionFile {
     }
 
     /// Where a section begins in the file.
+    #[inline]
     pub fn start(&self, section: usize) -> usize {
         self.sections[section].start
     }
