@@ -47,7 +47,7 @@ def check(wheel):
         binary = files.read(programs[0])
     size_mb = wheel.stat().st_size / 1e6
     print(f"{wheel.name}: {size_mb:.1f} MB, the binary in it {len(binary) / 1e6:.1f} MB", flush=True)
-    assert size_mb <= LIMIT_MB, f"a wheel may have {LIMIT_MB} MB: is the binary stripped ([profile.release] strip = true)?"
+    assert size_mb <= LIMIT_MB, f"a wheel may have {LIMIT_MB} MB: does the release profile keep debug information?"
     if sys.platform == "linux":
         glibc = max(int(minor) for minor in re.findall(rb"\0GLIBC_2\.(\d+)(?=[.\0])", binary))
         tags = re.findall(r"manylinux_2_(\d+)_", wheel.name)
