@@ -25,11 +25,6 @@ const LAST: Duration = Duration::from_secs(2);
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
-/// True once traces are sent.
-pub fn is_on() -> bool {
-    IS_ON.load(Ordering::Relaxed)
-}
-
 /// Sends what is left when it goes.
 #[derive(Debug)]
 pub struct Traces(SdkTracerProvider);
@@ -80,8 +75,11 @@ impl Drop for Traces {
     }
 }
 
-/// Returns the span of a request to this server, as part of the trace that its headers name.
-pub fn request(id: &str, method: &str, route: &str, headers: &HeaderMap) -> Span {
+/// Returns the span of a request to this server, as part of the trace that its headers name; `None` where no traces are sent.
+pub(super) fn request(id: &str, method: &str, route: &str, headers: &HeaderMap) -> Option<Span> {
+    if !IS_ON.load(Ordering::Relaxed) {
+        return None;
+    }
     // The names of OpenTelemetry's conventions for HTTP.
     let name = format!("{method} {route}");
     let span = tracing::error_span!(target: TARGET, "request", request_id = id, otel.name = name, otel.kind = "server");
@@ -89,11 +87,14 @@ pub fn request(id: &str, method: &str, route: &str, headers: &HeaderMap) -> Span
     let _ = span.set_parent(TraceContextPropagator::new().extract(&HeaderExtractor(headers)));
     span.set_attribute("http.request.method", method.to_owned());
     span.set_attribute("http.route", route.to_owned());
-    span
+    Some(span)
 }
 
 /// Records how a request was answered, and names its trace to the client.
 pub fn answered(span: &Span, status: u16, headers: &mut HeaderMap) {
+    if !IS_ON.load(Ordering::Relaxed) {
+        return;
+    }
     span.set_attribute("http.response.status_code", i64::from(status));
     if status >= 500 {
         span.set_status(Status::error(""));

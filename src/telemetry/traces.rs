@@ -6,8 +6,10 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tracing::Span;
 
-#[cfg(feature = "otlp")]
 use super::otlp;
+pub use super::otlp::answered;
+#[cfg(feature = "client")]
+pub use super::otlp::inject;
 
 /// What all spans that are traced are marked with.
 pub const TARGET: &str = "kindred::trace";
@@ -57,33 +59,11 @@ impl TraceSettings {
 /// Returns the span of a request to this server: part of the client's trace, where its headers name one. Its level is the highest, so that log lines
 /// of every level carry the request's id.
 pub fn request(id: &str, method: &str, route: &str, headers: &HeaderMap) -> Span {
-    #[cfg(feature = "otlp")]
-    if otlp::is_on() {
-        return otlp::request(id, method, route, headers);
-    }
-    let _ = (method, route, headers);
-    tracing::error_span!(target: TARGET, "request", request_id = id)
-}
-
-/// Records how a request was answered, and names its trace to the client.
-pub fn answered(span: &Span, status: u16, headers: &mut HeaderMap) {
-    #[cfg(feature = "otlp")]
-    if otlp::is_on() {
-        otlp::answered(span, status, headers);
-    }
-    let _ = (span, status, headers);
+    otlp::request(id, method, route, headers).unwrap_or_else(|| tracing::error_span!(target: TARGET, "request", request_id = id))
 }
 
 /// Wraps work for another thread, so that it is part of the current span.
 pub fn in_current_span<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let span = Span::current();
     move || span.in_scope(work)
-}
-
-/// Names a span's trace to the other end: `traceparent`, as W3C's Trace Context defines it.
-#[cfg(feature = "client")]
-pub fn inject(span: &Span, headers: &mut HeaderMap) {
-    #[cfg(feature = "otlp")]
-    otlp::inject(span, headers);
-    let _ = (span, headers);
 }
