@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{DESCRIPTION_FILE, FileEntry, MANIFEST_FILE, Manifest};
-use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, text_of};
+use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, check_definition, text_of};
 use crate::lexical::{LexicalSegment, LexicalWriter};
 use kindred_core::Progress;
 use kindred_core::domain::{Attributes, CollectionName, DocumentId, GenerationId, Selection, SeqNo, TextHash};
@@ -105,8 +105,8 @@ impl Generation {
         let n_rows = usize::try_from(manifest.n_rows).map_err(|_| StorageError::corrupt(dir, "too many rows"))?;
         let name =
             CollectionName::new(manifest.collection.clone()).map_err(|e| StorageError::corrupt(&dir.join(MANIFEST_FILE), e.to_string()))?;
-        let meaning = Meaning::of(&name, &description.definition)?;
-        let index = Index::open(dir, description.model.dims, n_rows, &meaning.schema)?;
+        let (_, schema) = check_definition(&name, &description.definition)?;
+        let index = Index::open(dir, description.model.dims, n_rows, &schema)?;
         let ids = IdTable::open(dir, n_rows)?;
         let documents = Documents::open(dir, n_rows)?;
         let lexical = LexicalSegment::open(dir, n_rows)?;

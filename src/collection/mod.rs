@@ -448,7 +448,7 @@ impl Meaning {
     /// # Errors
     /// [`CollectionError::Definition`].
     pub fn of(name: &CollectionName, definition: &CollectionDefinition) -> Result<Self, CollectionError> {
-        let (template, schema) = definition.check().map_err(|source| CollectionError::Definition { name: name.to_string(), source })?;
+        let (template, schema) = check_definition(name, definition)?;
         let analyzer = Analyzer::new(definition.lexical, &definition.stop_words).map(Arc::new);
         Ok(Self { template: Arc::new(template), schema: Arc::new(schema), analyzer })
     }
@@ -457,6 +457,11 @@ impl Meaning {
     pub fn expires_at(&self) -> Option<FieldId> {
         self.schema.role(Role::ExpiresAt)
     }
+}
+
+/// Checks a definition without making an analyzer.
+fn check_definition(name: &CollectionName, definition: &CollectionDefinition) -> Result<(Template, Schema), CollectionError> {
+    definition.check().map_err(|source| CollectionError::Definition { name: name.to_string(), source })
 }
 
 /// The text of a stored document, if that can be read.
