@@ -24,7 +24,6 @@
 //! | | [`wal`] | acknowledged changes, on disk |
 //! | | [`snapshot`] | collections' files, kept elsewhere |
 //! | base | [`kindred_core`], [`telemetry`], [`optional`], `tls` | domain, kinds of failure, files; logs; parts that a build leaves out; cryptography |
-#![deny(unsafe_code)]
 pub mod adapter;
 pub mod app;
 #[cfg(feature = "client")]

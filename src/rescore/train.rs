@@ -260,7 +260,7 @@ mod tests {
         let again = train(&dot(), &groups, 1).unwrap();
         assert_eq!(again.learned, trained.learned, "equal judgments teach the same");
         let written = super::super::Profile::write("text", &trained.learned, serde_json::Value::Null);
-        let schema = kindred_core::domain::Schema::new(&std::collections::BTreeMap::new()).unwrap();
+        let schema = kindred_core::domain::Schema::default();
         let read = super::super::Profile::parse(&written.to_string(), &schema).unwrap().scorer("text");
         let super::super::Scorer::Learned(read) = read else { panic!("it was learned") };
         assert!(groups[0].values.iter().all(|values| read.score(values) == trained.learned.score(values)));

@@ -84,7 +84,7 @@ impl Built {
     /// # Errors
     /// Files that are not as they were written.
     pub fn open(&self) -> Result<Index> {
-        Ok(Index::open(&self.dir, self.stamp.dims, self.stamp.n_rows, &no_fields())?)
+        Ok(Index::open(&self.dir, self.stamp.dims, self.stamp.n_rows, &Schema::default())?)
     }
 
     /// Path and length of each file of the index.
@@ -127,7 +127,8 @@ impl Stamp {
 fn build(dir: &Path, base: &Vectors, mut stamp: Stamp) -> Result<Stamp> {
     let attributes = vec![Attributes::default(); base.n_rows()];
     let n_chunks = vec![1; base.n_rows()];
-    let input = BuildInput { dims: base.dims, vectors: &base.numbers, n_chunks: &n_chunks, attributes: &attributes, schema: &no_fields() };
+    let input =
+        BuildInput { dims: base.dims, vectors: &base.numbers, n_chunks: &n_chunks, attributes: &attributes, schema: &Schema::default() };
     let progress = Progress::new("building", base.n_rows() as u64);
     let (started, cpu_before) = (Instant::now(), system::cpu_seconds());
     Index::build(dir, input, &stamp.params, &progress)?;
@@ -144,11 +145,6 @@ fn read_stamp(dir: &Path) -> Result<Stamp> {
         bail!("{} holds something else than an index that this command built: name another folder", dir.display());
     };
     serde_json::from_slice(&bytes).with_context(|| format!("{} cannot be read: delete the folder, and it is built anew", path.display()))
-}
-
-/// Nothing is filtered here.
-fn no_fields() -> Schema {
-    Schema::new(&Default::default()).expect("no field cannot be wrong")
 }
 
 #[cfg(test)]

@@ -19,7 +19,6 @@
 //! | `system.rs` | what the operating system knows: CPU time, resident memory, the page cache |
 //! | `report.rs` | the result as a table and as JSON |
 //! | `plot.rs` | results as SVG plots |
-#![deny(unsafe_code)]
 
 mod ann;
 mod built;

@@ -7,7 +7,6 @@
 //! | [`storage`] | every change of a file: durable steps, checksummed containers, memory maps |
 //! | [`priority`] | threads that give way to others |
 //! | [`Progress`], [`Cancel`] | the handle of long work: a bar, a log line, an end before it is done |
-#![deny(unsafe_code)]
 
 pub mod domain;
 pub mod error;

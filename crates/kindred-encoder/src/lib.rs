@@ -31,7 +31,6 @@
 //!
 //! *Concurrency*: `threads` copies of the model for queries and as many for documents (the same ones where both are of one precision); any
 //! number of callers.
-#![deny(unsafe_code)]
 
 pub mod assets;
 mod batcher;

@@ -43,7 +43,6 @@
 //!
 //! *Source*: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small
 //! World graphs", 2018.
-#![deny(unsafe_code)]
 
 mod appended;
 mod attributes;
