@@ -31,7 +31,7 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
     let collection = open(&data, Access::Rebuild).expect("a new collection");
     let write = |range: std::ops::Range<usize>| {
         let changes = range.map(upsert).collect();
-        let changes = Changes { changes, model: Some(collection.searcher().tag()), ..Changes::default() };
+        let changes = Changes::checked_in(&collection.searcher(), changes);
         collection.apply(changes).expect("sound changes");
     };
     write(0..N_DOCUMENTS);
@@ -75,7 +75,7 @@ fn upsert(number: usize) -> Change {
         fields[name] = value;
     }
     let document = Document::parse(fields, schema, template, 10_000).expect("a sound document");
-    let text_hash = Some(document.text_hash());
+    let text_hash = document.text_hash();
     let fields = serde_json::to_string(&document.fields).expect("it is JSON");
     let document_stored = StoredDocument { fields, attributes: document.attributes, embedding: embedding(number), text_hash };
     Change::Upsert { id: document.id, document: document_stored, condition: Precondition::None }

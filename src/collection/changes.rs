@@ -1,102 +1,128 @@
-//! The changes that a generation lacks, read from the log; some of their embeddings may be of another model.
+//! The changes that a generation lacks, read from the log. Some of them were made in another epoch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
+use super::CollectionError;
 use super::delta::Delta;
-use super::generation::Generation;
-use super::{CollectionError, Meaning};
-use crate::wal::{self, Batch, Embeddings, Entry, Operation, Replay, StoredDocument};
-use kindred_core::domain::{DocumentId, FeedPosition, ModelTag, SeqNo};
+use crate::wal::{self, Batch, Entry, Operation, Renewed, RenewedDocument, Replay, StoredDocument};
+use kindred_core::domain::{DocumentId, Epoch, FeedPosition, SeqNo};
 
-/// What became of each document since a generation.
-pub(super) struct LoggedChanges<'a> {
-    /// The model that embeddings are wanted of.
-    tag: ModelTag,
-    meaning: &'a Meaning,
-    covered: SeqNo,
+/// The last change of each document since some seqno.
+#[derive(Debug)]
+pub(super) struct LoggedChanges {
+    epoch: Epoch,
+    /// All entries up to this one have been read.
+    read_to: SeqNo,
     documents: HashMap<DocumentId, (SeqNo, State)>,
     positions: Vec<FeedPosition>,
 }
 
+#[derive(Debug)]
 enum State {
     Deleted,
     Present(StoredDocument),
-    /// Its embedding is of another model, and was left out.
-    Foreign(StoredDocument),
+    /// Made in another epoch.
+    Foreign(Epoch, StoredDocument),
 }
 
-impl<'a> LoggedChanges<'a> {
-    /// Those after `covered`, with embeddings of the model of this tag.
-    pub fn new(meaning: &'a Meaning, tag: ModelTag, covered: SeqNo) -> Self {
-        Self { tag, meaning, covered, documents: HashMap::new(), positions: Vec::new() }
+/// A document of the log that was made in another epoch than is wanted.
+#[derive(Debug, Clone)]
+pub struct ForeignDocument {
+    pub id: DocumentId,
+    /// The change that wrote it.
+    pub changed: SeqNo,
+    /// The epoch that it was made in.
+    pub epoch: Epoch,
+    pub document: StoredDocument,
+}
+
+impl LoggedChanges {
+    /// No changes yet; those after `read_to` are wanted in this epoch.
+    pub fn new(epoch: Epoch, read_to: SeqNo) -> Self {
+        Self { epoch, read_to, documents: HashMap::new(), positions: Vec::new() }
     }
 
-    /// Reads what the log has beyond what was read before.
+    /// Reads the entries that were appended since the last call. With `repair`, a torn end is cut off.
+    ///
+    /// # Errors
+    /// [`CollectionError::Wal`].
     pub fn read(&mut self, wal_dir: &Path, repair: bool) -> Result<Replay, CollectionError> {
-        let replay = wal::replay(wal_dir, self.covered, repair, |tag, entry| self.apply(tag, entry))?;
-        self.covered = SeqNo(replay.next_seqno.0 - 1);
+        let replay = wal::replay(wal_dir, self.read_to, repair, |epoch, entry| self.apply(epoch, entry))?;
+        self.read_to = SeqNo(replay.next_seqno.0 - 1);
         Ok(replay)
     }
 
-    fn apply(&mut self, tag: ModelTag, entry: Entry) {
-        let is_ours = tag == self.tag;
+    fn apply(&mut self, epoch: Epoch, entry: Entry) {
         match entry {
             Entry::Changes(Batch { first_seqno, operations, positions }) => {
                 for (seqno, operation) in (first_seqno.0..).map(SeqNo).zip(operations) {
                     let (id, state) = match operation {
                         Operation::Delete { id } => (id, State::Deleted),
-                        Operation::Upsert { id, document } if is_ours => (id, State::Present(document)),
-                        Operation::Upsert { id, document } => (id, State::Foreign(StoredDocument { embedding: Vec::new(), ..document })),
+                        Operation::Upsert { id, document } if epoch == self.epoch => (id, State::Present(document)),
+                        Operation::Upsert { id, document } => (id, State::Foreign(epoch, document)),
                     };
                     self.documents.insert(id, (seqno, state));
                 }
                 self.positions.extend(positions);
             }
-            Entry::Embeddings(Embeddings { documents, .. }) if is_ours => {
-                documents.into_iter().for_each(|(id, seqno, embedding)| self.embed(&id, seqno, embedding));
+            Entry::Renewed(renewed) if renewed.epoch == self.epoch => self.renew(renewed),
+            Entry::Renewed(_) => {}
+        }
+    }
+
+    /// Replaces foreign documents by those of the wanted epoch, unless they were changed again.
+    pub fn renew(&mut self, renewed: Renewed) {
+        for RenewedDocument { id, changed, document } in renewed.documents {
+            if let Some((current, state @ State::Foreign(..))) = self.documents.get_mut(&id)
+                && *current == changed
+            {
+                *state = State::Present(document);
             }
-            Entry::Embeddings(_) => {}
         }
     }
 
-    /// Gives a document its embedding, if it is still the one that was embedded.
-    pub fn embed(&mut self, id: &DocumentId, seqno: SeqNo, embedding: Vec<f32>) {
-        let Some((current, state)) = self.documents.get_mut(id) else { return };
-        if *current == seqno
-            && let State::Foreign(document) = state
-        {
-            *state = State::Present(StoredDocument { embedding, ..document.clone() });
-        }
-    }
-
-    /// The documents whose embeddings are of another model, with their fields.
-    pub fn foreign(&self) -> Vec<(DocumentId, SeqNo, String)> {
-        let foreign = self.documents.iter().filter_map(|(id, (seqno, state))| match state {
-            State::Foreign(document) => Some((id.clone(), *seqno, document.fields.clone())),
+    /// Returns up to `limit` documents that were made in another epoch, in no order.
+    pub fn foreign(&self, limit: usize) -> Vec<ForeignDocument> {
+        let foreign = self.documents.iter().filter_map(|(id, (changed, state))| match state {
+            State::Foreign(epoch, document) => {
+                Some(ForeignDocument { id: id.clone(), changed: *changed, epoch: *epoch, document: document.clone() })
+            }
             State::Deleted | State::Present(_) => None,
         });
-        foreign.collect()
+        foreign.take(limit).collect()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.documents.is_empty()
+    /// Returns the ids of the documents that were changed, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &DocumentId> {
+        self.documents.keys()
     }
 
-    /// All of them as the delta of a base; every embedding must be there.
-    pub fn into_delta(self, dims: usize, base: Option<&Generation>) -> Result<Delta, DocumentId> {
-        let positions: BTreeMap<String, u64> = base.map(|base| base.positions().iter().cloned().collect()).unwrap_or_default();
-        let mut delta = Delta::new(dims, self.meaning, positions);
-        let mut documents: Vec<_> = self.documents.into_iter().collect();
+    /// Returns the last change that was read.
+    pub fn read_to(&self) -> SeqNo {
+        self.read_to
+    }
+
+    /// Returns how many documents were changed.
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    /// Moves all changes into the delta of a base, or into one that contains all changes before these.
+    ///
+    /// # Errors
+    /// The id of a document that is still foreign.
+    pub fn drain_into(&mut self, delta: &mut Delta) -> Result<(), DocumentId> {
+        let mut documents: Vec<_> = self.documents.drain().collect();
         documents.sort_unstable_by_key(|(_, (seqno, _))| *seqno);
         for (id, (seqno, state)) in documents {
             match state {
                 State::Deleted => delta.delete(id, seqno),
                 State::Present(document) => delta.upsert(id, seqno, document),
-                State::Foreign(_) => return Err(id),
+                State::Foreign(..) => return Err(id),
             }
         }
-        delta.note(self.positions);
-        Ok(delta)
+        delta.note(std::mem::take(&mut self.positions));
+        Ok(())
     }
 }

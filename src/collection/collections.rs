@@ -23,10 +23,17 @@ pub struct Collections {
     options: OpenOptions,
     configured: BTreeMap<CollectionName, CollectionDefinition>,
     identify: IdentifyModel,
-    open: RwLock<BTreeMap<CollectionName, Arc<Collection>>>,
+    slots: RwLock<BTreeMap<CollectionName, Slot>>,
     /// Held while a collection is made or deleted.
     changing: Mutex<()>,
     _lock: Option<Lock>,
+}
+
+/// A collection, or the reason why it is not served.
+#[derive(Debug, Clone)]
+enum Slot {
+    Open(Arc<Collection>),
+    Damaged(Arc<CollectionError>),
 }
 
 impl std::fmt::Debug for Collections {
@@ -36,10 +43,12 @@ impl std::fmt::Debug for Collections {
 }
 
 impl Collections {
-    /// Opens all collections of a data folder and makes those of the configuration that are not there yet.
+    /// Opens all collections of a data folder and creates those of the configuration that do not exist yet. A damaged collection is
+    /// logged and left out: see [`Self::damaged`].
     ///
     /// # Errors
-    /// Any collection that cannot be opened; [`kindred_core::storage::StorageError::Locked`] when another process has the folder.
+    /// [`CollectionError::OtherModel`], [`CollectionError::OtherDefinition`] and other mistakes of a configuration;
+    /// [`kindred_core::storage::StorageError::Locked`] when another process has the folder.
     pub fn open(
         data_dir: &Path,
         configured: BTreeMap<CollectionName, CollectionDefinition>,
@@ -58,7 +67,7 @@ impl Collections {
             options,
             configured,
             identify,
-            open: RwLock::default(),
+            slots: RwLock::default(),
             changing: Mutex::new(()),
             _lock: lock,
         };
@@ -67,17 +76,13 @@ impl Collections {
             if entry.ends_with(DELETED) && access != Access::Read {
                 storage::remove_dir(&dir)?;
             } else if let Ok(name) = CollectionName::new(entry)
-                && let Some(stored) = generation::description(&dir)?
+                && let Err(e) = collections.open_existing(&name, &dir)
             {
-                let definition = collections.configured.get(&name).unwrap_or(&stored.definition).clone();
-                // Whoever rebuilds may do so to get rid of a model that is not there any more.
-                let folder = stored.model.folder.as_deref().filter(|_| access != Access::Rebuild);
-                let wanted = collections.describe(&name, &definition, folder)?;
-                collections.open_one(&name, &wanted)?;
+                collections.note_damage(&name, e)?;
             }
         }
         for (name, definition) in &collections.configured {
-            if collections.find(name).is_none() && access != Access::Read {
+            if collections.slot(name).is_none() && access != Access::Read {
                 collections.create(name, definition)?;
             }
         }
@@ -89,17 +94,31 @@ impl Collections {
         &self.data_dir
     }
 
-    /// The collection of this name.
+    /// Returns the collection of this name.
     ///
     /// # Errors
-    /// [`CollectionError::Unknown`] lists those there are.
+    /// [`CollectionError::Unknown`] lists the collections that exist; [`CollectionError::Damaged`].
     pub fn get(&self, name: &CollectionName) -> Result<Arc<Collection>, CollectionError> {
-        self.find(name).ok_or_else(|| CollectionError::Unknown { name: name.to_string(), known: self.known() })
+        match self.slot(name) {
+            Some(Slot::Open(collection)) => Ok(collection),
+            Some(Slot::Damaged(source)) => Err(CollectionError::Damaged { name: name.to_string(), source }),
+            None => Err(CollectionError::Unknown { name: name.to_string(), known: self.known() }),
+        }
     }
 
-    /// All collections, by name.
+    /// Returns all collections that are served, by name.
     pub fn all(&self) -> Vec<Arc<Collection>> {
-        self.read(|open| open.values().cloned().collect())
+        let is_open = |slot: &Slot| if let Slot::Open(collection) = slot { Some(Arc::clone(collection)) } else { None };
+        self.read(|slots| slots.values().filter_map(is_open).collect())
+    }
+
+    /// Returns the collections that are not served because their files are damaged, and why.
+    pub fn damaged(&self) -> Vec<(CollectionName, Arc<CollectionError>)> {
+        let damage = |(name, slot): (&CollectionName, &Slot)| match slot {
+            Slot::Damaged(reason) => Some((name.clone(), Arc::clone(reason))),
+            Slot::Open(_) => None,
+        };
+        self.read(|slots| slots.iter().filter_map(damage).collect())
     }
 
     /// Makes a collection, or finds that it is there with the same definition. Returns whether it is new.
@@ -109,7 +128,8 @@ impl Collections {
     pub fn put(&self, name: &CollectionName, definition: &CollectionDefinition) -> Result<bool, CollectionError> {
         Meaning::of(name, definition)?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(existing) = self.find(name) {
+        if self.slot(name).is_some() {
+            let existing = self.get(name)?;
             let same = existing.searcher().description().definition == *definition;
             return if same { Ok(false) } else { Err(CollectionError::Exists { name: name.to_string() }) };
         }
@@ -123,15 +143,24 @@ impl Collections {
     /// [`CollectionError::Unknown`]; [`CollectionError::Storage`].
     pub fn delete(&self, name: &CollectionName) -> Result<(), CollectionError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let collection = self.get(name)?;
+        let collection = match self.get(name) {
+            Ok(collection) => Some(collection),
+            Err(CollectionError::Damaged { .. }) => None,
+            Err(e) => return Err(e),
+        };
+        let set_closed = |closed| {
+            if let Some(collection) = &collection {
+                collection.set_closed(closed);
+            }
+        };
         let dir = self.data_dir.join(name.as_str());
         let aside = self.data_dir.join(format!("{name}{DELETED}"));
-        collection.set_closed(true);
+        set_closed(true);
         let moved = storage::remove_dir(&aside).and_then(|()| storage::publish_dir(&dir, &aside));
         if dir.exists() {
-            collection.set_closed(false);
+            set_closed(false);
         } else {
-            self.open.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+            self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         }
         moved?;
         if let Err(e) = storage::remove_dir(&aside) {
@@ -178,22 +207,46 @@ impl Collections {
         self.open_one(name, &description)
     }
 
-    fn open_one(&self, name: &CollectionName, wanted: &Description) -> Result<(), CollectionError> {
-        let collection = Collection::open(name, &self.data_dir.join(name.as_str()), wanted, &self.options)?;
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::new(collection));
+    /// Opens a folder if it is that of a collection.
+    fn open_existing(&self, name: &CollectionName, dir: &Path) -> Result<(), CollectionError> {
+        let Some(stored) = generation::description(dir)? else { return Ok(()) };
+        let definition = self.configured.get(name).unwrap_or(&stored.definition).clone();
+        // A rebuild may be started in order to replace a model that does not exist any more.
+        let folder = stored.model.folder.as_deref().filter(|_| self.options.access != Access::Rebuild);
+        let wanted = self.describe(name, &definition, folder)?;
+        self.open_one(name, &wanted)
+    }
+
+    /// Leaves out a damaged collection; returns other errors.
+    fn note_damage(&self, name: &CollectionName, e: CollectionError) -> Result<(), CollectionError> {
+        if !e.is_damage() {
+            return Err(e);
+        }
+        tracing::error!(collection = %name, error = %e, "the collection is damaged and is not served; all others are");
+        self.set(name, Slot::Damaged(Arc::new(e)));
         Ok(())
     }
 
-    fn find(&self, name: &CollectionName) -> Option<Arc<Collection>> {
-        self.read(|open| open.get(name).cloned())
+    fn open_one(&self, name: &CollectionName, wanted: &Description) -> Result<(), CollectionError> {
+        let collection = Collection::open(name, &self.data_dir.join(name.as_str()), wanted, &self.options)?;
+        self.set(name, Slot::Open(Arc::new(collection)));
+        Ok(())
     }
 
-    fn read<T>(&self, look: impl FnOnce(&BTreeMap<CollectionName, Arc<Collection>>) -> T) -> T {
-        look(&self.open.read().unwrap_or_else(PoisonError::into_inner))
+    fn set(&self, name: &CollectionName, slot: Slot) {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), slot);
+    }
+
+    fn slot(&self, name: &CollectionName) -> Option<Slot> {
+        self.read(|slots| slots.get(name).cloned())
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&BTreeMap<CollectionName, Slot>) -> T) -> T {
+        look(&self.slots.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn known(&self) -> String {
-        let names = self.read(|open| open.keys().map(ToString::to_string).collect::<Vec<_>>());
+        let names = self.read(|slots| slots.keys().map(ToString::to_string).collect::<Vec<_>>());
         if names.is_empty() { "there is none yet".to_owned() } else { format!("there are {}", names.join(", ")) }
     }
 }

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Meaning, text_of};
+use super::Meaning;
+use super::definition::text_of;
 use crate::lexical::{Analyzer, AppendedTerms, LexicalQuery, Matches, Terms};
 use crate::wal::{Batch, Operation, StoredDocument};
 use kindred_core::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, Schema, SeqNo, Template, TextHash};
@@ -26,7 +27,7 @@ pub struct DeltaDocument {
     /// The user's fields without the id, as JSON text.
     pub fields: String,
     pub attributes: Attributes,
-    pub text_hash: Option<TextHash>,
+    pub text_hash: TextHash,
     /// Of its text, where texts are searched by their words.
     terms: Option<Terms>,
 }
@@ -192,11 +193,6 @@ impl Delta {
         self.ids[part(id)].get(id).copied()
     }
 
-    /// The ids of all changed documents and what became of them, in no order.
-    pub fn slots(&self) -> impl Iterator<Item = (&DocumentId, Slot)> {
-        self.ids.iter().flat_map(|part| part.iter()).map(|(id, slot)| (id, *slot))
-    }
-
     /// The rows of the documents that were neither replaced nor deleted, oldest first.
     pub fn rows(&self) -> impl Iterator<Item = u32> {
         rows_of(self.live.iter().copied())
@@ -359,7 +355,7 @@ mod tests {
         let Meaning { template, schema, .. } = meaning();
         let fields = json!({"id": "x", "title": "x", "kind": kind});
         let attributes = Document::parse(fields, &schema, &template, 100).unwrap().attributes;
-        StoredDocument { fields: x.to_string(), attributes, embedding: vec![x, (1.0 - x * x).sqrt()], text_hash: None }
+        StoredDocument { fields: x.to_string(), attributes, embedding: vec![x, (1.0 - x * x).sqrt()], text_hash: TextHash::of("x") }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The stored documents of a generation, by row.
 //!
-//! *On disk*: `documents.bin`, a container of kind `DOCS`, version 2:
+//! *On disk*: `documents.bin`, a container of kind `DOCS`, version 3:
 //!
 //! | section | holds |
 //! |---|---|
@@ -21,7 +21,7 @@ use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 pub(super) const DOCUMENTS_FILE: &str = "documents.bin";
 const KIND: [u8; 4] = *b"DOCS";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const N_SECTIONS: usize = 8;
 const MAX_ATTRIBUTES_BYTES: usize = 64 << 20;
 
@@ -44,7 +44,7 @@ impl Documents {
         writer.begin()?;
         contents.seqnos.iter().try_for_each(|seqno| writer.write(&seqno.0.to_le_bytes()))?;
         writer.begin()?;
-        contents.text_hashes.iter().try_for_each(|hash| writer.write(&hash.unwrap_or(NO_HASH).0))?;
+        contents.text_hashes.iter().try_for_each(|hash| writer.write(&hash.to_bytes()))?;
         let expires = |(row, attributes): (usize, &Attributes)| Some((attributes.expires_at_us(expires_at)?, row as u32));
         let mut expiring: Vec<(i64, u32)> = contents.attributes.iter().enumerate().filter_map(expires).collect();
         expiring.sort_unstable();
@@ -75,13 +75,13 @@ impl Documents {
         Ok(SeqNo(self.file.numbers_at::<u64>(4, row as usize, 1)?[0]))
     }
 
-    /// Hash of what a document's embedding was made of, `None` if that is not known.
-    pub fn text_hash(&self, row: u32) -> Result<Option<TextHash>, StorageError> {
+    /// Returns the hash of the source of a document's embedding.
+    pub fn text_hash(&self, row: u32) -> Result<TextHash, StorageError> {
         let halves = self.file.numbers_at::<u64>(5, 2 * row as usize, 2)?;
-        let mut hash = NO_HASH;
-        hash.0[..8].copy_from_slice(&halves[0].to_le_bytes());
-        hash.0[8..].copy_from_slice(&halves[1].to_le_bytes());
-        Ok((hash != NO_HASH).then_some(hash))
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&halves[0].to_le_bytes());
+        bytes[8..].copy_from_slice(&halves[1].to_le_bytes());
+        Ok(TextHash::from_bytes(bytes))
     }
 
     /// How many documents expire some day.
@@ -132,9 +132,6 @@ impl Documents {
     }
 }
 
-/// No text has it but by a chance of one in 2^128.
-const NO_HASH: TextHash = TextHash([0; 16]);
-
 fn write_blobs<'a>(writer: &mut SectionWriter, blobs: impl Iterator<Item = &'a [u8]> + Clone) -> Result<(), StorageError> {
     writer.begin()?;
     let mut end = 0u64;
@@ -158,7 +155,7 @@ mod tests {
         let contents = Contents {
             seqnos: (0..n).map(SeqNo).collect(),
             attributes: vec![Attributes::default(); fields.len()],
-            text_hashes: (0..n).map(|row| (row % 2 == 0).then(|| TextHash::of(&row.to_string()))).collect(),
+            text_hashes: (0..n).map(|row| TextHash::of(&row.to_string())).collect(),
             fields: fields.clone(),
             ..Contents::default()
         };

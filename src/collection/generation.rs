@@ -6,9 +6,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::definition::{check_definition, text_of};
 use super::documents::{DOCUMENTS_FILE, Documents};
 use super::manifest::{DESCRIPTION_FILE, FileEntry, MANIFEST_FILE, Manifest};
-use super::{CollectionError, Contents, Description, Meaning, ModelIdentity, check_definition, text_of};
+use super::{CollectionError, Contents, Description, Meaning, ModelIdentity};
 use crate::lexical::{LexicalSegment, LexicalWriter};
 use kindred_core::Progress;
 use kindred_core::domain::{Attributes, CollectionName, DocumentId, GenerationId, Selection, SeqNo, TextHash};
@@ -70,7 +71,7 @@ impl Generation {
             match Self::open_one(dir, id) {
                 Ok(generation) => match first_error {
                     None => return Ok(Some(generation)),
-                    Some(e) if expected.is_some_and(|expected| expected.is_same(&generation.description)) => {
+                    Some(e) if expected.is_some_and(|expected| expected.epoch() == generation.description.epoch()) => {
                         tracing::error!(collection = %name, generation = %id, error = %e, "the current generation cannot be opened: the one before it serves, with all changes since. Rebuild the collection");
                         return Ok(Some(generation));
                     }
@@ -172,18 +173,14 @@ impl Generation {
         ids.retain(|id| *id != self.id());
         ids.insert(0, self.id());
         ids.truncate(KEPT);
-        let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
-        storage::replace_file(&dir.join(CURRENT), lines.as_bytes())
+        write_history(dir, &ids)
     }
 
-    /// Deletes all generations but those in use: the current one, those to go back to, and, unless it is not wanted any more, the
-    /// newest that waits to be activated. Searchers that still use others keep their maps. What is unfinished is removed only
-    /// before the next build, for it may be under construction. Returns what the oldest of them covers.
-    pub fn remove_unused(dir: &Path, before_build: bool) -> Result<SeqNo, StorageError> {
-        let mut used = history(dir)?;
-        let ready = numbers(dir)?.into_iter().filter(|(id, path)| !is_unfinished(path) && used.iter().all(|used| id > used));
-        let newest = ready.map(|(id, _)| id).max().filter(|_| !before_build);
-        used.extend(newest);
+    /// Deletes all generations except those in use: the current one, those to go back to, and, unless it is not wanted any more, the
+    /// newest that waits to be activated. Searchers that still use others keep their maps. Unfinished builds are removed only
+    /// before the next build, because one may be under construction.
+    pub fn remove_unused(dir: &Path, before_build: bool) -> Result<(), StorageError> {
+        let used = in_use(dir, !before_build)?;
         for (id, path) in numbers(dir)? {
             if is_unfinished(&path) {
                 if before_build {
@@ -193,8 +190,24 @@ impl Generation {
                 remove(&path)?;
             }
         }
-        // One that is damaged or lost cannot be gone back to, and needs nothing of the log.
-        Ok(used.iter().filter_map(|id| Manifest::read(&folder(dir, *id)).ok()).map(|m| m.covered_seqno).min().unwrap_or_default())
+        Ok(())
+    }
+
+    /// Returns the last change that all generations in use cover: the log must keep the later ones.
+    ///
+    /// # Errors
+    /// [`StorageError`], also when a manifest cannot be read now but may be later: the log must not be trimmed then.
+    pub fn covered_by_all(dir: &Path) -> Result<SeqNo, StorageError> {
+        let mut covered: Option<SeqNo> = None;
+        for id in in_use(dir, true)? {
+            match Manifest::read(&folder(dir, id)) {
+                Ok(manifest) => covered = Some(covered.map_or(manifest.covered_seqno, |c| c.min(manifest.covered_seqno))),
+                // A damaged or lost generation cannot be activated, so it needs nothing of the log.
+                Err(e) if e.is_damage() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(covered.unwrap_or_default())
     }
 
     /// Deletes one that has never served.
@@ -275,8 +288,8 @@ impl Generation {
         self.documents.seqno(row)
     }
 
-    /// Hash of what the document's embedding was made of, `None` if that is not known.
-    pub fn text_hash(&self, row: u32) -> Result<Option<TextHash>, StorageError> {
+    /// Hash of the source of the document's embedding.
+    pub fn text_hash(&self, row: u32) -> Result<TextHash, StorageError> {
         self.documents.text_hash(row)
     }
 
@@ -341,6 +354,17 @@ pub(super) fn folder(dir: &Path, id: GenerationId) -> PathBuf {
     dir.join(GENERATIONS).join(id.to_string())
 }
 
+/// Returns the generations that must be kept; with `ready`, also the newest that waits to be activated.
+fn in_use(dir: &Path, ready: bool) -> Result<Vec<GenerationId>, StorageError> {
+    let mut used = history(dir)?;
+    if ready {
+        let finished = numbers(dir)?.into_iter().filter(|(_, path)| !is_unfinished(path)).map(|(id, _)| id);
+        let newest = finished.max().filter(|newest| used.iter().all(|used| newest > used));
+        used.extend(newest);
+    }
+    Ok(used)
+}
+
 /// The generations that `CURRENT` names: the one that serves, and those that served before.
 pub(super) fn history(dir: &Path) -> Result<Vec<GenerationId>, StorageError> {
     let path = dir.join(CURRENT);
@@ -348,6 +372,17 @@ pub(super) fn history(dir: &Path) -> Result<Vec<GenerationId>, StorageError> {
     let text = String::from_utf8_lossy(&bytes);
     let ids: Result<Vec<GenerationId>, _> = text.lines().map(|line| line.trim().parse()).collect();
     ids.ok().filter(|ids| !ids.is_empty()).ok_or_else(|| StorageError::corrupt(&path, "it does not hold the number of a generation"))
+}
+
+/// Makes `CURRENT` name these generations, or removes it if there are none.
+pub(super) fn write_history(dir: &Path, ids: &[GenerationId]) -> Result<(), StorageError> {
+    let path = dir.join(CURRENT);
+    if ids.is_empty() {
+        storage::remove_file(&path)?;
+        return storage::sync_dir(dir);
+    }
+    let lines: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    storage::replace_file(&path, lines.as_bytes())
 }
 
 /// What a collection is: the generation that serves says so, before the first one the collection's own file. That is replaced after the

@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
 use super::{CollectionError, Contents};
-use kindred_core::domain::{CollectionDefinition, CollectionName, GenerationId, SeqNo};
+use kindred_core::domain::{CollectionDefinition, CollectionName, Epoch, GenerationId, SeqNo};
 use kindred_core::storage::{self, SectionFile, SectionWriter, StorageError};
 
 /// Holds the [`Description`] of a collection that has no generation yet.
@@ -14,7 +14,7 @@ pub(super) const DESCRIPTION_FILE: &str = "collection.json";
 pub(super) const MANIFEST_FILE: &str = "manifest.bin";
 const KIND: [u8; 4] = *b"MANI";
 /// The format of a whole generation: raised when any of its files changes its meaning.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 /// Which model made a collection's embeddings.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,9 +46,9 @@ impl Description {
         serde_json::from_slice(&bytes).map(Some).map_err(|e| StorageError::corrupt(path, e.to_string()))
     }
 
-    /// Whether embeddings and attributes described so are of one kind, wherever the model lies.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        self.definition == other.definition && self.model.fingerprint == other.model.fingerprint
+    /// Returns the epoch of documents that are described so.
+    pub fn epoch(&self) -> Epoch {
+        Epoch::new(&self.model.fingerprint, &self.definition)
     }
 
     /// Whether documents described so can be searched and added to by those who want `wanted`.
@@ -128,8 +128,12 @@ impl Manifest {
         writer.finish().map(drop)
     }
 
-    /// Reads a manifest and checks that the files beside it are the ones it was written for.
+    /// Reads a manifest and checks that the files next to it are the ones it was written for. A missing file is damage.
     pub fn read(dir: &Path) -> Result<Self, StorageError> {
+        Self::read_checked(dir).map_err(StorageError::missing_is_damage)
+    }
+
+    fn read_checked(dir: &Path) -> Result<Self, StorageError> {
         let path = dir.join(MANIFEST_FILE);
         let file = SectionFile::open(&path, KIND, FORMAT_VERSION, 1)?;
         let (bytes, codec) = (file.bytes(0)?, bincode::config::standard().with_limit::<{ 16 << 20 }>());

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Collection, CollectionError, WhoWrites};
+use super::{Collection, CollectionError};
 use kindred_core::domain::CollectionName;
 use kindred_core::storage::{self, StorageError};
 
@@ -109,11 +109,10 @@ impl Collection {
         &self,
         change: impl FnOnce(&Path, &mut StoredProfiles) -> Result<T, CollectionError>,
     ) -> Result<T, CollectionError> {
-        if matches!(self.state, WhoWrites::Nobody(_)) {
-            return Err(self.read_only());
-        }
-        // Neither two changes at once, nor one while files are pinned.
+        // Excludes other changes of profiles, and changes while files are pinned.
         let _files = self.lock_files();
+        // A deleted collection must not write into a new one of the same name. It is closed under this lock.
+        let _state = self.lock_state()?;
         let mut profiles = StoredProfiles::clone(&self.profiles.load());
         let changed = change(&self.dir.join(PROFILES), &mut profiles)?;
         self.profiles.store(Arc::new(profiles));

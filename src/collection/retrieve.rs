@@ -5,7 +5,6 @@
 //!
 //! *Source*: Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion outperforms Condorcet and individual Rank Learning Methods", 2009.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Instant;
 
@@ -173,11 +172,11 @@ impl Searcher {
             None => None,
             Some(base) => {
                 let excluded = request.exclude.map(|id| self.row_in_base(id)).transpose()?.flatten();
-                let mut deleted = Cow::Borrowed(&self.tombstones);
-                for row in self.expired_in_base(now_us)?.into_iter().chain(excluded).filter(|row| !self.tombstones.contains(*row)) {
-                    deleted.to_mut().insert(row);
+                let mut hidden = self.hidden_in_base(now_us)?;
+                if let Some(row) = excluded.filter(|row| !hidden.contains(*row)) {
+                    hidden.to_mut().insert(row);
                 }
-                Some((base.as_ref(), base.index.allowed(request.filter, deleted)?))
+                Some((base.as_ref(), base.index.allowed(request.filter, hidden)?))
             }
         };
         let excluded = request.exclude.and_then(|id| self.delta.get(id)?.row);

@@ -5,29 +5,49 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use roaring::RoaringBitmap;
 
+use super::changes::LoggedChanges;
 use super::delta::{Delta, Slot};
 use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
 use crate::wal::{Batch, Operation};
-use kindred_core::domain::{Attributes, Clock, CollectionName, DocumentId, Filter, GenerationId, ModelTag, Selection, SeqNo, TextHash};
+use kindred_core::domain::{Attributes, Clock, CollectionName, DocumentId, Epoch, Filter, GenerationId, Selection, SeqNo, TextHash};
 use kindred_index::Quantization;
 
 /// A collection as it was after one change; it never changes, but for documents that expire.
 #[derive(Debug, Clone)]
 pub struct Searcher {
     description: Arc<Description>,
+    epoch: Epoch,
     meaning: Arc<Meaning>,
     pub(super) clock: Clock,
     pub(super) base: Option<Arc<Generation>>,
     pub(super) delta: Arc<Delta>,
     /// Rows of the base that the delta replaces or deletes.
     pub(super) tombstones: RoaringBitmap,
-    /// So many of the base's rows that expire, earliest first, are tombstones already.
+    /// The first of the base's rows that expire, earliest first, are tombstones: this many.
     n_swept: usize,
+    /// Shared by clones until they are changed.
+    hidden: Arc<ArcSwap<Hidden>>,
     n_documents: u64,
     seqno: SeqNo,
+}
+
+/// The rows of the base that no search may find.
+#[derive(Debug)]
+struct Hidden {
+    /// The first of the rows that expire: this many are among them.
+    n_expired: usize,
+    rows: RoaringBitmap,
+}
+
+impl Hidden {
+    /// No count of expired rows equals this one, so that the first search gathers them.
+    fn not_gathered() -> Arc<ArcSwap<Self>> {
+        Arc::new(ArcSwap::from_pointee(Self { n_expired: usize::MAX, rows: RoaringBitmap::new() }))
+    }
 }
 
 /// A document of a searcher, by its row.
@@ -38,29 +58,43 @@ pub enum FoundDocument {
 }
 
 impl Searcher {
+    /// A searcher of a generation, or of no documents, without the changes since.
     pub(super) fn new(
         name: &CollectionName,
         description: Description,
         base: Option<Arc<Generation>>,
-        delta: Delta,
-        seqno: SeqNo,
         clock: Clock,
     ) -> Result<Self, CollectionError> {
         let meaning = Arc::new(Meaning::of(name, &description.definition)?);
+        let positions = base.as_ref().map(|base| base.positions().iter().cloned().collect()).unwrap_or_default();
         let mut searcher = Self {
+            epoch: description.epoch(),
+            delta: Arc::new(Delta::new(description.model.dims, &meaning, positions)),
+            seqno: base.as_ref().map_or(SeqNo(0), |base| base.covered_seqno()),
             description: Arc::new(description),
             meaning,
             clock,
             base,
-            delta: Arc::new(delta),
             tombstones: RoaringBitmap::new(),
             n_swept: 0,
+            hidden: Hidden::not_gathered(),
             n_documents: 0,
-            seqno,
         };
-        searcher.tombstones = searcher.replaced(searcher.delta.slots().map(|(id, _)| id))?;
         searcher.count();
         Ok(searcher)
+    }
+
+    /// Adds all changes that were read from the log.
+    ///
+    /// # Errors
+    /// [`CollectionError::Foreign`] when one of them was made in another epoch. The searcher is of no use then.
+    pub(super) fn catch_up(&mut self, changes: &mut LoggedChanges) -> Result<(), CollectionError> {
+        let replaced = self.replaced(changes.ids())?;
+        changes.drain_into(Arc::make_mut(&mut self.delta)).map_err(|id| CollectionError::Foreign { id: id.to_string() })?;
+        self.tombstones |= replaced;
+        self.seqno = changes.read_to();
+        self.count();
+        Ok(())
     }
 
     /// This snapshot after a batch, which replaces or deletes these rows of the base ([`Self::replaced_by`]).
@@ -89,7 +123,8 @@ impl Searcher {
     fn count(&mut self) {
         let base = self.base.as_ref().map_or(0, |b| u64::from(b.index.n_rows()));
         self.n_documents = base - self.tombstones.len() + self.delta.n_documents();
-        // What cannot be read is looked at again by every search, and told there.
+        self.hidden = Hidden::not_gathered();
+        // Stop at the first unreadable entry; searches report the error.
         while let Some(Ok((_, row))) = self.base.as_ref().filter(|base| self.n_swept < base.n_expiring()).map(|b| b.expiring(self.n_swept))
             && self.tombstones.contains(row)
         {
@@ -97,28 +132,51 @@ impl Searcher {
         }
     }
 
-    /// Rows of the base that have expired and are no tombstones yet.
-    pub(super) fn expired_in_base(&self, now_us: i64) -> Result<Vec<u32>, CollectionError> {
-        let mut rows = Vec::new();
-        let Some(base) = &self.base else { return Ok(rows) };
-        for position in self.n_swept..base.n_expiring() {
-            let (at_us, row) = base.expiring(position)?;
-            if at_us > now_us {
+    /// Returns how many of the base's rows that expire have done so by a time. They are sorted by it, so that a few of them are read.
+    fn n_expired(&self, now_us: i64) -> Result<usize, CollectionError> {
+        let Some(base) = &self.base else { return Ok(0) };
+        let (mut low, mut high) = (0, base.n_expiring());
+        while low < high {
+            let middle = low.midpoint(high);
+            if base.expiring(middle)?.0 <= now_us { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+
+    /// Returns the rows of the base that no search may find: the tombstones, and the rows that have expired. They are gathered once for
+    /// each document that expires, not for each search.
+    pub(super) fn hidden_in_base(&self, now_us: i64) -> Result<Cow<'_, RoaringBitmap>, CollectionError> {
+        let n_expired = self.n_expired(now_us)?;
+        if n_expired <= self.n_swept {
+            return Ok(Cow::Borrowed(&self.tombstones));
+        }
+        let cached = self.hidden.load();
+        if cached.n_expired == n_expired {
+            return Ok(Cow::Owned(cached.rows.clone()));
+        }
+        let mut rows = self.tombstones.clone();
+        for position in self.n_swept..n_expired {
+            rows.insert(self.base().expiring(position)?.1);
+        }
+        self.hidden.store(Arc::new(Hidden { n_expired, rows: rows.clone() }));
+        Ok(Cow::Owned(rows))
+    }
+
+    /// Returns up to `limit` documents that expired until a time and have not been deleted, with the seqnos of their last changes.
+    pub(super) fn expired(&self, until_us: i64, limit: usize) -> Result<Vec<(DocumentId, SeqNo)>, CollectionError> {
+        let mut documents = Vec::new();
+        for position in self.n_swept..self.n_expired(until_us)? {
+            let (_, row) = self.base().expiring(position)?;
+            if documents.len() == limit {
                 break;
             }
             if !self.tombstones.contains(row) {
-                rows.push(row);
+                documents.push(FoundDocument::Base(row));
             }
         }
-        Ok(rows)
-    }
-
-    /// Some documents that have expired and have not been deleted yet, with the seqnos of their last changes.
-    pub(super) fn expired(&self, limit: usize) -> Result<Vec<(DocumentId, SeqNo)>, CollectionError> {
-        let now_us = self.clock.now_us();
-        let from_base = self.expired_in_base(now_us)?.into_iter().map(FoundDocument::Base);
-        let documents = from_base.chain(self.delta.expired(now_us).map(FoundDocument::Delta)).take(limit);
-        documents.map(|document| Ok((self.id(&document)?, self.seqno_of(&document)?))).collect()
+        let left = limit - documents.len();
+        documents.extend(self.delta.expired(until_us).take(left).map(FoundDocument::Delta));
+        documents.iter().map(|document| Ok((self.id(document)?, self.seqno_of(document)?))).collect()
     }
 
     /// Whether a document has expired and this is its last change.
@@ -159,9 +217,9 @@ impl Searcher {
         self.base.as_ref().map_or(SeqNo(0), |base| base.covered_seqno())
     }
 
-    /// Recognises the model of the embeddings.
-    pub fn tag(&self) -> ModelTag {
-        ModelTag::of(&self.description.model.fingerprint)
+    /// Returns the model and definition that all documents of this searcher were made with.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// Where feeds stand, by source.
@@ -236,11 +294,17 @@ impl Searcher {
         Ok(base.ids.row(id.as_str())?)
     }
 
-    /// Some documents that match a filter.
+    /// Returns up to `limit` ids of documents that match a filter, with the seqnos of their last changes.
     ///
     /// # Errors
     /// [`CollectionError::Index`].
-    pub(super) fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<FoundDocument>, CollectionError> {
+    pub fn ids_matching(&self, filter: &Filter, limit: usize) -> Result<Vec<(DocumentId, SeqNo)>, CollectionError> {
+        let found = self.matching(filter, limit)?;
+        found.iter().map(|document| Ok((self.id(document)?, self.seqno_of(document)?))).collect()
+    }
+
+    /// Some documents that match a filter.
+    fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<FoundDocument>, CollectionError> {
         let now_us = self.clock.now_us();
         let mut found: Vec<_> = self.matching_in_base(filter, now_us)?.into_iter().take(limit).map(FoundDocument::Base).collect();
         let newer = self.delta.matching(filter, now_us)?;
@@ -251,9 +315,7 @@ impl Searcher {
     /// Rows of the base that match a filter and are still there.
     pub(super) fn matching_in_base(&self, filter: &Filter, now_us: i64) -> Result<RoaringBitmap, CollectionError> {
         let Some(base) = &self.base else { return Ok(RoaringBitmap::new()) };
-        let mut deleted = self.tombstones.clone();
-        deleted.extend(self.expired_in_base(now_us)?);
-        Ok(base.index.matching(Some(filter), &deleted)?)
+        Ok(base.index.matching(Some(filter), &*self.hidden_in_base(now_us)?)?)
     }
 
     /// The id of a document of this snapshot.
@@ -296,8 +358,8 @@ impl Searcher {
         }
     }
 
-    /// Hash of what a document's embedding was made of; `None` if that is not known.
-    pub fn text_hash(&self, document: &FoundDocument) -> Result<Option<TextHash>, CollectionError> {
+    /// Returns the hash of the source of a document's embedding.
+    pub fn text_hash(&self, document: &FoundDocument) -> Result<TextHash, CollectionError> {
         match document {
             FoundDocument::Base(row) => Ok(self.base().text_hash(*row)?),
             FoundDocument::Delta(row) => Ok(self.delta.document(*row).text_hash),

@@ -217,6 +217,7 @@ fn item(outcome: Outcome) -> Item {
         Outcome::Created(id, seqno) => taken(id, 201, Some(seqno)),
         Outcome::Updated(id, seqno) | Outcome::Unchanged(id, seqno) | Outcome::Deleted(id, seqno) => taken(id, 200, Some(seqno)),
         Outcome::NotFound(id) => taken(id, 404, None),
+        Outcome::Superseded(id) => taken(id, 200, None),
         Outcome::Refused { id, error } => {
             let (status, code) = status_of(error.kind);
             let error = ErrorDetail { code, message: error.message, field: error.field, request_id: request::id() };
@@ -271,7 +272,7 @@ async fn write_one(
         Outcome::Created(id, seqno) => (StatusCode::CREATED, id, seqno),
         Outcome::Updated(id, seqno) | Outcome::Unchanged(id, seqno) => (StatusCode::OK, id, seqno),
         Outcome::Refused { error, .. } => return Err(error.into()),
-        Outcome::Deleted(..) | Outcome::NotFound(_) => return Err(PipelineError::WorkerLost.into()),
+        Outcome::Deleted(..) | Outcome::NotFound(_) | Outcome::Superseded(_) => return Err(PipelineError::WorkerLost.into()),
     };
     Ok((status, Json(Written { id: id.to_string(), result: name, seqno: seqno.0 })))
 }

@@ -207,7 +207,7 @@ impl<'a> Ingest<'a> {
                     Outcome::Created(..) => report.n_created += 1,
                     Outcome::Updated(..) => report.n_updated += 1,
                     Outcome::Unchanged(..) => report.n_unchanged += 1,
-                    Outcome::Deleted(..) | Outcome::NotFound(_) => {}
+                    Outcome::Deleted(..) | Outcome::NotFound(_) | Outcome::Superseded(_) => {}
                     Outcome::Refused { id, error } => self.refused.add(Refused { line, id, error })?,
                 }
             }

@@ -75,6 +75,14 @@ pub struct Catalog {
     tasks: Arc<Tasks>,
 }
 
+/// A collection that is not served.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+pub struct DamagedCollection {
+    pub name: String,
+    /// The damaged file, and what to do.
+    pub reason: String,
+}
+
 impl Catalog {
     pub fn new(encoders: Arc<Encoders>, collections: Arc<Collections>, tasks: Arc<Tasks>) -> Self {
         Self { encoders, collections, tasks }
@@ -91,6 +99,12 @@ impl Catalog {
     /// All collections by name.
     pub fn list(&self) -> Vec<CollectionInfo> {
         self.collections.all().iter().map(|c| describe(c)).collect()
+    }
+
+    /// Returns the collections that are not served because their files are damaged, and why.
+    pub fn damaged(&self) -> Vec<DamagedCollection> {
+        let damaged = self.collections.damaged().into_iter();
+        damaged.map(|(name, reason)| DamagedCollection { name: name.to_string(), reason: reason.to_string() }).collect()
     }
 
     /// Whether there is a collection of that name, without describing it.

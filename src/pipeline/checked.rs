@@ -1,27 +1,69 @@
-//! The items of a write: read, checked, held against what is there. What is left may be written; the rest is settled.
+//! The items of one attempt to write: parsed, checked, and compared with what is stored, all in the epoch of one searcher.
+//!
+//! An attempt can fail because the epoch or a document changed under it. The next one starts over from the items.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value as Json;
 
 use super::PipelineError;
-use super::write::{Incoming, Item, ItemError, Outcome};
+use super::write::{Item, ItemError, Outcome};
 use crate::collection::{Applied, Change, CollectionError, Searcher, StoredDocument};
 use crate::telemetry::metrics;
 use kindred_core::domain::{Document, DocumentId, Embedding, Precondition, SeqNo, TextHash};
 use kindred_core::error::ErrorKind;
 
-/// An item that may be written.
+/// An item to check, with its position in the request.
+pub(super) type Unchecked = (usize, Result<Source, ItemError>);
+
+/// What a change is made of, in any epoch.
+pub(super) enum Source {
+    Put(Json),
+    /// Merge patches of the stored document, in their order.
+    Patch(Vec<Json>),
+    Delete(DocumentId),
+}
+
+impl Source {
+    /// Returns the id as it was sent, if there is one.
+    fn id(&self) -> Option<String> {
+        let json = match self {
+            Self::Put(json) => json,
+            Self::Patch(patches) => patches.first()?,
+            Self::Delete(id) => return Some(id.to_string()),
+        };
+        json.get("id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned))
+    }
+}
+
+impl From<Item> for Source {
+    fn from(item: Item) -> Self {
+        match item {
+            Item::Put(json) => Self::Put(json),
+            Item::Merge(patch) => Self::Patch(vec![patch]),
+            Item::Delete(id) => Self::Delete(id),
+        }
+    }
+}
+
+/// A change that may be written.
 pub(super) struct Accepted {
-    position: usize,
     id: DocumentId,
     /// `None`: to be deleted.
     pub document: Option<ToStore>,
     condition: Precondition,
-    /// The patch, to be tried again should the document change under it.
-    patch: Option<Json>,
+    patched: Option<Patched>,
 }
 
+/// How a document was made of a stored one.
+#[derive(Clone)]
+struct Patched {
+    /// The change that wrote the stored document.
+    seqno: SeqNo,
+    patches: Vec<Json>,
+}
+
+/// A document that may be written.
 pub(super) struct ToStore {
     fields: String,
     pub document: Document,
@@ -30,14 +72,23 @@ pub(super) struct ToStore {
     pub embedding: Option<Vec<f32>>,
 }
 
-/// What may be written, and an outcome for each item that is settled already.
+/// What all items of a request have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CheckOptions {
+    pub condition: Precondition,
+    pub max_text_bytes: usize,
+}
+
+/// The changes of this attempt, and an outcome for each item that needs no more attempts.
 pub(super) struct Checked {
-    pub accepted: Vec<Accepted>,
-    pub outcomes: Vec<Option<Outcome>>,
+    options: CheckOptions,
+    /// By position of the item. No two are of the same document.
+    accepted: BTreeMap<usize, Accepted>,
+    outcomes: Vec<Option<Outcome>>,
 }
 
 impl Accepted {
-    pub fn change(&self) -> Change {
+    fn change(&self) -> Change {
         let (id, condition) = (self.id.clone(), self.condition);
         match &self.document {
             None => Change::Delete { id, condition },
@@ -47,48 +98,62 @@ impl Accepted {
                 document: StoredDocument {
                     fields: fields.clone(),
                     attributes: document.attributes.clone(),
-                    embedding: embedding.clone().expect("it was made or was there"),
-                    text_hash: Some(*hash),
+                    embedding: embedding.clone().expect("every document that may be written has been embedded"),
+                    text_hash: *hash,
                 },
             },
+        }
+    }
+
+    /// Returns what the change was made of, to be checked again.
+    fn into_source(self) -> Source {
+        match (self.patched, self.document) {
+            (Some(Patched { patches, .. }), _) => Source::Patch(patches),
+            (None, Some(document)) => Source::Put(document.document.into_json()),
+            (None, None) => Source::Delete(self.id),
         }
     }
 }
 
 impl Checked {
-    /// Splits a request into what may be written and what is settled already.
-    pub fn of(searcher: &Searcher, items: Vec<Incoming>, condition: Precondition, max_text_bytes: usize) -> Result<Self, PipelineError> {
-        let mut checked = Self { accepted: Vec::with_capacity(items.len()), outcomes: vec![None; items.len()] };
-        let mut seen: HashMap<DocumentId, usize> = HashMap::new();
-        for (position, item) in items.into_iter().enumerate() {
-            let id = match &item {
-                Ok(Item::Put(json) | Item::Merge(json)) => {
-                    json.get("id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned))
-                }
-                Ok(Item::Delete(id)) => Some(id.to_string()),
-                Err(_) => None,
-            };
-            let parsed = match item {
-                Ok(item) => parse(searcher, item, max_text_bytes)?,
-                Err(error) => Err(error),
-            };
-            let parsed = parsed.and_then(|parsed| match seen.get(&parsed.id) {
-                None => Ok(parsed),
-                Some(first) => Err(twice(&parsed.id, *first)),
-            });
-            match parsed {
-                Err(error) => checked.outcomes[position] = Some(Outcome::Refused { id, error }),
-                Ok(parsed) => {
-                    seen.insert(parsed.id.clone(), position);
-                    checked.accept(searcher, position, parsed, condition)?;
-                }
-            }
-        }
-        Ok(checked)
+    /// No item has been checked yet.
+    pub fn new(n_items: usize, options: CheckOptions) -> Self {
+        Self { options, accepted: BTreeMap::new(), outcomes: vec![None; n_items] }
     }
 
+    /// Checks items against a searcher, in their order. Of several items with one id, a patch applies to the earlier ones, and any other
+    /// replaces them: one document is written.
+    ///
     /// # Errors
-    /// [`PipelineError::ItemsRefused`] when that is not so.
+    /// [`PipelineError`] when nothing can be written. The error of a single item is its outcome.
+    pub fn check(&mut self, searcher: &Searcher, items: Vec<Unchecked>) -> Result<(), PipelineError> {
+        let mut by_id: HashMap<DocumentId, usize> = HashMap::new();
+        for (position, source) in items {
+            let (id, parsed) = match source {
+                Ok(source) => (source.id(), self.parse(searcher, &by_id, source)?),
+                Err(error) => (None, Err(error)),
+            };
+            let parsed = match parsed {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    self.outcomes[position] = Some(Outcome::Refused { id, error });
+                    continue;
+                }
+            };
+            if let Some(earlier) = by_id.insert(parsed.id.clone(), position)
+                && self.accepted.remove(&earlier).is_some()
+            {
+                self.outcomes[earlier] = Some(Outcome::Superseded(parsed.id.clone()));
+            }
+            self.accept(searcher, position, parsed)?;
+        }
+        Ok(())
+    }
+
+    /// Checks that no item was refused.
+    ///
+    /// # Errors
+    /// [`PipelineError::ItemsRefused`] names those that were.
     pub fn all_accepted(&self) -> Result<(), PipelineError> {
         let refused = self.outcomes.iter().enumerate().filter_map(|(position, outcome)| match outcome {
             Some(Outcome::Refused { error, .. }) => Some((position, error.clone())),
@@ -98,31 +163,128 @@ impl Checked {
         if items.is_empty() { Ok(()) } else { Err(PipelineError::ItemsRefused { items }) }
     }
 
-    /// Looks at what is stored under the same id: the same document need not be written, the same text not be embedded.
-    fn accept(&mut self, searcher: &Searcher, position: usize, parsed: Parsed, condition: Precondition) -> Result<(), PipelineError> {
-        let Parsed { id, document, hash, seen_seqno, patch } = parsed;
-        // Who set a condition wants to know when it does not hold: such a patch is not tried again.
-        let patch = patch.filter(|_| condition == Precondition::None);
-        let condition = match (condition, seen_seqno) {
-            (Precondition::None, Some(seqno)) => Precondition::IfSeqno(seqno),
+    pub fn is_empty(&self) -> bool {
+        self.accepted.is_empty()
+    }
+
+    /// Returns the documents that may be written.
+    pub fn documents_mut(&mut self) -> impl Iterator<Item = &mut ToStore> {
+        self.accepted.values_mut().filter_map(|accepted| accepted.document.as_mut())
+    }
+
+    /// Returns the changes of this attempt, in the order of the items.
+    pub fn changes(&self) -> Vec<Change> {
+        self.accepted.values().map(Accepted::change).collect()
+    }
+
+    /// Notes the outcomes of [`Self::changes`]. Returns the items that are worth another attempt, if `may_repeat`: patches whose documents
+    /// were changed meanwhile.
+    pub fn settle(&mut self, applied: Vec<Applied>, may_repeat: bool) -> Vec<Unchecked> {
+        // A caller who set a condition wants to learn that it does not hold.
+        let may_repeat = may_repeat && self.options.condition == Precondition::None;
+        let mut repeated = Vec::new();
+        for ((position, accepted), applied) in std::mem::take(&mut self.accepted).into_iter().zip(applied) {
+            let id = accepted.id.clone();
+            self.outcomes[position] = Some(match applied {
+                Applied::Created(seqno) => Outcome::Created(id, seqno),
+                Applied::Updated(seqno) => Outcome::Updated(id, seqno),
+                Applied::Deleted(seqno) => Outcome::Deleted(id, seqno),
+                Applied::NotFound => Outcome::NotFound(id),
+                Applied::Conflict(_) if may_repeat && accepted.patched.is_some() => {
+                    repeated.push((position, Ok(accepted.into_source())));
+                    continue;
+                }
+                Applied::Conflict(actual) => Outcome::Refused { id: Some(id.to_string()), error: conflict(accepted.condition, actual) },
+            });
+        }
+        repeated
+    }
+
+    /// Returns all items of this attempt, so that the next one can check them in another epoch.
+    pub fn take_items(&mut self) -> Vec<Unchecked> {
+        let accepted = std::mem::take(&mut self.accepted);
+        accepted.into_iter().map(|(position, accepted)| (position, Ok(accepted.into_source()))).collect()
+    }
+
+    /// Returns the outcome of each item.
+    pub fn into_outcomes(self) -> Vec<Outcome> {
+        self.outcomes.into_iter().map(|outcome| outcome.expect("every item was refused or written")).collect()
+    }
+
+    /// Parses an item; the inner error is about that item alone. A patch applies to the earlier item with its id, or to the stored document.
+    fn parse(
+        &self,
+        searcher: &Searcher,
+        by_id: &HashMap<DocumentId, usize>,
+        source: Source,
+    ) -> Result<Result<Parsed, ItemError>, PipelineError> {
+        let patches = match source {
+            Source::Delete(id) => return Ok(Ok(Parsed { id, document: None, patched: None })),
+            Source::Put(json) => return Ok(self.parse_document(searcher, json, None, None)),
+            Source::Patch(patches) => patches,
+        };
+        let first = patches.first().expect("a patch is made of one JSON object or of several");
+        let id = match Document::id_of(first) {
+            Ok(id) => id,
+            Err(e) => return Ok(Err(e.into())),
+        };
+        let earlier = by_id.get(&id).and_then(|earlier| self.accepted.get(earlier));
+        let base = match earlier {
+            Some(earlier) => earlier.patchable(),
+            None => stored(searcher, &id)?,
+        };
+        let Some(Base { mut json, mut patched, kept }) = base else { return Ok(Err(missing(&id))) };
+        if let Some(patched) = &mut patched {
+            patched.patches.extend(patches.iter().cloned());
+        }
+        for patch in patches {
+            merge(&mut json, patch);
+        }
+        Ok(self.parse_document(searcher, json, kept, patched))
+    }
+
+    fn parse_document(&self, searcher: &Searcher, json: Json, kept: Option<Kept>, patched: Option<Patched>) -> Result<Parsed, ItemError> {
+        let meaning = searcher.meaning();
+        let mut document = Document::parse(json, &meaning.schema, &meaning.template, self.options.max_text_bytes)?;
+        // A given embedding stays with its document as long as no other is given and the text is what it was.
+        let kept = kept.filter(|kept| document.embedding.is_none() && kept.text == document.text);
+        let hash_of_kept = kept.as_ref().map(|kept| kept.hash);
+        if let Some(given) = document.embedding.take().or(kept.map(|kept| kept.embedding)) {
+            let embedding = Embedding::new(given, searcher.description().model.dims);
+            let in_field = |e: kindred_core::domain::EmbeddingError| ItemError {
+                kind: e.kind(),
+                message: e.to_string(),
+                field: Some("embedding".to_owned()),
+            };
+            document.embedding = Some(embedding.map_err(in_field)?.into_vec());
+        }
+        let hash = hash_of_kept.unwrap_or_else(|| document.text_hash());
+        Ok(Parsed { id: document.id.clone(), document: Some((document, hash)), patched })
+    }
+
+    /// Compares an item with the stored document of the same id: an equal document is not written, an equal text is not embedded.
+    fn accept(&mut self, searcher: &Searcher, position: usize, parsed: Parsed) -> Result<(), PipelineError> {
+        let Parsed { id, document, patched } = parsed;
+        let condition = match (self.options.condition, &patched) {
+            (Precondition::None, Some(patched)) => Precondition::IfSeqno(patched.seqno),
             (condition, _) => condition,
         };
-        let Some(document) = document else {
-            self.accepted.push(Accepted { position, id, document: None, condition, patch });
+        let Some((document, hash)) = document else {
+            self.accepted.insert(position, Accepted { id, document: None, condition, patched });
             return Ok(());
         };
         let fields = Json::Object(document.fields.clone()).to_string();
         let mut embedding = document.embedding.clone();
         let was_given = embedding.is_some();
         if let Some(found) = searcher.get(&id)? {
-            // What cannot be read of it is replaced.
+            // An unreadable stored document is replaced.
             let warn = |e: &CollectionError| {
-                tracing::warn!(id = id.as_str(), error = %e, "what is stored of a document cannot be read and is replaced");
+                tracing::warn!(id = id.as_str(), error = %e, "a stored document cannot be read and is replaced");
             };
-            let is_same_text = searcher.text_hash(&found).inspect_err(warn).is_ok_and(|stored| stored == Some(hash));
+            let is_same_text = searcher.text_hash(&found).inspect_err(warn).is_ok_and(|stored| stored == hash);
             let is_same = is_same_text && searcher.fields(&found).inspect_err(warn).is_ok_and(|stored| stored == fields);
             let seqno = searcher.seqno_of(&found)?;
-            // A condition that does not hold is refused by the writer, whatever the document would have become.
+            // The writer refuses a condition that does not hold, so that it must see the change.
             if is_same && [Precondition::None, Precondition::IfSeqno(seqno)].contains(&condition) {
                 metrics::encodes_saved("unchanged", 1);
                 self.outcomes[position] = Some(Outcome::Unchanged(id, seqno));
@@ -139,108 +301,60 @@ impl Checked {
         if was_given {
             metrics::encodes_saved("given", 1);
         }
-        self.accepted.push(Accepted { position, id, document: Some(ToStore { fields, document, hash, embedding }), condition, patch });
+        let document = Some(ToStore { fields, document, hash, embedding });
+        self.accepted.insert(position, Accepted { id, document, condition, patched });
         Ok(())
     }
-
-    /// Notes what became of all that was accepted. Patches whose documents changed under them stay, if they may be tried again.
-    pub fn settle(&mut self, applied: Vec<Applied>, may_try_again: bool) {
-        let mut again = Vec::new();
-        for (item, applied) in self.accepted.drain(..).zip(applied) {
-            let id = item.id.clone();
-            self.outcomes[item.position] = Some(match applied {
-                Applied::Created(seqno) => Outcome::Created(id, seqno),
-                Applied::Updated(seqno) => Outcome::Updated(id, seqno),
-                Applied::Deleted(seqno) => Outcome::Deleted(id, seqno),
-                Applied::NotFound => Outcome::NotFound(id),
-                Applied::Conflict(actual) => {
-                    let error = conflict(item.condition, actual);
-                    if item.patch.is_some() && may_try_again {
-                        again.push(item);
-                        continue;
-                    }
-                    Outcome::Refused { id: Some(id.to_string()), error }
-                }
-            });
-        }
-        self.accepted = again;
-    }
-
-    /// Patches documents as they are by now.
-    pub fn patch_again(mut self, searcher: &Searcher, max_text_bytes: usize) -> Result<Self, PipelineError> {
-        let (patches, others) = std::mem::take(&mut self.accepted).into_iter().partition(|item: &Accepted| item.patch.is_some());
-        self.accepted = others;
-        for Accepted { position, id, patch, .. } in patches {
-            let patch = patch.expect("it was sorted out by having one");
-            match parse(searcher, Item::Merge(patch), max_text_bytes)? {
-                Ok(parsed) => self.accept(searcher, position, parsed, Precondition::None)?,
-                Err(error) => self.outcomes[position] = Some(Outcome::Refused { id: Some(id.to_string()), error }),
-            }
-        }
-        Ok(self)
-    }
-
-    /// What is stored is of another model than it was.
-    pub fn forget_embeddings(&mut self) {
-        for item in self.accepted.iter_mut().filter_map(|item| item.document.as_mut()) {
-            item.embedding = item.document.embedding.clone();
-        }
-    }
 }
 
-/// An item that can be read.
+/// An item that was parsed.
 struct Parsed {
     id: DocumentId,
-    /// `None`: to be deleted.
-    document: Option<Document>,
-    /// Of what its embedding is made of.
-    hash: TextHash,
-    /// Of the document that was patched.
-    seen_seqno: Option<SeqNo>,
-    patch: Option<Json>,
+    /// With the hash of the source of its embedding; `None`: to be deleted.
+    document: Option<(Document, TextHash)>,
+    patched: Option<Patched>,
 }
 
-/// Reads an item; the inner error is about that item alone.
-fn parse(searcher: &Searcher, item: Item, max_text_bytes: usize) -> Result<Result<Parsed, ItemError>, PipelineError> {
+/// What a patch is applied to.
+struct Base {
+    /// With the id.
+    json: Json,
+    patched: Option<Patched>,
+    kept: Option<Kept>,
+}
+
+/// A given embedding, which stays with its text.
+struct Kept {
+    text: String,
+    embedding: Vec<f32>,
+    hash: TextHash,
+}
+
+impl Accepted {
+    /// Returns what a later patch of the same request applies to, `None` if it deletes the document.
+    fn patchable(&self) -> Option<Base> {
+        let ToStore { document, hash, .. } = self.document.as_ref()?;
+        let kept = document.embedding.clone().map(|embedding| Kept { text: document.text.clone(), embedding, hash: *hash });
+        let json = Document { embedding: None, ..document.clone() }.into_json();
+        Some(Base { json, patched: self.patched.clone(), kept })
+    }
+}
+
+/// Returns a stored document as a patch applies to it.
+fn stored(searcher: &Searcher, id: &DocumentId) -> Result<Option<Base>, PipelineError> {
+    let Some(found) = searcher.get(id)? else { return Ok(None) };
+    let unreadable = |e: serde_json::Error| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() };
+    let mut fields: serde_json::Map<String, Json> = serde_json::from_str(searcher.fields(&found)?).map_err(unreadable)?;
+    let hash = searcher.text_hash(&found)?;
     let mut kept = None;
-    let (json, seen_seqno, patch) = match item {
-        Item::Delete(id) => return Ok(Ok(Parsed { id, document: None, hash: TextHash::of(""), seen_seqno: None, patch: None })),
-        Item::Put(json) => (json, None, None),
-        Item::Merge(patch) => {
-            let id = match Document::id_of(&patch) {
-                Ok(id) => id,
-                Err(e) => return Ok(Err(e.into())),
-            };
-            let Some(found) = searcher.get(&id)? else { return Ok(Err(missing(&id))) };
-            let fields = searcher.fields(&found)?;
-            let mut json: Json =
-                serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-            let text = json.as_object().map(|fields| searcher.meaning().template.render(fields)).unwrap_or_default();
-            if let Some(hash) = searcher.text_hash(&found)?.filter(|hash| *hash != TextHash::of(&text)) {
-                let given = Embedding::mean(&searcher.embeddings(&found)?, searcher.description().model.dims)?;
-                kept = Some((text, given.into_vec(), hash));
-            }
-            merge(&mut json, patch.clone());
-            (json, Some(searcher.seqno_of(&found)?), Some(patch))
-        }
-    };
-    let (meaning, dims) = (searcher.meaning(), searcher.description().model.dims);
-    let mut document = match Document::parse(json, &meaning.schema, &meaning.template, max_text_bytes) {
-        Ok(document) => document,
-        Err(e) => return Ok(Err(e.into())),
-    };
-    // A given embedding stays with its document as long as no other is given and the text is what it was.
-    let kept = kept.filter(|(text, ..)| document.embedding.is_none() && *text == document.text);
-    let hash_of_kept = kept.as_ref().map(|(.., hash)| *hash);
-    document.embedding = document.embedding.or(kept.map(|(_, embedding, _)| embedding));
-    let given = document.embedding.clone().map(|numbers| Embedding::new(numbers, dims)).transpose();
-    let embedding = match given {
-        Ok(given) => given.map(Embedding::into_vec),
-        Err(e) => return Ok(Err(ItemError { kind: e.kind(), message: e.to_string(), field: Some("embedding".to_owned()) })),
-    };
-    let (id, document) = (document.id.clone(), Document { embedding, ..document });
-    let hash = hash_of_kept.unwrap_or_else(|| document.text_hash());
-    Ok(Ok(Parsed { id, document: Some(document), hash, seen_seqno, patch }))
+    if hash.is_given() {
+        let text = searcher.meaning().template.render(&fields);
+        let embedding = Embedding::mean(&searcher.embeddings(&found)?, searcher.description().model.dims)?.into_vec();
+        kept = Some(Kept { text, embedding, hash });
+    }
+    fields.insert("id".to_owned(), Json::String(id.to_string()));
+    let patched = Patched { seqno: searcher.seqno_of(&found)?, patches: Vec::new() };
+    Ok(Some(Base { json: Json::Object(fields), patched: Some(patched), kept }))
 }
 
 /// RFC 7396: null removes, objects are merged, everything else replaces.
@@ -260,11 +374,6 @@ fn merge(into: &mut Json, patch: Json) {
             merge(into.entry(key).or_insert(Json::Null), value);
         }
     }
-}
-
-fn twice(id: &DocumentId, first: usize) -> ItemError {
-    let message = format!("the id {:?} stands twice in this batch: item {} has it already, and that one was taken", id.as_str(), first + 1);
-    ItemError { kind: ErrorKind::Invalid, message, field: Some("id".to_owned()) }
 }
 
 fn missing(id: &DocumentId) -> ItemError {

@@ -7,16 +7,13 @@ use super::{PipelineError, RebuildPipeline, RebuildRequest, Task};
 use crate::collection::CollectionError;
 use kindred_core::domain::{CollectionDefinition, CollectionName, FieldSpec, FieldType};
 
-/// How often a build is tried again because documents have changed while it was made.
-const MAX_ATTEMPTS: usize = 3;
-
 impl RebuildPipeline {
     /// Makes a field filterable. Embeddings stay; values of the field are read from the stored documents. Returns the task that builds, or
     /// `None` where the field is filterable already.
     ///
     /// # Errors
     /// [`PipelineError::FieldTaken`] by another type, [`PipelineError::DefinedElsewhere`]; what is wrong with the name. The task fails where
-    /// a document has a value of another type, or documents keep changing.
+    /// a document has a value of another type.
     pub fn index_field(self: &Arc<Self>, name: &CollectionName, field: &str, of: FieldType) -> Result<Option<Arc<Task>>, PipelineError> {
         let collection = self.collections.get(name)?;
         let mut definition = collection.searcher().description().definition.clone();
@@ -38,12 +35,6 @@ impl RebuildPipeline {
         let work = move |task: &Arc<Task>| {
             let collection = this.collections.get(&name)?;
             let _turn = this.turn();
-            for _ in 1..MAX_ATTEMPTS {
-                match this.build_for(task, &collection, &request, false) {
-                    Err(PipelineError::Collection(CollectionError::GenerationDefinition { .. })) => {}
-                    done => return done,
-                }
-            }
             this.build_for(task, &collection, &request, false)
         };
         self.tasks.start("index_field", Some(collection.name().to_string()), work).map(Some)

@@ -1,7 +1,10 @@
 //! WRITE: documents → checked → embedded → durable and searchable.
 //!
-//! What a user can get wrong is refused item by item before anything is embedded. What is left is made durable as a whole or not
-//! at all. A text is embedded once: a document whose text is unchanged keeps its embedding, equal texts share one.
+//! Each attempt pins one searcher: it checks the items, takes over embeddings, embeds, and hands over the changes with that searcher's
+//! epoch. If the model or the definition changed meanwhile, the writer refuses the changes and the next attempt starts over.
+//!
+//! Wrong items are refused one by one before anything is embedded. All others become durable as a whole or not at all. A text is
+//! embedded once: a document whose text is unchanged keeps its embedding, and equal texts share one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 use tracing::Instrument;
 
-use super::checked::{Accepted, Checked};
+use super::checked::{CheckOptions, Checked, Source, Unchecked};
 use super::{Encoders, Limits, PipelineError, RebuildPipeline};
 use crate::collection::{Applied, Change, Changes, Collection, CollectionError, Collections, Searcher};
 use crate::telemetry::metrics;
@@ -20,7 +23,7 @@ use kindred_core::error::ErrorKind;
 
 /// Texts that are embedded between two looks at whether the work is still wanted.
 const ENCODED_AT_ONCE: usize = 256;
-/// How often a partial update is tried again when the document changes under it.
+/// Attempts to write a request whose documents, model or definition are changed by others meanwhile.
 const MAX_ATTEMPTS: usize = 10;
 /// Documents that are deleted together.
 const DELETED_AT_ONCE: usize = 1_000;
@@ -82,6 +85,8 @@ pub enum Outcome {
     Deleted(DocumentId, SeqNo),
     /// There was nothing to delete.
     NotFound(DocumentId),
+    /// A later item of the same request replaced or patched it, and the document was written once.
+    Superseded(DocumentId),
     Refused {
         id: Option<String>,
         error: ItemError,
@@ -97,6 +102,7 @@ impl Outcome {
             Self::Unchanged(..) => "unchanged",
             Self::Deleted(..) => "deleted",
             Self::NotFound(_) => "not_found",
+            Self::Superseded(_) => "superseded",
             Self::Refused { .. } => "refused",
         }
     }
@@ -127,55 +133,53 @@ impl WritePipeline {
         Self { encoders, collections, rebuild, limits }
     }
 
-    /// Writes; when this returns, all that was accepted is durable and, unless the request says otherwise, found by the next search.
+    /// Writes; when this returns, all accepted items are durable and, unless the request says otherwise, found by the next search.
     ///
     /// # Errors
-    /// [`PipelineError`] when nothing could be written. What is wrong with single items is in the report.
+    /// [`PipelineError`] when nothing could be written. Errors of single items are in the report.
     pub async fn write(&self, name: &CollectionName, request: WriteRequest, progress: &Progress) -> Result<WriteReport, PipelineError> {
         let collection = self.collections.get(name)?;
         let WriteRequest { items, condition, refresh, mut positions, whole } = request;
         if items.len() > self.limits.max_batch_documents {
             return Err(PipelineError::TooManyDocuments { actual: items.len(), limit: self.limits.max_batch_documents });
         }
-        let max_text_bytes = self.limits.max_text_bytes;
-        let pinned = Arc::clone(&collection);
-        let check = blocking(move || Checked::of(&pinned.searcher(), items, condition, max_text_bytes));
-        let mut checked = check.instrument(stage!("check")).await??;
-        if whole {
-            checked.all_accepted()?;
-        }
+        let options = CheckOptions { condition, max_text_bytes: self.limits.max_text_bytes };
+        let mut checked = Checked::new(items.len(), options);
+        let mut items: Vec<Unchecked> = items.into_iter().map(|item| item.map(Source::from)).enumerate().collect();
         let mut report = WriteReport { outcomes: Vec::new(), seqno: collection.searcher().seqno(), n_encoded: 0 };
-        for attempt in 1.. {
-            if checked.accepted.is_empty() && positions.is_empty() {
+        for attempt in 1..=MAX_ATTEMPTS {
+            let searcher = collection.searcher();
+            checked = check(checked, &searcher, items).instrument(stage!("check")).await?;
+            if whole {
+                checked.all_accepted()?;
+            }
+            if checked.is_empty() && positions.is_empty() {
                 break;
             }
-            let searcher = collection.searcher();
-            report.n_encoded += self.embed(&searcher, &mut checked.accepted, progress).instrument(stage!("embed")).await?;
-            let changes = Changes {
-                changes: checked.accepted.iter().map(Accepted::change).collect(),
-                model: Some(searcher.tag()),
-                positions: positions.clone(),
-                refresh,
-            };
-            let writer = Arc::clone(&collection);
+            report.n_encoded += self.embed(&searcher, &mut checked, progress).instrument(stage!("embed")).await?;
+            let mut changes = Changes::checked_in(&searcher, checked.changes());
+            changes.positions = positions.clone();
+            changes.refresh = refresh;
             let stage = stage!("apply", n = changes.changes.len());
+            let writer = Arc::clone(&collection);
             let applied = blocking(move || writer.apply(changes)).instrument(stage).await?;
-            match applied {
+            let may_repeat = attempt < MAX_ATTEMPTS;
+            items = match applied {
                 Ok((applied, seqno)) => {
                     report.seqno = seqno;
                     positions.clear();
-                    checked.settle(applied, attempt < MAX_ATTEMPTS);
+                    checked.settle(applied, may_repeat)
                 }
-                // The collection was embedded anew meanwhile: once more, with the new model.
-                Err(CollectionError::ModelChanged { .. }) if attempt < MAX_ATTEMPTS => checked.forget_embeddings(),
+                Err(CollectionError::EpochChanged { .. }) if may_repeat => checked.take_items(),
                 Err(e) => return Err(e.into()),
+            };
+            if items.is_empty() {
+                break;
             }
-            let pinned = Arc::clone(&collection);
-            checked = blocking(move || checked.patch_again(&pinned.searcher(), max_text_bytes)).await??;
         }
-        progress.advance((checked.outcomes.len() as u64).saturating_sub(report.n_encoded as u64));
+        report.outcomes = checked.into_outcomes();
+        progress.advance((report.outcomes.len() as u64).saturating_sub(report.n_encoded as u64));
         self.rebuild.start_if_due(&collection);
-        report.outcomes = checked.outcomes.into_iter().map(|outcome| outcome.expect("every item was refused or was written")).collect();
         report.outcomes.iter().for_each(|outcome| metrics::documents_written(outcome.name(), 1));
         Ok(report)
     }
@@ -186,12 +190,11 @@ impl WritePipeline {
     /// [`PipelineError::Filter`], [`PipelineError::Collection`]: what has been deleted before stays deleted.
     pub async fn delete_matching(&self, name: &CollectionName, filter: &Json) -> Result<(u64, SeqNo), PipelineError> {
         let collection = self.collections.get(name)?;
-        let filter = Filter::parse(filter, &collection.searcher().meaning().schema)?;
-        let deleted = blocking({
-            let collection = Arc::clone(&collection);
+        let (n, seqno) = blocking({
+            let (collection, filter) = (Arc::clone(&collection), filter.clone());
             move || delete_matching(&collection, &filter)
-        });
-        let (n, seqno) = deleted.await??;
+        })
+        .await??;
         metrics::documents_written("deleted", n as usize);
         self.rebuild.start_if_due(&collection);
         Ok((n, seqno))
@@ -205,40 +208,43 @@ impl WritePipeline {
         Ok(self.collections.get(name)?.searcher().positions().get(source).copied())
     }
 
-    /// Makes the embeddings that are missing, each text once. Returns how many.
-    async fn embed(&self, searcher: &Searcher, accepted: &mut [Accepted], progress: &Progress) -> Result<usize, PipelineError> {
-        let go_on =
-            || if progress.is_cancelled() { Err(PipelineError::Cancelled { kept: "nothing of these was written" }) } else { Ok(()) };
-        go_on()?;
-        let description = searcher.description();
-        if accepted.iter().filter_map(|item| item.document.as_ref()).all(|item| item.embedding.is_some()) {
-            return Ok(0);
-        }
-        let encoder = self.encoders.of(description)?;
-        let prompt = encoder.document_prompt(&description.definition.document_prompt).to_owned();
-        let chunking = description.definition.chunks;
-        let (mut texts, mut by_hash) = (Vec::new(), HashMap::new());
+    /// Makes the missing embeddings, each text once. Returns how many texts were encoded.
+    async fn embed(&self, searcher: &Searcher, checked: &mut Checked, progress: &Progress) -> Result<usize, PipelineError> {
+        let check_cancelled = || {
+            let cancelled = PipelineError::Cancelled { kept: "nothing of these was written" };
+            if progress.is_cancelled() { Err(cancelled) } else { Ok(()) }
+        };
+        check_cancelled()?;
+        let mut texts = Vec::new();
+        let mut by_hash = HashMap::new();
         let mut n_missing = 0;
-        for item in accepted.iter().filter_map(|item| item.document.as_ref()).filter(|item| item.embedding.is_none()) {
+        for document in checked.documents_mut().filter(|document| document.embedding.is_none()) {
             n_missing += 1;
-            by_hash.entry(item.hash).or_insert_with(|| {
-                texts.push(item.document.text.clone());
+            by_hash.entry(document.hash).or_insert_with(|| {
+                texts.push(document.document.text.clone());
                 texts.len() - 1
             });
         }
+        if texts.is_empty() {
+            return Ok(0);
+        }
         let n_texts = texts.len();
+        let description = searcher.description();
+        let encoder = self.encoders.of(description)?;
+        let prompt = encoder.document_prompt(&description.definition.document_prompt).to_owned();
+        let chunking = description.definition.chunks;
         let mut embeddings: Vec<Vec<f32>> = Vec::with_capacity(n_texts);
         let mut texts = texts.into_iter().peekable();
         while texts.peek().is_some() {
-            go_on()?;
+            check_cancelled()?;
             let (encoder, prompt) = (Arc::clone(&encoder), prompt.clone());
             let part: Vec<String> = texts.by_ref().take(ENCODED_AT_ONCE).collect();
             let encoded = blocking(move || encoder.encode_documents(&prompt, &part, &chunking)).await??;
             progress.advance(encoded.len() as u64);
             embeddings.extend(encoded);
         }
-        for item in accepted.iter_mut().filter_map(|item| item.document.as_mut()).filter(|item| item.embedding.is_none()) {
-            item.embedding = Some(embeddings[by_hash[&item.hash]].clone());
+        for document in checked.documents_mut().filter(|document| document.embedding.is_none()) {
+            document.embedding = Some(embeddings[by_hash[&document.hash]].clone());
         }
         metrics::texts_encoded(n_texts);
         metrics::encodes_saved("twice", n_missing - n_texts);
@@ -246,18 +252,31 @@ impl WritePipeline {
     }
 }
 
-fn delete_matching(collection: &Collection, filter: &Filter) -> Result<(u64, SeqNo), CollectionError> {
+/// Checks items on a thread that may wait for the disk.
+async fn check(mut checked: Checked, searcher: &Arc<Searcher>, items: Vec<Unchecked>) -> Result<Checked, PipelineError> {
+    let searcher = Arc::clone(searcher);
+    blocking(move || checked.check(&searcher, items).map(|()| checked)).await?
+}
+
+/// Each round pins one searcher for the meaning of the filter, the documents that match, and their seqnos: after a change of the definition
+/// the same filter means other fields.
+fn delete_matching(collection: &Collection, filter: &Json) -> Result<(u64, SeqNo), PipelineError> {
     let mut n = 0;
     loop {
-        // One that changes meanwhile may not match any more: hence the condition, and another look.
-        let found = collection.matching(filter, DELETED_AT_ONCE)?;
-        let delete = |(id, seqno)| Change::Delete { id, condition: Precondition::IfSeqno(seqno) };
-        let changes = Changes { changes: found.into_iter().map(delete).collect(), ..Changes::default() };
-        if changes.changes.is_empty() {
-            return Ok((n, collection.searcher().seqno()));
+        let searcher = collection.searcher();
+        let filter = Filter::parse(filter, &searcher.meaning().schema)?;
+        // A document that changes meanwhile may not match any more: the condition fails, and the next round looks again.
+        let found = searcher.ids_matching(&filter, DELETED_AT_ONCE)?;
+        if found.is_empty() {
+            return Ok((n, searcher.seqno()));
         }
-        let (applied, _) = collection.apply(changes)?;
-        n += applied.iter().filter(|applied| matches!(applied, Applied::Deleted(_))).count() as u64;
+        let delete = |(id, seqno)| Change::Delete { id, condition: Precondition::IfSeqno(seqno) };
+        let changes = Changes::checked_in(&searcher, found.into_iter().map(delete).collect());
+        match collection.apply(changes) {
+            Ok((applied, _)) => n += applied.iter().filter(|applied| matches!(applied, Applied::Deleted(_))).count() as u64,
+            Err(CollectionError::EpochChanged { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! | file | duty |
 //! |---|---|
 //! | `record.rs` | the bytes of an entry, and the only codec (bincode) of the log |
-//! | `writer.rs` | append and sync; rotate; trim what generations cover |
-//! | `reader.rs` | replay; tells a torn end from damage |
+//! | `writer.rs` | append, sync and rotate |
+//! | `reader.rs` | replay, which tells a torn end from damage; trim what generations cover |
 //!
 //! *Concurrency*: one writer; a folder of logs belongs to one collection, whose data folder is locked.
 //!
@@ -13,16 +13,18 @@
 //! | offset | bytes | what |
 //! |---|---|---|
 //! | 0 | 8 | `KINDWAL\0` |
-//! | 8 | 4 | format version, 2 |
+//! | 8 | 4 | format version, 3 |
 //! | 12 | 8 | seqno of the first change that may follow |
-//! | 20 | 16 | tag of the model that the file's embeddings are of |
-//! | 36 | 4 | crc32 of bytes 0..36 |
-//! | 40 | | frames: length of the payload (4), its crc32 (4), bytes of the file that were synced before (8), crc32 of those sixteen bytes (4), payload (bincode of [`Entry`]) |
+//! | 20 | 48 | epoch of the file's documents: model, chunking, definition |
+//! | 68 | 8 | salt of the file: random bytes, none of them zero |
+//! | 76 | 4 | crc32 of bytes 0..76 |
+//! | 80 | | frames: length of the payload (4), its crc32 (4), bytes of the file that were synced before (8), crc32 of the salt and those sixteen bytes (4), payload (bincode of [`Entry`], and zeros up to a multiple of 8 bytes of the file, each byte XORed with the salt's byte at its place modulo 8) |
 //!
-//! All that is committed together is one frame, so it is there whole or not at all. A frame that does not add up was being
-//! written when the power failed if nothing behind it says that it had been synced, and if a part of it is missing: the file
-//! ends, or a sector is still zero. Nobody was told that it is durable; it is dropped and counted. Anything else is damage, and
-//! the log is not opened. A flipped bit is never taken for a power failure.
+//! All that is committed together is one frame, so that it is in the log as a whole or not at all. An unreadable frame is *torn* if no
+//! later frame says that it had been synced, and if a part of it is missing: the file ends, or a sector is zero. The power failed
+//! while it was written, its write was never acknowledged, and it is dropped and counted. Any other unreadable frame is damage, and
+//! the log is not opened. Frames begin at multiples of 8 bytes, so that a sector never holds just a few bytes of one. The salt keeps the two apart whatever clients store: without knowing it, nobody can send bytes that look
+//! like a frame's header, or that are zero on the disk.
 
 mod reader;
 mod record;
@@ -30,8 +32,8 @@ mod writer;
 
 use std::path::PathBuf;
 
-pub use reader::{Replay, replay};
-pub use record::{Batch, Embeddings, Entry, Operation, StoredDocument};
+pub use reader::{Replay, replay, trim};
+pub use record::{Batch, Entry, Operation, Renewed, RenewedDocument, StoredDocument};
 pub use writer::{WalFile, WalSettings, WalWriter};
 
 use kindred_core::domain::SeqNo;

@@ -2,15 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record::{Frame, decode};
+use super::record::{Frame, Salt, decode};
 use super::writer::WalFile;
 use super::{Entry, WalError};
-use kindred_core::domain::{ModelTag, SeqNo};
+use kindred_core::domain::{Epoch, SeqNo};
 use kindred_core::storage::{self, OutFile, StorageError};
 
 const MAGIC: [u8; 8] = *b"KINDWAL\0";
-pub(super) const VERSION: u32 = 2;
-pub(super) const FILE_HEADER_BYTES: usize = 40;
+pub(super) const VERSION: u32 = 3;
+pub(super) const FILE_HEADER_BYTES: usize = 80;
+
+/// What the header of a log file says, beside its first seqno.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileHeader {
+    pub epoch: Epoch,
+    pub salt: Salt,
+}
 
 /// What a replay found.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,13 +30,14 @@ pub struct Replay {
     pub last_file: Option<WalFile>,
 }
 
-/// Hands every entry after `covered` to `apply`, in order, with the tag of the model that its embeddings are of.
+/// Passes every entry after `covered` to `apply`, in order, with the epoch of its file.
 ///
-/// With `repair`, a torn end is cut off the file, so that a writer can go on.
+/// With `repair`, a torn end is cut off the file, so that a writer can go on. Reads one file at a time into memory, and blocks on
+/// the disk.
 ///
 /// # Errors
 /// [`WalError::Corrupt`] names file and byte; [`WalError::Gap`] when a file is missing; [`WalError::Storage`].
-pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(ModelTag, Entry)) -> Result<Replay, WalError> {
+pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Epoch, Entry)) -> Result<Replay, WalError> {
     let mut files = log_files(dir)?;
     // A file ends where the next begins: those that a generation covers wholly need not be read.
     let n_covered = files.windows(2).take_while(|pair| pair[1].0 <= covered.next()).count();
@@ -47,7 +55,7 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Mo
             }
             continue;
         }
-        let tag = read_file_header(&bytes, *first_seqno).map_err(|reason| damaged(0, reason))?;
+        let header = read_file_header(&bytes, *first_seqno).map_err(|reason| damaged(0, reason))?;
         if *first_seqno > replay.next_seqno {
             return Err(WalError::Gap { path: path.clone(), expected: replay.next_seqno, found: *first_seqno });
         }
@@ -57,7 +65,7 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Mo
         let mut expected = *first_seqno;
         let mut at = FILE_HEADER_BYTES;
         while at < bytes.len() {
-            match decode(&bytes, at) {
+            match decode(&bytes, at, header.salt) {
                 Frame::Whole { entry, .. } if entry.first_seqno() != expected => {
                     return Err(damaged(at, format!("the entry begins with change {} instead of {expected}", entry.first_seqno())));
                 }
@@ -67,7 +75,7 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Mo
                     // A generation covers whole entries: searchers change entry by entry.
                     if entry.first_seqno() >= replay.next_seqno {
                         replay.next_seqno = expected;
-                        apply(tag, entry);
+                        apply(header.epoch, entry);
                     }
                 }
                 Frame::Torn if is_last => {
@@ -85,7 +93,7 @@ pub fn replay(dir: &Path, covered: SeqNo, repair: bool, mut apply: impl FnMut(Mo
         }
         end_of_last = Some(expected);
         if is_last {
-            replay.last_file = Some(WalFile { path: path.clone(), tag, len: at as u64 });
+            replay.last_file = Some(WalFile { path: path.clone(), header, len: at as u64 });
         }
     }
     Ok(replay)
@@ -103,32 +111,51 @@ pub(super) fn log_files(dir: &Path) -> Result<Vec<(SeqNo, PathBuf)>, StorageErro
     Ok(names.iter().filter_map(|name| Some((seqno(name)?, dir.join(name)))).collect())
 }
 
-pub(super) fn encode_file_header(first_seqno: SeqNo, tag: ModelTag) -> Vec<u8> {
+/// Deletes the files whose changes are all at or before `covered`. The file that is being written always stays, because no other
+/// follows it; rotate it first, so that it can be deleted by a later call.
+///
+/// # Errors
+/// [`WalError::Storage`]; what was not deleted is skipped by the next replay.
+pub fn trim(dir: &Path, covered: SeqNo) -> Result<(), WalError> {
+    for pair in log_files(dir)?.windows(2) {
+        // A file ends where the next begins.
+        if pair[1].0 <= covered.next() {
+            storage::remove_file(&pair[0].1)?;
+        }
+    }
+    Ok(storage::sync_dir(dir)?)
+}
+
+pub(super) fn encode_file_header(first_seqno: SeqNo, header: FileHeader) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FILE_HEADER_BYTES);
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend(first_seqno.0.to_le_bytes());
-    bytes.extend(tag.0);
+    bytes.extend(header.epoch.to_bytes());
+    bytes.extend(header.salt.to_bytes());
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     bytes
 }
 
-/// Checks a file's header and returns the tag of the model that the file's embeddings are of.
-fn read_file_header(bytes: &[u8], first_seqno: SeqNo) -> Result<ModelTag, String> {
-    let header = bytes.get(..FILE_HEADER_BYTES).ok_or("it is too short for a header")?;
-    if header[..8] != MAGIC {
+/// Checks a file's header and returns what it says.
+fn read_file_header(bytes: &[u8], first_seqno: SeqNo) -> Result<FileHeader, String> {
+    let too_short = "it is too short for a header";
+    if bytes.get(..8).ok_or(too_short)? != MAGIC {
         return Err("it does not begin with Kindred's mark".into());
     }
-    let version = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
+    let version = u32::from_le_bytes(bytes.get(8..12).ok_or(too_short)?.try_into().expect("four bytes"));
     if version != VERSION {
         return Err(format!("its format version is {version}, this build reads {VERSION}"));
     }
+    let header = bytes.get(..FILE_HEADER_BYTES).ok_or(too_short)?;
     let (checked, checksum) = header.split_at(FILE_HEADER_BYTES - 4);
     let checksum = u32::from_le_bytes(checksum.try_into().expect("four bytes"));
     if !storage::is_sound(checked, checksum) || header[12..20] != first_seqno.0.to_le_bytes() {
         return Err("its header does not fit its name or its checksum".into());
     }
-    Ok(ModelTag(header[20..36].try_into().expect("sixteen bytes")))
+    let epoch = Epoch::from_bytes(header[20..68].try_into().expect("forty-eight bytes"));
+    let salt = Salt::from_bytes(header[68..76].try_into().expect("eight bytes"));
+    Ok(FileHeader { epoch, salt })
 }
 
 #[cfg(test)]
@@ -137,20 +164,20 @@ mod tests {
     use super::super::{WalSettings, WalWriter};
     use super::*;
 
-    const TAG: ModelTag = ModelTag([7; 16]);
+    const EPOCH: Epoch = Epoch { model: [7; 16], chunking: [8; 16], definition: [9; 16] };
 
     /// First seqnos of the entries, the next seqno, torn bytes.
     fn collect(dir: &Path, covered: u64, repair: bool) -> Result<(Vec<u64>, u64, u64), WalError> {
         let mut seen = Vec::new();
-        let replay = replay(dir, SeqNo(covered), repair, |tag, entry| {
-            assert_eq!(tag, TAG);
+        let replay = replay(dir, SeqNo(covered), repair, |epoch, entry| {
+            assert_eq!(epoch, EPOCH);
             seen.push(entry.first_seqno().0);
         })?;
         Ok((seen, replay.next_seqno.0, replay.torn_bytes))
     }
 
     fn create(dir: &Path, next_seqno: u64) -> WalWriter {
-        WalWriter::open(dir, SeqNo(next_seqno), None, TAG, WalSettings::default()).unwrap()
+        WalWriter::open(dir, SeqNo(next_seqno), None, EPOCH, WalSettings::default()).unwrap()
     }
 
     fn write(dir: &Path, batches: &[u64]) {
@@ -171,15 +198,19 @@ mod tests {
     #[test]
     fn trimming_keeps_what_is_not_covered() {
         let dir = tempfile::tempdir().unwrap();
+        let trim_to = |writer: &mut WalWriter, covered, next_seqno| {
+            writer.rotate(SeqNo(next_seqno), EPOCH).unwrap();
+            trim(dir.path(), SeqNo(covered)).unwrap();
+        };
         let mut writer = create(dir.path(), 1);
         writer.append(&sample(1), true).unwrap();
-        writer.trim(SeqNo(0), SeqNo(3)).unwrap();
+        trim_to(&mut writer, 0, 3);
         writer.append(&sample(3), true).unwrap();
         assert_eq!(collect(dir.path(), 0, false).unwrap().0, [1, 3]);
-        writer.trim(SeqNo(2), SeqNo(5)).unwrap();
+        trim_to(&mut writer, 2, 5);
         assert_eq!(collect(dir.path(), 2, false).unwrap().0, [3]);
         writer.append(&sample(5), true).unwrap();
-        writer.trim(SeqNo(6), SeqNo(7)).unwrap();
+        trim_to(&mut writer, 6, 7);
         assert_eq!(collect(dir.path(), 6, false).unwrap(), (vec![], 7, 0));
         assert_eq!(storage::list_dir(dir.path()).unwrap().len(), 1);
     }
@@ -224,18 +255,18 @@ mod tests {
     fn a_file_that_ends_well_is_written_on() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &[1, 3]);
-        let open = |tag| {
+        let open = |epoch| {
             let replay = replay(dir.path(), SeqNo(0), true, |_, _| ()).unwrap();
-            WalWriter::open(dir.path(), replay.next_seqno, replay.last_file, tag, WalSettings::default()).unwrap()
+            WalWriter::open(dir.path(), replay.next_seqno, replay.last_file, epoch, WalSettings::default()).unwrap()
         };
-        open(TAG).append(&sample(5), true).unwrap();
+        open(EPOCH).append(&sample(5), true).unwrap();
         assert_eq!(log_files(dir.path()).unwrap().len(), 1);
-        let other = ModelTag([8; 16]);
+        let other = Epoch { definition: [0; 16], ..EPOCH };
         open(other).append(&sample(7), true).unwrap();
-        assert_eq!(log_files(dir.path()).unwrap().len(), 2, "a file is of one model");
+        assert_eq!(log_files(dir.path()).unwrap().len(), 2, "a file is of one epoch");
         let mut seen = Vec::new();
-        replay(dir.path(), SeqNo(2), true, |tag, entry| seen.push((tag, entry.first_seqno().0))).unwrap();
-        assert_eq!(seen, [(TAG, 3), (TAG, 5), (other, 7)]);
+        replay(dir.path(), SeqNo(2), true, |epoch, entry| seen.push((epoch, entry.first_seqno().0))).unwrap();
+        assert_eq!(seen, [(EPOCH, 3), (EPOCH, 5), (other, 7)]);
     }
 
     #[test]
@@ -258,9 +289,9 @@ mod tests {
 
     #[test]
     fn a_log_of_another_format_version_is_refused() {
-        let mut bytes = encode_file_header(SeqNo(1), TAG);
+        let mut bytes = encode_file_header(SeqNo(1), FileHeader { epoch: EPOCH, salt: Salt::random() });
         bytes[8..12].copy_from_slice(&(VERSION + 1).to_le_bytes());
         let reason = read_file_header(&bytes, SeqNo(1)).unwrap_err();
-        assert!(reason.contains("format version is 3, this build reads 2"), "{reason}");
+        assert!(reason.contains("format version is 4, this build reads 3"), "{reason}");
     }
 }

@@ -1,17 +1,18 @@
 //! Appends entries and makes them durable.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use super::reader::{FILE_HEADER_BYTES, encode_file_header, log_files};
-use super::record::encode;
-use super::{Entry, WalError};
-use kindred_core::domain::{ModelTag, SeqNo};
+use super::WalError;
+use super::reader::{FILE_HEADER_BYTES, FileHeader, encode_file_header, log_files};
+use super::record::{EntryRef, Salt, encode};
+use kindred_core::domain::{Epoch, SeqNo};
 use kindred_core::storage::{self, OutFile};
 
 /// How a log is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct WalSettings {
-    /// A file that is this long is ended: a replay reads files whole, and what a generation covers goes file by file.
+    /// Rotate the log at this size. Replay loads one file at a time, and trimming removes whole files.
     pub rotate_bytes: u64,
 }
 
@@ -25,7 +26,7 @@ impl Default for WalSettings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalFile {
     pub path: PathBuf,
-    pub tag: ModelTag,
+    pub(super) header: FileHeader,
     pub len: u64,
 }
 
@@ -34,50 +35,60 @@ pub struct WalFile {
 pub struct WalWriter {
     dir: PathBuf,
     file: OutFile,
-    tag: ModelTag,
+    header: FileHeader,
     settings: WalSettings,
     /// Bytes of the current file that are durable.
     synced: u64,
+    /// When the oldest bytes were appended that are not durable.
+    unsynced_since: Option<Instant>,
     poisoned: bool,
 }
 
 impl WalWriter {
-    /// Goes on in the last file of a replay, if that is of the same model, or starts a new one for the changes from `next_seqno` on.
+    /// Continues the last file of a replay if that is of the same epoch, or starts a new one for the changes from `next_seqno` on.
     ///
     /// A torn end must have been cut off before: see [`super::replay`].
     ///
     /// # Errors
     /// [`WalError::Storage`].
-    pub fn open(dir: &Path, next_seqno: SeqNo, last: Option<WalFile>, tag: ModelTag, settings: WalSettings) -> Result<Self, WalError> {
+    pub fn open(dir: &Path, next_seqno: SeqNo, last: Option<WalFile>, epoch: Epoch, settings: WalSettings) -> Result<Self, WalError> {
         storage::create_dir(dir)?;
-        let file = match last {
-            Some(last) if last.tag == tag && last.len < settings.rotate_bytes => OutFile::append_to(&last.path)?,
-            _ => create(dir, next_seqno, tag)?,
+        let (file, header) = match last {
+            Some(last) if last.header.epoch == epoch && last.len < settings.rotate_bytes => (OutFile::append_to(&last.path)?, last.header),
+            _ => create(dir, next_seqno, epoch)?,
         };
-        // What is there was synced before it was acknowledged, or it is now: a frame must not say less than is true.
+        // Sync now: with `async` durability the tail may not be on disk yet, and the next frame records how much is.
         file.sync()?;
-        Ok(Self { dir: dir.to_owned(), synced: file.position(), file, tag, settings, poisoned: false })
+        Ok(Self { dir: dir.to_owned(), synced: file.position(), file, header, settings, unsynced_since: None, poisoned: false })
     }
 
-    /// Appends an entry; with `durable`, it survives a power failure when this returns, without, a killed process alone.
+    /// Returns the epoch of the documents that are appended now.
+    pub fn epoch(&self) -> Epoch {
+        self.header.epoch
+    }
+
+    /// Appends an entry. With `durable`, it survives a power failure once this returns; without, it survives a killed process only.
     ///
     /// # Errors
-    /// [`WalError::TooLarge`] and a full disk leave the log as it was. A failed sync leaves it unknown what is durable: the writer is poisoned.
-    pub fn append(&mut self, entry: &Entry, durable: bool) -> Result<(), WalError> {
+    /// [`WalError::TooLarge`] and a full disk leave the log as it was. After a failed sync it is unknown what is durable, so the writer
+    /// is poisoned.
+    pub fn append<'a>(&mut self, entry: impl Into<EntryRef<'a>>, durable: bool) -> Result<(), WalError> {
         self.check()?;
+        let entry = entry.into();
         let start = self.file.position();
-        let frame = encode(entry, self.synced)?;
+        let frame = encode(entry, self.synced, self.header.salt)?;
         if let Err(e) = self.file.write(&frame) {
-            // Nothing of the half-written frame may stay: the next one would follow it.
+            // Remove the half-written frame, because the next one would follow it.
             self.poisoned = self.file.cut(start).is_err();
             return Err(e.into());
         }
+        self.unsynced_since.get_or_insert_with(Instant::now);
         if durable {
             self.sync()?;
         }
         if self.file.position() >= self.settings.rotate_bytes {
-            // The entry is there already; a file that grows longer than it should is no reason to fail it.
-            if let Err(e) = self.rotate(entry.next_seqno(), self.tag) {
+            // The entry is in the log already; a file that grows longer than it should is no reason to fail it.
+            if let Err(e) = self.rotate(entry.next_seqno(), self.header.epoch) {
                 tracing::warn!(error = %e, "could not start a new log file; the old one goes on");
             }
         }
@@ -95,10 +106,11 @@ impl WalWriter {
             return Err(e.into());
         }
         self.synced = self.file.position();
+        self.unsynced_since = None;
         Ok(())
     }
 
-    /// Says whether it still writes.
+    /// Checks that the writer accepts entries.
     ///
     /// # Errors
     /// [`WalError::Poisoned`].
@@ -106,12 +118,17 @@ impl WalWriter {
         if self.poisoned { Err(WalError::Poisoned) } else { Ok(()) }
     }
 
-    /// Whether something that was appended is not durable yet.
-    pub fn is_unsynced(&self) -> bool {
-        !self.poisoned && self.synced < self.file.position()
+    /// Accepts no entry any more, because it is unknown which generation the next start opens.
+    pub fn poison(&mut self) {
+        self.poisoned = true;
     }
 
-    /// The log's files, oldest first, for whoever copies them: name, path, and how many bytes are durable.
+    /// Returns when the oldest entry was appended that is not durable; `None` if all are, or never will be.
+    pub fn unsynced_since(&self) -> Option<Instant> {
+        self.unsynced_since.filter(|_| !self.poisoned)
+    }
+
+    /// Returns the log's files, oldest first, for a copy of them: name, path, and how many bytes are durable.
     ///
     /// # Errors
     /// [`WalError::Storage`].
@@ -125,60 +142,45 @@ impl WalWriter {
         Ok(files)
     }
 
-    /// Goes on in a new file, for embeddings of a model, from `next_seqno` on.
+    /// Continues in a new file, for documents of an epoch, from `next_seqno` on.
     ///
-    /// If this fails, the old file is written on, and nothing may stand behind it: a replay would take it for a finished one.
+    /// If this fails, the old file is continued, and no file may follow it: a replay would take the old one for finished.
     ///
     /// # Errors
     /// [`WalError::Storage`].
-    pub fn rotate(&mut self, next_seqno: SeqNo, tag: ModelTag) -> Result<(), WalError> {
+    pub fn rotate(&mut self, next_seqno: SeqNo, epoch: Epoch) -> Result<(), WalError> {
         self.sync()?;
-        if self.file.position() == FILE_HEADER_BYTES as u64 && tag == self.tag {
+        if self.file.position() == FILE_HEADER_BYTES as u64 && epoch == self.header.epoch {
             return Ok(());
         }
-        match create(&self.dir, next_seqno, tag) {
-            Ok(file) => {
-                (self.synced, self.file, self.tag) = (file.position(), file, tag);
+        match create(&self.dir, next_seqno, epoch) {
+            Ok((file, header)) => {
+                self.synced = file.position();
+                self.file = file;
+                self.header = header;
                 Ok(())
             }
             Err(e) => {
                 let path = path_of(&self.dir, next_seqno);
                 let gone = storage::remove_file(&path).and_then(|()| storage::sync_dir(&self.dir));
-                // An empty file that should have been replaced is gone now.
+                // An empty current file has the name of the new one, and is gone now.
                 self.poisoned |= gone.is_err() || path == self.file.path();
                 Err(e)
             }
         }
     }
-
-    /// Deletes the files whose changes are all at or before `covered`; before that, goes on in a new one, so that all there are now can
-    /// be deleted in time. `next_seqno` is the next to be appended.
-    ///
-    /// # Errors
-    /// [`WalError::Storage`]; what was not deleted is skipped by the next replay.
-    pub fn trim(&mut self, covered: SeqNo, next_seqno: SeqNo) -> Result<(), WalError> {
-        self.rotate(next_seqno, self.tag)?;
-        let files = log_files(&self.dir)?;
-        for pair in files.windows(2) {
-            // A file ends where the next begins.
-            if pair[1].0 <= covered.next() && pair[0].1 != self.file.path() {
-                storage::remove_file(&pair[0].1)?;
-            }
-        }
-        storage::sync_dir(&self.dir)?;
-        Ok(())
-    }
 }
 
-/// Starts a file. One of the same name can have no entries: it is of another model, or of the first format.
-fn create(dir: &Path, next_seqno: SeqNo, tag: ModelTag) -> Result<OutFile, WalError> {
+/// Starts a file. An existing file of the same name has no entries: it is of another epoch.
+fn create(dir: &Path, next_seqno: SeqNo, epoch: Epoch) -> Result<(OutFile, FileHeader), WalError> {
+    let header = FileHeader { epoch, salt: Salt::random() };
     let path = path_of(dir, next_seqno);
     storage::remove_file(&path)?;
     let mut file = OutFile::create_new(&path)?;
-    file.write(&encode_file_header(next_seqno, tag))?;
+    file.write(&encode_file_header(next_seqno, header))?;
     file.sync()?;
     storage::sync_dir(dir)?;
-    Ok(file)
+    Ok((file, header))
 }
 
 fn path_of(dir: &Path, first_seqno: SeqNo) -> PathBuf {
@@ -194,8 +196,10 @@ mod tests {
     use super::super::record::tests::sample;
     use super::*;
 
+    const EPOCH: Epoch = Epoch { model: [7; 16], chunking: [8; 16], definition: [9; 16] };
+
     fn writer(dir: &Path) -> WalWriter {
-        WalWriter::open(dir, SeqNo(1), None, ModelTag([7; 16]), WalSettings::default()).unwrap()
+        WalWriter::open(dir, SeqNo(1), None, EPOCH, WalSettings::default()).unwrap()
     }
 
     #[test]
@@ -205,7 +209,7 @@ mod tests {
         writer.append(&sample(1), true).unwrap();
         writer.poisoned = true;
         assert!(matches!(writer.append(&sample(3), true), Err(WalError::Poisoned)));
-        assert!(matches!(writer.trim(SeqNo(2), SeqNo(3)), Err(WalError::Poisoned)), "a new file would hide that the old one failed");
+        assert!(matches!(writer.rotate(SeqNo(3), EPOCH), Err(WalError::Poisoned)), "a new file would hide that the old one failed");
         assert!(matches!(writer.append(&sample(3), true), Err(WalError::Poisoned)));
     }
 
@@ -217,7 +221,7 @@ mod tests {
         // A folder in the new file's place stands for whatever keeps it from being created.
         let in_the_way = path_of(dir.path(), SeqNo(3));
         std::fs::create_dir(&in_the_way).unwrap();
-        writer.trim(SeqNo(0), SeqNo(3)).unwrap_err();
+        writer.rotate(SeqNo(3), EPOCH).unwrap_err();
         std::fs::remove_dir(&in_the_way).unwrap();
         assert!(writer.poisoned, "what stands there could not be removed as a file");
     }

@@ -122,7 +122,8 @@ async fn the_doctor_may_come_while_a_server_runs_and_sees_damage() {
     let (code, report) = tokio::task::spawn_blocking(look).await.unwrap();
     let collections = check(&report, "collections");
     assert_eq!((code, &collections["status"]), (Some(1), &json!("fail")), "{report}");
-    assert!(collections["found"].as_str().unwrap().contains("collection.json"), "{collections}");
+    assert!(collections["found"].as_str().unwrap().contains("jobs is damaged"), "{collections}");
+    assert!(collections["advice"].as_str().unwrap().contains("collection.json"), "{collections}");
 }
 
 #[test]

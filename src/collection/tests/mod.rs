@@ -2,11 +2,15 @@
 //!
 //! | file | question |
 //! |---|---|
+//! | `damage.rs` | what is served when any file of a collection is damaged |
 //! | `faults.rs` | what is left when any step of the disk fails, or is the last before a crash |
 //! | `model.rs` | does a long random life give what a plain map gives |
+//! | `schedules.rs` | does any order of concurrent steps mix epochs or lose a write |
 
+mod damage;
 mod faults;
 mod model;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +19,8 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use kindred_core::Progress;
-use kindred_core::domain::{Choice, Document, Embedding, Precondition};
+use kindred_core::domain::{Choice, CollectionDefinition, Document, DocumentId, Embedding, GenerationId, Precondition};
+use kindred_core::error::ErrorKind;
 
 const DIMS: usize = 8;
 
@@ -57,7 +62,7 @@ fn upsert(model: &str, id: &str, fields: &Json, condition: Precondition) -> Chan
     let id = DocumentId::new(id).unwrap();
     let document =
         Document::from_fields(id.clone(), fields.as_object().unwrap().clone(), &meaning.schema, &meaning.template, 1_000).unwrap();
-    let text_hash = Some(document.text_hash());
+    let text_hash = document.text_hash();
     let embedding = embed(model, &document.text);
     let document = StoredDocument { fields: fields.to_string(), attributes: document.attributes, embedding, text_hash };
     Change::Upsert { id, document, condition }
@@ -68,8 +73,7 @@ fn delete(id: &str) -> Change {
 }
 
 fn apply(collection: &Collection, changes: Vec<Change>) -> Result<Vec<Applied>, CollectionError> {
-    let model = Some(collection.searcher().tag());
-    Ok(collection.apply(Changes { changes, model, ..Changes::default() })?.0)
+    Ok(collection.apply(Changes::checked_in(&collection.searcher(), changes))?.0)
 }
 
 /// Builds a generation, embedded by this model, and activates it.
@@ -87,10 +91,20 @@ fn rebuild(collection: &Collection, model: &str) -> Result<(), CollectionError> 
 }
 
 fn activate(collection: &Collection, id: GenerationId) -> Result<(), CollectionError> {
-    let embed = |description: &Description, fields: Vec<String>| -> Result<_, CollectionError> {
-        Ok(fields.iter().map(|fields| embed(&description.model.name, &title(fields))).collect())
+    collection.activate(id, renew)
+}
+
+/// Brings documents into the epoch of a description, as the pipeline does: attributes are read again, other models embed again.
+fn renew(description: &Description, foreign: &[ForeignDocument]) -> Result<Vec<StoredDocument>, CollectionError> {
+    let meaning = Meaning::of(&name(), &description.definition)?;
+    let renewed = |foreign: &ForeignDocument| {
+        let fields: Json = serde_json::from_str(&foreign.document.fields).unwrap();
+        let (id, fields) = (foreign.id.clone(), fields.as_object().unwrap().clone());
+        let document = Document::from_fields(id, fields, &meaning.schema, &meaning.template, 1_000).unwrap();
+        let embedding = embed(&description.model.name, &document.text);
+        StoredDocument { attributes: document.attributes, embedding, ..foreign.document.clone() }
     };
-    collection.activate(id, embed)
+    Ok(foreign.iter().map(renewed).collect())
 }
 
 fn title(fields: &str) -> String {

@@ -114,7 +114,7 @@ impl Life {
         let kind = *self.choice.pick(&KINDS);
         // Not often all: something should be there to be found.
         let searcher = self.collection().searcher();
-        let found = self.collection().matching(&filter(&searcher, kind), 20).unwrap();
+        let found = searcher.ids_matching(&filter(&searcher, kind), 20).unwrap();
         let delete = |(id, seqno): &(DocumentId, SeqNo)| Change::Delete { id: id.clone(), condition: Precondition::IfSeqno(*seqno) };
         let applied = apply(self.collection(), found.iter().map(delete).collect()).unwrap();
         assert!(applied.iter().all(|applied| matches!(applied, Applied::Deleted(_))));
@@ -220,6 +220,7 @@ fn live(seed: u64, operations: usize) {
                 life.clock.set_us(life.now_us);
             }
             985..993 => {
+                life.clock.settle();
                 life.collection().sweep_expired().unwrap();
                 let now_us = life.now_us;
                 life.oracle.retain(|_, entry| entry.expires_at_us > now_us);

@@ -92,7 +92,12 @@ pub fn look_at_collections(findings: &mut Findings, settings: &Settings, encoder
         Err(e) => return findings.failed("collections", e),
     };
     let infos = app.catalog.list();
-    if infos.is_empty() {
+    let damaged = app.catalog.damaged();
+    for collection in &damaged {
+        let found = format!("{} is damaged and is not served", collection.name);
+        findings.fail("collections", found, &collection.reason);
+    }
+    if infos.is_empty() && damaged.is_empty() {
         return findings.ok("collections", "none yet");
     }
     let soon = SystemTime::now() + TOLERANCE;

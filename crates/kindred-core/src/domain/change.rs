@@ -27,38 +27,48 @@ pub enum Refresh {
     None,
 }
 
-/// Recognises what an embedding was made of: equal texts, equal hashes. Of an embedding that was given with its document it is
-/// that of its numbers, and so no text is ever taken for the one behind it.
+/// Identifies the source of an embedding: equal texts have equal hashes. The hash of an embedding that came with its document is
+/// that of its numbers, and is marked, so that it never equals the hash of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct TextHash(pub [u8; 16]);
+pub struct TextHash([u8; 16]);
+
+/// Set in the first byte of a hash if the embedding came with its document.
+const GIVEN: u8 = 1;
 
 impl TextHash {
-    /// The hash of a text.
+    /// Returns the hash of a text that is embedded.
     pub fn of(text: &str) -> Self {
-        Self(first_half(text.as_bytes()))
+        let mut hash = first_half(text.as_bytes());
+        hash[0] &= !GIVEN;
+        Self(hash)
     }
 
-    /// The hash of an embedding that was given.
+    /// Returns the hash of an embedding that came with its document.
     pub fn of_given(embedding: &[f32]) -> Self {
-        // No text begins with a byte that no UTF-8 has.
-        let bytes: Vec<u8> = std::iter::once(0xff).chain(embedding.iter().flat_map(|x| x.to_le_bytes())).collect();
-        Self(first_half(&bytes))
+        let bytes: Vec<u8> = embedding.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let mut hash = first_half(&bytes);
+        hash[0] |= GIVEN;
+        Self(hash)
     }
-}
 
-/// Recognises the model and prompts that embeddings were made with, where the whole fingerprint would be too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct ModelTag(pub [u8; 16]);
+    /// True if the embedding came with its document, so that no text stands for it.
+    pub fn is_given(self) -> bool {
+        self.0[0] & GIVEN == GIVEN
+    }
 
-impl ModelTag {
-    /// The tag of a fingerprint.
-    pub fn of(fingerprint: &str) -> Self {
-        Self(first_half(fingerprint.as_bytes()))
+    /// Returns the hash as it is stored.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// Reads a stored hash.
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
     }
 }
 
 /// Half a sha256: 64 bits against two texts that meet by chance or by intent.
-fn first_half(bytes: &[u8]) -> [u8; 16] {
+pub(super) fn first_half(bytes: &[u8]) -> [u8; 16] {
     let digest = Sha256::digest(bytes);
     std::array::from_fn(|i| digest[i])
 }
@@ -69,4 +79,19 @@ pub struct FeedPosition {
     pub source: String,
     /// `None`: the source is done, and is to be forgotten.
     pub next: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_given_embedding_is_never_taken_for_a_text() {
+        let texts = ["", "Nurse", "Night nurse", "nurse"].map(TextHash::of);
+        let given = [TextHash::of_given(&[0.6, 0.8]), TextHash::of_given(&[0.8, 0.6]), TextHash::of_given(&[])];
+        assert!(texts.iter().all(|hash| !hash.is_given()) && given.iter().all(|hash| hash.is_given()));
+        let distinct: std::collections::HashSet<_> = texts.into_iter().chain(given).collect();
+        assert_eq!(distinct.len(), texts.len() + given.len());
+        assert_eq!(TextHash::from_bytes(given[0].to_bytes()), given[0]);
+    }
 }

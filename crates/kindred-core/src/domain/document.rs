@@ -98,6 +98,17 @@ impl Document {
         self.embedding.as_ref().map_or_else(|| TextHash::of(&self.text), |given| TextHash::of_given(given))
     }
 
+    /// Returns the document as JSON that [`Self::parse`] accepts.
+    pub fn into_json(self) -> Json {
+        let mut json = Map::with_capacity(self.fields.len() + 2);
+        json.insert("id".to_owned(), Json::String(self.id.to_string()));
+        json.extend(self.fields);
+        if let Some(embedding) = self.embedding {
+            json.insert(EMBEDDING.to_owned(), embedding.into());
+        }
+        Json::Object(json)
+    }
+
     /// Checks fields whose id is known already, those of a stored document. The text may be empty: the embedding may be one that was given.
     ///
     /// # Errors

@@ -62,7 +62,23 @@ impl StorageError {
         }
     }
 
-    /// Wraps what the operating system said.
+    /// True if the bytes on the disk are wrong, or a file is missing that should exist: trying again does not help.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. })
+    }
+
+    /// Turns "not found" into damage, for files that others say exist.
+    #[must_use]
+    pub fn missing_is_damage(self) -> Self {
+        match self {
+            Self::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Self::Corrupt { path, reason: "it is missing".to_owned() }
+            }
+            e => e,
+        }
+    }
+
+    /// Wraps an error of the operating system.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| match source.kind() {

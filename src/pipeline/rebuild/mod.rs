@@ -1,22 +1,25 @@
 //! REBUILD: all documents → a new generation, while the old one serves.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | the way: gather, renew, build, check, activate |
+//! | `renew.rs` | brings stored documents into another epoch |
+
+mod renew;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::{Encoders, Limits, ModelInfo, PipelineError, Task, Tasks, index_field, recall};
-use crate::collection::{
-    BuildParams, Collection, CollectionError, Collections, Contents, Description, GenerationStatus, Meaning, Searcher,
-};
+use crate::collection::{BuildParams, Collection, CollectionError, Collections, Description, GenerationStatus, Searcher};
 use crate::telemetry::memory;
-use kindred_core::domain::{CollectionName, Document, DocumentError, FieldType, GenerationId, Template, TextHash};
+use kindred_core::domain::{CollectionName, FieldType, GenerationId};
 use kindred_core::{Cancel, Progress, priority};
 
-/// Texts that are embedded in one call.
-const ENCODED_AT_ONCE: usize = 256;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 /// Part of the available memory, in percent, that a build may take where no limit is set: what is left is for the queries.
 const MEMORY_PERCENT: u64 = 80;
@@ -229,7 +232,7 @@ impl RebuildPipeline {
     }
 
     fn activate_in(&self, collection: &Collection, id: GenerationId) -> Result<(), PipelineError> {
-        collection.activate(id, |description, fields| self.embed_stored(collection.name(), description, &fields))?;
+        collection.activate(id, |description, foreign| self.renew_logged(collection.name(), description, foreign))?;
         match self.folders_in_use() {
             Ok(folders) => self.encoders.keep(&folders),
             Err(e) => tracing::warn!(error = %e, "models that are not needed any more may stay in memory"),
@@ -247,24 +250,6 @@ impl RebuildPipeline {
             folders.extend(served.filter_map(|generation| generation.model.folder));
         }
         Ok(folders)
-    }
-
-    /// Embeddings of stored documents by the model of a description.
-    fn embed_stored(&self, name: &CollectionName, description: &Description, fields: &[String]) -> Result<Vec<Vec<f32>>, PipelineError> {
-        let template = Meaning::of(name, &description.definition)?.template;
-        let encoder = self.encoders.of(description)?;
-        let prompt = encoder.document_prompt(&description.definition.document_prompt);
-        let text = |fields: &String| {
-            let fields: Map<String, Json> =
-                serde_json::from_str(fields).map_err(|e| PipelineError::StoredDocument { id: String::new(), reason: e.to_string() })?;
-            Ok(template.render(&fields))
-        };
-        let texts = fields.iter().map(text).collect::<Result<Vec<String>, PipelineError>>()?;
-        let mut embeddings = Vec::with_capacity(texts.len());
-        for part in texts.chunks(ENCODED_AT_ONCE) {
-            embeddings.extend(encoder.encode_documents(prompt, part, &description.definition.chunks)?);
-        }
-        Ok(embeddings)
     }
 
     /// Ends building: cancels what is under way, waits until it has tidied up, and starts nothing any more.
@@ -357,7 +342,8 @@ impl RebuildPipeline {
         params.check_memory(pinned.n_documents(), wanted.model.dims).map_err(CollectionError::from)?;
         let mut contents = run(is_background, || pinned.contents())?;
         // Not beneath others: encoders that are loaded for it serve queries afterwards.
-        let n_encoded = if contents.description == wanted { 0 } else { self.renew(collection.name(), &mut contents, wanted, show)? };
+        let n_encoded =
+            if contents.description == wanted { 0 } else { self.renew_contents(collection.name(), &mut contents, wanted, show)? };
         let n_documents = contents.ids.len();
         let (generation, recall_at_10) = run(is_background, || {
             let n_vectors = contents.n_chunks.iter().map(|&n| u64::from(n)).sum();
@@ -441,71 +427,6 @@ impl RebuildPipeline {
             (0, threads) | (threads, _) => threads,
         };
         BuildParams { threads, ..params }
-    }
-
-    /// Makes contents what another definition or model wants them to be. Returns how many were embedded again.
-    fn renew(
-        &self,
-        name: &CollectionName,
-        contents: &mut Contents,
-        wanted: Description,
-        show: ShowProgress<'_>,
-    ) -> Result<usize, PipelineError> {
-        let old = Meaning::of(name, &contents.description.definition)?.template;
-        let new = Meaning::of(name, &wanted.definition)?;
-        let same_model = contents.description.model.fingerprint == wanted.model.fingerprint;
-        let same_chunks = contents.description.definition.chunks == wanted.definition.chunks;
-        let (mut stale, mut texts) = (Vec::new(), Vec::new());
-        for (row, id) in contents.ids.iter().enumerate() {
-            let fields: Map<String, Json> = serde_json::from_str(&contents.fields[row])
-                .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-            let old_text = same_model.then(|| Template::render(&old, &fields));
-            let document = Document::from_fields(id.clone(), fields, &new.schema, &new.template, self.limits.max_text_bytes)
-                .map_err(|source| PipelineError::DoesNotFit { id: id.to_string(), source })?;
-            // Embeddings that were given are of the old model too; of another definition alone, they stay.
-            let is_given = || contents.text_hashes[row].is_some_and(|hash| hash != TextHash::of(&document.text));
-            if document.text.is_empty() && !(same_model && is_given()) {
-                return Err(PipelineError::DoesNotFit { id: id.to_string(), source: DocumentError::EmptyText });
-            }
-            if old_text.as_ref() != Some(&document.text) || !(same_chunks || is_given()) {
-                contents.text_hashes[row] = Some(TextHash::of(&document.text));
-                stale.push(row);
-                texts.push(document.text);
-            }
-            contents.attributes[row] = document.attributes;
-        }
-        self.embed(name, contents, &wanted, &stale, &texts, show)?;
-        contents.description = wanted;
-        Ok(stale.len())
-    }
-
-    /// Replaces the embeddings of the stale rows. With other dims, all rows are stale.
-    fn embed(
-        &self,
-        name: &CollectionName,
-        contents: &mut Contents,
-        wanted: &Description,
-        stale: &[usize],
-        texts: &[String],
-        show: ShowProgress<'_>,
-    ) -> Result<(), PipelineError> {
-        if stale.is_empty() {
-            return Ok(());
-        }
-        let encoder = self.encoders.of(wanted)?;
-        let prompt = encoder.document_prompt(&wanted.definition.document_prompt);
-        let progress = show(&format!("embedding {name}"), stale.len() as u64);
-        let mut embedded = Vec::with_capacity(stale.len());
-        for part in texts.chunks(ENCODED_AT_ONCE) {
-            if progress.is_cancelled() {
-                return Err(PipelineError::Cancelled { kept: "nothing was changed" });
-            }
-            embedded.extend(encoder.encode_documents(prompt, part, &wanted.definition.chunks)?);
-            progress.advance(part.len() as u64);
-        }
-        progress.finish();
-        contents.replace(stale, &embedded, wanted.model.dims);
-        Ok(())
     }
 }
 
