@@ -1,0 +1,90 @@
+use serde_json::{Value as Json, json};
+
+use super::parse::MAX_TERMS;
+use super::*;
+use crate::domain::{CollectionDefinition, Document};
+
+fn definition() -> CollectionDefinition {
+    serde_json::from_value(json!({"template": "{title}", "fields": {
+        "title": {"type": "text"}, "skills": {"type": "keyword", "index": true}, "salary": {"type": "number", "index": true},
+        "posted_at": {"type": "time", "index": true}, "location": {"type": "geo", "index": true}, "remote": {"type": "bool", "index": true}, "company": {"type": "keyword"},
+    }}))
+    .unwrap()
+}
+
+#[test]
+fn conditions_mean_what_they_say() {
+    let (template, schema) = definition().check().unwrap();
+    let document = json!({"id": "a", "title": "x", "skills": ["rust", "sql"], "salary": 50, "posted_at": "2026-05-08", "location": {"lat": 52.52, "lon": 13.4}, "remote": true});
+    let attributes = Document::parse(document, &schema, &template, 100).unwrap().attributes;
+    let holds = |condition: Json| Filter::parse(&json!({"must": [condition]}), &schema).unwrap().matches(&attributes);
+    assert!(holds(json!({"key": "skills", "match": {"value": "rust"}})));
+    assert!(holds(json!({"key": "skills", "match": {"any": ["go", "sql"]}})));
+    assert!(!holds(json!({"key": "skills", "match": {"any": []}})));
+    assert!(holds(json!({"key": "skills", "match": {"except": ["rust"]}})), "sql is another");
+    assert!(!holds(json!({"key": "skills", "match": {"except": ["rust", "sql"]}})));
+    assert!(holds(json!({"key": "remote", "match": {"value": true}})));
+    assert!(holds(json!({"key": "salary", "match": {"value": 50.0}})));
+    assert!(holds(json!({"key": "salary", "range": {"gte": 50, "lt": 51}})));
+    assert!(!holds(json!({"key": "salary", "range": {"gt": 50}})));
+    assert!(holds(json!({"key": "posted_at", "range": {"gte": "2026-05-07T23:00:00-01:00", "lte": "2026-05-08"}})));
+    assert!(holds(json!({"key": "location", "geo_radius": {"center": {"lat": 52.5, "lon": 13.4}, "radius": 3000}})));
+    assert!(!holds(json!({"key": "location", "geo_radius": {"center": {"lat": 52.5, "lon": 13.4}, "radius": 2000}})));
+    assert!(holds(json!({"should": [{"key": "remote", "match": {"value": false}}, {"key": "salary", "range": {"gt": 1}}]})));
+    assert!(!holds(json!({"must_not": [{"key": "remote", "match": {"value": true}}]})));
+    assert!(Filter::parse(&json!({}), &schema).unwrap().matches(&attributes), "an empty filter lets all through");
+}
+
+#[test]
+fn long_filters_are_large() {
+    let (_, schema) = definition().check().unwrap();
+    let size = |filter: Json| Filter::parse(&filter, &schema).unwrap().size_bytes();
+    let skills = |words: &[&str]| json!({"must": [{"key": "skills", "match": {"any": words}}]});
+    assert!(size(json!({})) < size(skills(&["a"])) && size(skills(&["a"])) < size(skills(&["a", "b"])));
+    assert!(size(skills(&[&"x".repeat(5_000)])) > 5_000);
+    assert!(size(json!({"must": [skills(&["a"])]})) > size(skills(&["a"])));
+    assert!(size(json!({"must": [{"key": "salary", "match": {"any": vec![1; 1_000]}}]})) > 8_000);
+}
+
+#[test]
+fn mistakes_say_where_and_what() {
+    let (_, schema) = definition().check().unwrap();
+    for (filter, path, word) in [
+        (json!([]), "filter", "object"),
+        (json!({"musst": []}), "filter", "musst"),
+        (json!({"must": {}}), "filter.must", "array"),
+        (json!({"must": [{"key": "wage", "match": {"value": 1}}]}), "filter.must[0].key", "wage"),
+        (json!({"must": [{"key": "company", "match": {"value": "x"}}]}), "filter.must[0].key", "not indexed"),
+        (json!({"must": [{"key": "skills"}]}), "filter.must[0]", "exactly one"),
+        (json!({"must": [{"match": {"value": "rust"}}]}), "filter.must[0]", "needs a \"key\""),
+        (
+            json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 9, "lon": 0, "x": 1}, "radius": 1}}]}),
+            "filter.must[0].geo_radius.center",
+            "x",
+        ),
+        (json!({"must": [{"key": "skills", "match": {"value": 1}}]}), "filter.must[0].match.value", "string"),
+        (json!({"must": [{"key": "skills", "match": {"any": "rust"}}]}), "filter.must[0].match.any", "array"),
+        (json!({"must": [{"key": "skills", "range": {"gt": 1}}]}), "filter.must[0].range", "ranges"),
+        (json!({"must": [{"key": "posted_at", "range": {"gt": "soon"}}]}), "filter.must[0].range.gt", "time"),
+        (json!({"must": [{"key": "salary", "range": {"above": 1}}]}), "filter.must[0].range", "above"),
+        (json!({"must": [{"key": "salary", "range": {}}]}), "filter.must[0].range", "at least one"),
+        (
+            json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 99, "lon": 0}, "radius": 1}}]}),
+            "filter.must[0].geo_radius.center",
+            "lat",
+        ),
+        (
+            json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 9, "lon": 0}, "radius": -1}}]}),
+            "filter.must[0].geo_radius.radius",
+            "metres",
+        ),
+    ] {
+        let error = Filter::parse(&filter, &schema).unwrap_err();
+        assert_eq!(error.path, path, "{filter}");
+        assert!(error.problem.contains(word), "{filter}: {error}");
+    }
+    let deep = (0..20).fold(json!({}), |inner, _| json!({"must": [inner]}));
+    assert!(Filter::parse(&deep, &schema).unwrap_err().problem.contains("deep"));
+    let wide = json!({"must": [{"key": "skills", "match": {"any": vec!["x"; MAX_TERMS]}}]});
+    assert!(Filter::parse(&wide, &schema).is_err());
+}
