@@ -236,10 +236,24 @@ impl Client {
         }
     }
 
-    /// Deletes documents. Returns how many there were.
+    /// Deletes the documents with these ids. Returns how many existed.
     pub async fn delete(&self, collection: &str, ids: &[&str]) -> Result<u64, ClientError> {
+        self.delete_some(collection, &json!({"ids": ids})).await
+    }
+
+    /// Deletes the documents that match a filter, which must name a condition. Returns how many.
+    pub async fn delete_matching(&self, collection: &str, filter: &Value) -> Result<u64, ClientError> {
+        self.delete_some(collection, &json!({"filter": filter})).await
+    }
+
+    /// Deletes every document of a collection. Returns how many.
+    pub async fn delete_all(&self, collection: &str) -> Result<u64, ClientError> {
+        self.delete_some(collection, &json!({"all": true})).await
+    }
+
+    async fn delete_some(&self, collection: &str, which: &Value) -> Result<u64, ClientError> {
         let path = ["v1", "collections", collection, "documents", "delete"];
-        let deleted: Value = self.ask(Method::POST, &path, Some(&json!({"ids": ids}))).await?;
+        let deleted: Value = self.ask(Method::POST, &path, Some(which)).await?;
         Ok(deleted["deleted"].as_u64().unwrap_or(0))
     }
 

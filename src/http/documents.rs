@@ -17,7 +17,7 @@ use super::error::{ApiError, ErrorBody, ErrorDetail, status_of};
 use super::path::{PathParts, QueryString};
 use super::request;
 use crate::ingest;
-use crate::pipeline::{Item as WriteItem, ItemError, Outcome, PipelineError, StoredDocument, WriteReport, WriteRequest};
+use crate::pipeline::{Item as WriteItem, ItemError, Matching, Outcome, PipelineError, StoredDocument, WriteReport, WriteRequest};
 use kindred_core::Progress;
 use kindred_core::domain::{CollectionName, DocumentId, Precondition, Refresh, SeqNo};
 use kindred_core::error::ErrorKind;
@@ -81,10 +81,13 @@ pub struct Written {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteBody {
-    /// As in a search.
+    /// As in a search, with at least one condition: a filter that would match every document because it names none, such as `{}`
+    /// or `{"must": []}`, is rejected.
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
     ids: Option<Vec<String>>,
+    /// `true` deletes every document of the collection.
+    all: Option<bool>,
 }
 
 /// How to write.
@@ -304,7 +307,7 @@ pub async fn delete(
     }
 }
 
-/// Delete the documents that match a filter, or those of some ids. Ids that are not there are passed over.
+/// Delete the documents that match a filter, those with some ids, or all of them. Unknown ids are skipped.
 #[utoipa::path(post, path = "/v1/collections/{collection}/documents/delete", request_body = DeleteBody,
     responses((status = 200, body = DeletedSome), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn delete_some(
@@ -314,28 +317,28 @@ pub async fn delete_some(
 ) -> Result<Json<DeletedSome>, ApiError> {
     let name = existing(&collection)?;
     let (deleted, seqno) = match body {
-        // What matches everything is rather a mistake.
-        DeleteBody { filter: Some(Value::Object(filter)), ids: None } if filter.is_empty() => {
-            let message = "this filter matches every document: name a condition, or delete the collection";
-            return Err(ApiError::new(ErrorKind::Invalid, message, Some("filter".to_owned())));
-        }
-        DeleteBody { filter: Some(filter), ids: None } => delete_matching(services, name, filter).await?,
-        DeleteBody { filter: None, ids: Some(ids) } => {
+        DeleteBody { filter: Some(filter), ids: None, all: None } => delete_matching(services, name, Matching::Filter(filter)).await?,
+        DeleteBody { filter: None, ids: Some(ids), all: None } => {
             let ids = ids.into_iter().map(DocumentId::new).collect::<Result<_, _>>()?;
             delete_ids(services, name, ids).await?
         }
+        DeleteBody { filter: None, ids: None, all: Some(true) } => delete_matching(services, name, Matching::All).await?,
         _ => {
-            let message = "say what to delete: exactly one of \"filter\" and \"ids\"";
+            let message = "name the documents to delete by exactly one of \"filter\", \"ids\" and \"all\": true";
             return Err(ApiError::new(ErrorKind::Malformed, message, Some("filter".to_owned())));
         }
     };
     Ok(Json(DeletedSome { deleted, seqno: seqno.0 }))
 }
 
-/// Deletes what matches a filter. Returns how many, and the last durable change.
-pub(super) async fn delete_matching(services: Arc<Services>, name: CollectionName, filter: Value) -> Result<(u64, SeqNo), PipelineError> {
+/// Deletes the documents that match. Returns how many, and the last durable change.
+pub(super) async fn delete_matching(
+    services: Arc<Services>,
+    name: CollectionName,
+    matching: Matching,
+) -> Result<(u64, SeqNo), PipelineError> {
     services.may_write()?;
-    let delete = async move { services.write.delete_matching(&name, &filter).await };
+    let delete = async move { services.write.delete_matching(&name, &matching).await };
     let deleted = tokio::spawn(delete.in_current_span());
     deleted.await.map_err(|_| PipelineError::WorkerLost)?
 }

@@ -89,7 +89,7 @@ pub use rerank::{
 };
 pub use snapshots::{SnapshotPipeline, source_at_rest};
 pub use tasks::{Task, TaskInfo, TaskStatus, Tasks};
-pub use write::{Incoming, Item, ItemError, Outcome, WritePipeline, WriteReport, WriteRequest};
+pub use write::{Incoming, Item, ItemError, Matching, Outcome, WritePipeline, WriteReport, WriteRequest};
 
 use crate::adapter::AdapterError;
 use crate::collection::{CollectionError, NoWords};
@@ -160,6 +160,10 @@ pub enum PipelineError {
     GroupBy { field: String, reason: &'static str },
     #[error("diversity is {actual}: it must be from 0 to 1")]
     Diversity { actual: f64 },
+    #[error(
+        "the filter names no condition that tells documents apart, so it would delete every document: compare a field with a value, or send {{\"all\": true}} to delete all"
+    )]
+    NoCondition,
     #[error("this query has no words: search by meaning (\"retrieval\": \"dense\"), or with a text")]
     Wordless,
     #[error("there is no document {id:?} in collection {collection:?}")]
@@ -238,6 +242,7 @@ impl PipelineError {
             | Self::EmptyQuery
             | Self::NoWords { .. }
             | Self::Wordless
+            | Self::NoCondition
             | Self::Facet { .. }
             | Self::GroupBy { .. }
             | Self::Diversity { .. }
@@ -284,6 +289,7 @@ impl PipelineError {
             Self::UnknownDocument { .. } => Some("id"),
             Self::Evaluation(e) => e.field(),
             Self::Filter(e) => Some(&e.path),
+            Self::NoCondition => Some("filter"),
             Self::Vector(_) => Some("query.vector"),
             Self::Rescore(_) | Self::Adapter { .. } => Some("profile"),
             Self::Model { .. } => Some("model"),

@@ -18,7 +18,7 @@ use crate::collection::{Applied, Change, Changes, Collection, CollectionError, C
 use crate::telemetry::metrics;
 use crate::telemetry::traces::{in_current_span, stage};
 use kindred_core::Progress;
-use kindred_core::domain::{CollectionName, DocumentError, DocumentId, FeedPosition, Filter, Precondition, Refresh, SeqNo};
+use kindred_core::domain::{CollectionName, DocumentError, DocumentId, FeedPosition, Filter, Precondition, Refresh, Schema, SeqNo};
 use kindred_core::error::ErrorKind;
 
 /// Texts that are embedded between two looks at whether the work is still wanted.
@@ -184,17 +184,21 @@ impl WritePipeline {
         Ok(report)
     }
 
-    /// Deletes all documents that match a filter. Returns how many, and the last durable change.
+    /// Deletes all documents that match. Returns how many, and the last durable change.
     ///
     /// # Errors
-    /// [`PipelineError::Filter`], [`PipelineError::Collection`]: what has been deleted before stays deleted.
-    pub async fn delete_matching(&self, name: &CollectionName, filter: &Json) -> Result<(u64, SeqNo), PipelineError> {
+    /// [`PipelineError::Filter`], [`PipelineError::NoCondition`], [`PipelineError::Collection`]: what has been deleted before
+    /// stays deleted.
+    pub async fn delete_matching(&self, name: &CollectionName, matching: &Matching) -> Result<(u64, SeqNo), PipelineError> {
         let collection = self.collections.get(name)?;
         let (n, seqno) = blocking({
-            let (collection, filter) = (Arc::clone(&collection), filter.clone());
-            move || delete_matching(&collection, &filter)
+            let (collection, matching) = (Arc::clone(&collection), matching.clone());
+            move || delete_matching(&collection, &matching)
         })
         .await??;
+        if !matching.parse(&collection.searcher().meaning().schema)?.selects() {
+            tracing::info!(collection = %name, deleted = n, "deleted every document");
+        }
         metrics::documents_written("deleted", n as usize);
         self.rebuild.start_if_due(&collection);
         Ok((n, seqno))
@@ -260,11 +264,11 @@ async fn check(mut checked: Checked, searcher: &Arc<Searcher>, items: Vec<Unchec
 
 /// Each round pins one searcher for the meaning of the filter, the documents that match, and their seqnos: after a change of the definition
 /// the same filter means other fields.
-fn delete_matching(collection: &Collection, filter: &Json) -> Result<(u64, SeqNo), PipelineError> {
+fn delete_matching(collection: &Collection, matching: &Matching) -> Result<(u64, SeqNo), PipelineError> {
     let mut n = 0;
     loop {
         let searcher = collection.searcher();
-        let filter = Filter::parse(filter, &searcher.meaning().schema)?;
+        let filter = matching.parse(&searcher.meaning().schema)?;
         // A document that changes meanwhile may not match any more: the condition fails, and the next round looks again.
         let found = searcher.ids_matching(&filter, DELETED_AT_ONCE)?;
         if found.is_empty() {
@@ -276,6 +280,27 @@ fn delete_matching(collection: &Collection, filter: &Json) -> Result<(u64, SeqNo
             Ok((applied, _)) => n += applied.iter().filter(|applied| matches!(applied, Applied::Deleted(_))).count() as u64,
             Err(CollectionError::EpochChanged { .. }) => {}
             Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Which documents a deletion concerns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Matching {
+    /// All of them.
+    All,
+    /// Those that match a filter, which must name a condition.
+    Filter(Json),
+    /// Those that match a filter; all of them if it names no condition, as Qdrant has it.
+    FilterOrAll(Json),
+}
+
+impl Matching {
+    fn parse(&self, schema: &Schema) -> Result<Filter, PipelineError> {
+        match self {
+            Self::All => Ok(Filter::default()),
+            Self::FilterOrAll(json) => Ok(Filter::parse(json, schema)?),
+            Self::Filter(json) => Some(Filter::parse(json, schema)?).filter(Filter::selects).ok_or(PipelineError::NoCondition),
         }
     }
 }

@@ -26,6 +26,11 @@ async fn the_typed_client_does_what_its_users_do() {
     client.put("jobs", &[json!({"id": odd, "title": "Odd"})]).await.unwrap();
     assert_eq!(client.get("jobs", odd).await.unwrap().unwrap().fields["title"], "Odd");
     assert_eq!(client.delete("jobs", &[odd, "nobody"]).await.unwrap(), 1);
+    let french = json!({"must": [{"key": "location.country", "match": {"value": "FR"}}]});
+    assert_eq!(client.delete_matching("jobs", &french).await.unwrap(), 2);
+    let refused = client.delete_matching("jobs", &json!({"must": []})).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Refused { status: 422, .. }), "{refused}");
+    assert_eq!(client.delete_all("jobs").await.unwrap(), 3);
     assert!(client.get("jobs", odd).await.unwrap().is_none());
     let refused = client.search("jobs", &Search::text("x").limit(0)).await.unwrap_err();
     let ClientError::Refused { status: 422, code, field, request_id, .. } = &refused else { panic!("{refused:?}") };

@@ -182,13 +182,43 @@ async fn many_are_deleted_at_once() {
     assert_eq!(app.post(path, json!({"ids": ["nurse", "none", "nurse"]})).await.ok(), json!({"deleted": 1, "seqno": 8}));
     assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 2);
     app.post(path, json!({})).await.fails(400, "malformed", Some("filter"), "exactly one");
-    app.post(path, json!({"filter": {}})).await.fails(422, "invalid", Some("filter"), "every document");
     app.post(path, json!({"filter": {"must": [{"key": "title", "match": {"value": "x"}}]}})).await.fails(
         400,
         "malformed",
         Some("filter.must[0].key"),
         "title",
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_all_deletes_every_document() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let path = "/v1/collections/jobs/documents/delete";
+    let no_salary = json!({"key": "salary.min", "range": {"gte": null, "lte": null}});
+    for filter in [
+        json!({}),
+        json!({"must": []}),
+        json!({"should": []}),
+        json!({"must_not": []}),
+        json!({"must": [{}]}),
+        json!({"should": [{}]}),
+        json!({"must_not": [{}]}),
+        json!({"must": [{"must": []}]}),
+        json!({"must": [{"should": [{"must_not": [{}]}]}]}),
+        json!({"must": [no_salary]}),
+        json!({"must_not": [no_salary]}),
+        json!({"should": [{"key": "location.country", "match": {"value": "FR"}}, {}]}),
+        json!({"must_not": [{"key": "location.country", "match": {"any": []}}]}),
+    ] {
+        app.post(path, json!({"filter": filter})).await.fails(422, "invalid", Some("filter"), "\"all\": true");
+    }
+    for body in [json!({"all": false}), json!({"all": true, "ids": ["nurse"]}), json!({"all": true, "filter": {}}), json!({"all": null})] {
+        app.post(path, body).await.fails(400, "malformed", Some("filter"), "exactly one");
+    }
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 5, "nothing was deleted so far");
+    assert_eq!(app.post(path, json!({"all": true})).await.ok()["deleted"], 5);
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,7 +77,10 @@ def test_documents(client: Kindred, name: str) -> None:
     assert client.delete_document(name, odd["id"])["deleted"] == odd["id"]
     assert client.delete_documents(name, ids=["nurse", "nobody"])["deleted"] == 1
     assert client.delete_documents(name, matching=IN_BONN)["deleted"] == 1
+    with pytest.raises(kindred.InvalidRequest, match="names no condition"):
+        client.delete_documents(name, matching={"must": []})
     assert client.get_collection(name)["n_documents"] == 1
+    assert client.delete_documents(name, every=True)["deleted"] == 1
 
 
 def test_many_documents_go_in_batches_and_come_back_item_by_item(client: Kindred, name: str) -> None:

@@ -129,6 +129,19 @@ async fn a_field_is_indexed_before_and_after_points_come_and_stays_so() {
     assert_eq!(points.as_array().unwrap().len(), 4);
 }
 
+/// Haystack's document store empties itself so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_without_conditions_deletes_all_points() {
+    let app = TestApp::start().await;
+    posts(&app).await;
+    let vector = &embedded(&["welder"]).await[0];
+    for filter in [json!({}), json!({"must": []}), json!({"must": [{"should": null}]})] {
+        upsert(&app, json!([{"id": 1, "vector": vector}, {"id": 2, "vector": vector}])).await.ok();
+        app.post(&format!("{POSTS}/points/delete"), json!({"filter": filter})).await.ok();
+        assert_eq!(app.post(&format!("{POSTS}/points/count"), json!({})).await.ok()["result"]["count"], 0, "{filter}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_nobody_waits_for_is_acknowledged() {
     let app = TestApp::start().await;

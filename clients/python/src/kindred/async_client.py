@@ -100,10 +100,18 @@ class AsyncKindred:
         return await self._send(calls.delete_document(collection, document, options))
 
     async def delete_documents(
-        self, collection: str, *, ids: Sequence[str] | None = None, matching: t.Json | None = None
+        self,
+        collection: str,
+        *,
+        ids: Sequence[str] | None = None,
+        matching: t.Json | None = None,
+        every: bool = False,
     ) -> t.Deleted:
-        """Delete the documents of some ids, or those that match a filter; tells how many."""
-        return await self._send(calls.delete_documents(collection, ids, matching))
+        """Delete the documents with some ids, those that match a filter, or every one; returns how many.
+
+        A filter must name a condition: only `every=True` deletes all documents.
+        """
+        return await self._send(calls.delete_documents(collection, ids, matching, every))
 
     async def put_documents(
         self,

@@ -99,9 +99,19 @@ class Kindred:
         """Delete a document."""
         return self._send(calls.delete_document(collection, document, options))
 
-    def delete_documents(self, collection: str, *, ids: Sequence[str] | None = None, matching: t.Json | None = None) -> t.Deleted:
-        """Delete the documents of some ids, or those that match a filter; tells how many."""
-        return self._send(calls.delete_documents(collection, ids, matching))
+    def delete_documents(
+        self,
+        collection: str,
+        *,
+        ids: Sequence[str] | None = None,
+        matching: t.Json | None = None,
+        every: bool = False,
+    ) -> t.Deleted:
+        """Delete the documents with some ids, those that match a filter, or every one; returns how many.
+
+        A filter must name a condition: only `every=True` deletes all documents.
+        """
+        return self._send(calls.delete_documents(collection, ids, matching, every))
 
     def put_documents(
         self,

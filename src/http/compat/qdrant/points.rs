@@ -16,7 +16,7 @@ use crate::http::collections::existing;
 use crate::http::documents;
 use crate::http::error::ApiError;
 use crate::http::path::{PathParts, QueryString};
-use crate::pipeline::{Item, PipelineError, WriteRequest};
+use crate::pipeline::{Item, Matching, PipelineError, WriteRequest};
 use kindred_core::domain::{DocumentId, Refresh};
 
 /// What a document has beside its fields, under names that no field can have.
@@ -72,7 +72,7 @@ pub struct RetrieveBody {
 pub struct DeleteBody {
     /// Either these
     points: Option<Vec<PointId>>,
-    /// or all that match.
+    /// or all that match; a filter without conditions matches every point, as in Qdrant.
     #[schema(value_type = Option<Object>)]
     filter: Option<Value>,
 }
@@ -205,7 +205,9 @@ pub async fn delete(State(services): State<Arc<Services>>, name: Name, body: Bod
             let ids = ids.into_iter().map(PointId::check).collect::<Result<_, _>>()?;
             documents::delete_ids(services, name, ids).await?
         }
-        DeleteBody { points: None, filter: Some(matching) } => documents::delete_matching(services, name, filter(matching)?).await?,
+        DeleteBody { points: None, filter: Some(matching) } => {
+            documents::delete_matching(services, name, Matching::FilterOrAll(filter(matching)?)).await?
+        }
         _ => return Err(Error::invalid("say what to delete: exactly one of \"points\" and \"filter\"")),
     };
     answer(Update::new(seqno, true))

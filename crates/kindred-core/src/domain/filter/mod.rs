@@ -9,7 +9,9 @@
 //! | `mod.rs` | the types, and the memory that they take |
 //! | `parse.rs` | JSON → filter |
 //! | `matches.rs` | a filter applied to one document |
+//! | `constant.rs` | what a filter matches whatever the documents contain |
 
+mod constant;
 mod matches;
 mod parse;
 #[cfg(test)]

@@ -88,3 +88,54 @@ fn mistakes_say_where_and_what() {
     let wide = json!({"must": [{"key": "skills", "match": {"any": vec!["x"; MAX_TERMS]}}]});
     assert!(Filter::parse(&wide, &schema).is_err());
 }
+
+#[test]
+fn filters_that_name_no_condition_do_not_select() {
+    let (_, schema) = definition().check().unwrap();
+    let selects = |filter: &Json| Filter::parse(filter, &schema).unwrap().selects();
+    let rust = json!({"key": "skills", "match": {"value": "rust"}});
+    let no_word = json!({"key": "skills", "match": {"any": []}});
+    let any_word = json!({"key": "skills", "match": {"except": []}});
+    let any_salary = json!({"key": "salary", "range": {"gte": null, "lt": null}});
+    for filter in [
+        json!({}),
+        json!({"must": []}),
+        json!({"should": []}),
+        json!({"must_not": []}),
+        json!({"must": [], "should": [], "must_not": []}),
+        json!({"must": [{}]}),
+        json!({"should": [{}, {}]}),
+        json!({"must_not": [{}]}),
+        json!({"must": [{"must": []}]}),
+        json!({"must": [{"should": [{"must_not": []}]}]}),
+        json!({"must_not": [{"must_not": [{}]}]}),
+        json!({"must": [any_salary]}),
+        json!({"must_not": [any_salary]}),
+        json!({"should": [any_salary, {"must": [any_word]}]}),
+        // A part that matches everything outweighs the condition next to it.
+        json!({"should": [rust, {}]}),
+        json!({"should": [rust, any_salary]}),
+        json!({"must": [{"should": [{"must": [rust]}, {"must": []}]}]}),
+        json!({"must_not": [{"must": [rust, {"must_not": [{}]}]}]}),
+        // No document has one of no words, so all are left.
+        json!({"must_not": [no_word]}),
+        json!({"must": [{"must_not": [no_word, {"must": [rust, no_word]}]}]}),
+    ] {
+        assert!(!selects(&filter), "{filter}");
+    }
+    for filter in [
+        json!({"must": [rust]}),
+        json!({"must": [rust, {}]}),
+        json!({"must": [rust, any_salary]}),
+        json!({"should": [rust, no_word]}),
+        json!({"must_not": [rust]}),
+        json!({"must_not": [rust, no_word]}),
+        json!({"must_not": [{"must": [rust, any_word]}]}),
+        json!({"must": [{"must": [{"must_not": [{"should": [rust]}]}]}]}),
+        json!({"must": [{"key": "salary", "range": {"gte": null, "lt": 9}}]}),
+        // It matches nothing, which a deletion may do.
+        json!({"must": [no_word]}),
+    ] {
+        assert!(selects(&filter), "{filter}");
+    }
+}
