@@ -43,7 +43,7 @@ fn count(attributes: &Attributes, field: FieldId, counts: &mut HashMap<String, u
     let mut words: Vec<Cow<'_, str>> = match attributes.get(field) {
         Some(Value::Words(words)) => words.iter().map(|word| Cow::Borrowed(word.as_str())).collect(),
         Some(Value::Bools(values)) => values.iter().map(|value| Cow::Owned(value.to_string())).collect(),
-        Some(Value::Numbers(_) | Value::Places(_)) | None => return,
+        Some(Value::Numbers(_) | Value::Exact(_) | Value::Places(_)) | None => return,
     };
     words.sort_unstable();
     words.dedup();

@@ -114,8 +114,10 @@ fn single(text: &str, field_type: FieldType) -> Json {
 }
 
 fn number(text: &str) -> Option<Json> {
-    let whole = text.parse::<i64>().ok().map(Number::from);
-    whole.or_else(|| text.parse::<f64>().ok().and_then(Number::from_f64)).map(Json::Number)
+    let signed = text.parse::<i64>().ok().map(Number::from);
+    let unsigned = || text.parse::<u64>().ok().map(Number::from);
+    let float = || text.parse::<f64>().ok().and_then(Number::from_f64);
+    signed.or_else(unsigned).or_else(float).map(Json::Number)
 }
 
 fn truth(text: &str) -> Option<Json> {
@@ -142,6 +144,8 @@ mod tests {
         let typed = |cell, field_type| value_of(cell, Kind::Typed(field_type));
         assert_eq!(typed(" 42 ", FieldType::Number), json!(42));
         assert_eq!(typed("-1.5e3", FieldType::Number), json!(-1500.0));
+        assert_eq!(typed("1768907725507217522", FieldType::Number), json!(1_768_907_725_507_217_522_u64));
+        assert_eq!(typed("18446744073709551615|-9223372036854775808", FieldType::Number), json!([u64::MAX, i64::MIN]));
         assert_eq!(typed("1|2", FieldType::Number), json!([1, 2]));
         assert_eq!(typed("NaN", FieldType::Number), json!("NaN"), "refused later, with the field's name");
         assert_eq!(typed("Yes", FieldType::Bool), json!(true));

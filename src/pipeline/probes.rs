@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::PipelineError;
 use super::recent::RecentQuery;
 use crate::collection::{FoundDocument, Searcher};
-use kindred_core::domain::{Choice, Condition, DocumentId, Embedding, FieldType, Filter, Value};
+use kindred_core::domain::{Choice, Condition, DocumentId, Embedding, FieldType, Filter, OneOf, Value};
 
 /// Where a probe comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ fn alike(searcher: &Searcher, document: &FoundDocument, choice: &mut Choice) -> 
         return Ok(None);
     }
     let (field, words) = *choice.pick(&keywords);
-    let any = vec![choice.pick(words).clone()];
+    let any = OneOf::new(vec![choice.pick(words).clone()]);
     Ok(Some(Filter { must: vec![Condition::Words { field, any }], ..Filter::default() }))
 }
 

@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn features_of_a_text_query() {
-        let now = kindred_core::domain::parse_time_us("2026-03-31").unwrap();
+        let now = kindred_core::domain::parse_time_us("2026-03-31").unwrap() as f64;
         let job = attributes(
             json!({"title": "Night nurse", "skills": ["patient care", "SQL"], "posted_at": "2026-03-01", "remote": false, "seniority": "senior"}),
         );
@@ -333,7 +333,7 @@ mod tests {
         let weights: Weights =
             [(Feature::Dot, 0.9), (Feature::TitleOverlap, 0.1), (Feature::SkillOverlap, 1.0 / 3.0), (Feature::Recency, 0.07)].into();
         let job = attributes(json!({"title": "Night nurse on call", "skills": ["SQL"], "posted_at": "2026-03-01"}));
-        let wanted = Wanted::from_text("nurse with SQL and R", kindred_core::domain::parse_time_us("2026-04-07").unwrap());
+        let wanted = Wanted::from_text("nurse with SQL and R", kindred_core::domain::parse_time_us("2026-04-07").unwrap() as f64);
         let (signals, schema) = (Signals { dot: Some(0.123_456_7), ..Signals::default() }, schema());
         let candidate = Candidate::new(&wanted, signals, &job, &schema);
         let scorer = Scorer::Weights(weights);

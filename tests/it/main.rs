@@ -19,6 +19,7 @@ mod facets;
 mod files;
 mod hostile;
 mod hybrid;
+mod integers;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod layers;

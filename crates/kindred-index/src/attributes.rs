@@ -1,15 +1,16 @@
 //! The values of indexed fields as columns: which rows have a word, which rows lie in a range, read in place.
 //!
-//! *On disk*: `attributes.bin`, kind `ATTR`, version 2. All starts count items of their section.
+//! *On disk*: `attributes.bin`, kind `ATTR`, version 3. All starts count items of their section.
 //!
 //! | section | holds |
 //! |---|---|
-//! | 0 | `[columns × 10]` u64: name start and length (section 4), shape, items, starts in sections 1, 2, 3 and 5, `several`, `block` |
-//! | 1 | f64: numbers in ascending order; latitudes in ascending order, then their longitudes |
+//! | 0 | `[columns × 12]` u64: name start and length (section 4), shape, items, starts in sections 1, 2, 3 and 5, `several`, `block`, start and length in section 6 |
+//! | 1 | f64: numbers in ascending order, each rounded; latitudes in ascending order, then their longitudes |
 //! | 2 | u32: the rows of those numbers or places; rows with several different words in ascending order, then how many each has |
 //! | 3 | u64: limits of the words and then of the bitmaps in section 4, absolute |
 //! | 4 | bytes: names, words in ascending order, a roaring bitmap of rows for each word and then one of all rows with a word |
 //! | 5 | bytes: for blocks of numbers, sets of rows as plain bits, the lowest first, each of a bit for every row of the index |
+//! | 6 | i16: for each number of section 1, the number minus its rounded value; nothing for columns in which all are 0 |
 //!
 //! Rows with several different words, or several numbers, are counted in `several`.
 //!
@@ -30,13 +31,13 @@ use bytemuck::AnyBitPattern;
 use roaring::RoaringBitmap;
 
 use super::IndexError;
-use super::columns::{Pools, RECORD, set_len};
-use kindred_core::domain::{Attributes, FieldId, FieldType, Schema};
+use super::columns::{N_SECTIONS, Pools, RECORD, set_len};
+use kindred_core::domain::{Attributes, FieldId, FieldType, Number, Schema};
 use kindred_core::storage::{SectionFile, SectionWriter, StorageError};
 
 const FILE_NAME: &str = "attributes.bin";
-const KIND: [u8; 4] = *b"ATTR";
-const VERSION: u32 = 2;
+pub(super) const KIND: [u8; 4] = *b"ATTR";
+pub(super) const VERSION: u32 = 3;
 
 /// How the values of a column are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +122,8 @@ struct Column {
     sets: usize,
     n_several: usize,
     block_len: usize,
+    rests: usize,
+    n_rests: usize,
 }
 
 impl AttributeFile {
@@ -129,7 +132,7 @@ impl AttributeFile {
     /// # Errors
     /// [`IndexError::Column`] when the schema has come to index other fields; [`IndexError::Storage`].
     pub fn open(dir: &Path, n_rows: u32, schema: &Schema) -> Result<Self, IndexError> {
-        let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, 6)?;
+        let file = SectionFile::open(&dir.join(FILE_NAME), KIND, VERSION, N_SECTIONS)?;
         let n_numbers = file.count::<u64>(0)?;
         Self::over(Source::Mapped(Box::new(file)), n_numbers, n_rows, schema)
     }
@@ -151,8 +154,11 @@ impl AttributeFile {
             let Some(shape) = Shape::of(spec.field_type) else { continue };
             let record = find(&file, records, name)?.filter(|record| record[2] == shape as u64);
             let record = record.ok_or_else(|| IndexError::Column { field: name.to_owned() })?;
-            let [_, _, _, n_items, numbers, rows, limits, sets, n_several, block_len] = record.map(|x| x as usize);
-            columns.push((field, Column { shape, n_items, numbers, rows, limits, sets, n_several, block_len }));
+            let [_, _, _, n_items, numbers, rows, limits, sets, n_several, block_len, rests, n_rests] = record.map(|x| x as usize);
+            if n_rests != 0 && n_rests != n_items {
+                return Err(file.corrupt(format!("{n_rests} of {n_items} numbers of a column have a rest")).into());
+            }
+            columns.push((field, Column { shape, n_items, numbers, rows, limits, sets, n_several, block_len, rests, n_rests }));
         }
         Ok(Self { file, n_rows, columns })
     }
@@ -170,8 +176,9 @@ impl AttributeFile {
     pub fn numbers(&self, field: FieldId) -> Result<Option<Numbers<'_>>, IndexError> {
         let Some(column) = self.column(field, Shape::Numbers)? else { return Ok(None) };
         let numbers = self.file.numbers_at(1, column.numbers, column.n_items)?;
+        let rests = self.file.numbers_at(6, column.rests, column.n_rests)?;
         let rows = self.file.numbers_at(2, column.rows, column.n_items)?;
-        Ok(Some(Numbers { numbers, rows, attributes: self, column }))
+        Ok(Some(Numbers { numbers, rests, rows, attributes: self, column }))
     }
 
     /// The places of a field.
@@ -236,8 +243,10 @@ fn find<'a>(file: &Source, records: &'a [[u64; RECORD]], name: &str) -> Result<O
 /// The numbers of one field in ascending order, and the row of each.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Numbers<'a> {
-    pub numbers: &'a [f64],
-    pub rows: &'a [u32],
+    numbers: &'a [f64],
+    /// Empty if `numbers` are exact.
+    rests: &'a [i16],
+    rows: &'a [u32],
     attributes: &'a AttributeFile,
     column: Column,
 }
@@ -260,6 +269,26 @@ pub(super) enum Blocks<'a> {
 }
 
 impl<'a> Numbers<'a> {
+    /// The positions from the first number that is not below a range to the last that is not above it.
+    pub fn positions(&self, is_below: impl Fn(Number) -> bool, is_not_above: impl Fn(Number) -> bool) -> Range<usize> {
+        self.partition_point(is_below)..self.partition_point(is_not_above)
+    }
+
+    /// How many numbers come before the first for which the predicate is false.
+    fn partition_point(&self, predicate: impl Fn(Number) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.numbers.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            let number = Number::from_parts(self.numbers[middle], self.rests.get(middle).copied().unwrap_or(0));
+            if predicate(number) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     /// The rows of the numbers at some positions; a range that ends before it begins, or after the last number, holds none.
     pub fn span(&self, range: Range<usize>) -> Result<Span<'a>, IndexError> {
         let Some(rows) = self.rows.get(range.clone()) else { return Ok(Span { blocks: None, edges: [&[], &[]] }) };

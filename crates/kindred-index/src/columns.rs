@@ -7,10 +7,12 @@ use roaring::RoaringBitmap;
 
 use super::attributes::Shape;
 use super::bytes_of;
-use kindred_core::domain::{Attributes, FieldId, Schema, Value};
+use kindred_core::domain::{Attributes, FieldId, Number, Schema, Value};
 
+/// Sections of the file.
+pub(super) const N_SECTIONS: usize = 7;
 /// Numbers in a column's record.
-pub(super) const RECORD: usize = 10;
+pub(super) const RECORD: usize = 12;
 
 /// Blocks of a column with one number in every row. Where rows have none there are fewer, so that sets never take more than 8
 /// bytes for each number.
@@ -26,6 +28,7 @@ const MIN_BLOCK_LEN: usize = 256;
 pub(super) struct Pools {
     pub records: Vec<u64>,
     pub numbers: Vec<f64>,
+    pub rests: Vec<i16>,
     pub rows: Vec<u32>,
     pub limits: Vec<u64>,
     pub bytes: Vec<u8>,
@@ -45,23 +48,25 @@ impl Pools {
     }
 
     /// In the order of the file.
-    pub fn sections(&self) -> [&[u8]; 6] {
-        let Self { records, numbers, rows, limits, bytes, sets } = self;
-        [bytes_of(records), bytes_of(numbers), bytes_of(rows), bytes_of(limits), bytes, sets]
+    pub fn sections(&self) -> [&[u8]; N_SECTIONS] {
+        let Self { records, numbers, rests, rows, limits, bytes, sets } = self;
+        [bytes_of(records), bytes_of(numbers), bytes_of(rows), bytes_of(limits), bytes, sets, bytes_of(rests)]
     }
 
     fn add<A: Borrow<Attributes>>(&mut self, field: FieldId, name: &str, shape: Shape, attributes: &[A]) {
         let name_start = self.bytes.len();
         self.bytes.extend(name.as_bytes());
-        let starts = [self.numbers.len(), self.rows.len(), self.limits.len(), self.sets.len()];
+        let starts = [self.numbers.len(), self.rows.len(), self.limits.len(), self.sets.len(), self.rests.len()];
         let values = attributes.iter().enumerate().filter_map(|(row, a)| Some((row as u32, a.borrow().get(field)?)));
         let (n_items, n_several, block_len) = match shape {
             Shape::Words => self.add_words(values),
             Shape::Numbers => self.add_numbers(values, attributes.len()),
             Shape::Places => (self.add_places(values), 0, 0),
         };
-        let [numbers, rows, limits, sets] = starts;
-        let record: [usize; RECORD] = [name_start, name.len(), shape as usize, n_items, numbers, rows, limits, sets, n_several, block_len];
+        let [numbers, rows, limits, sets, rests] = starts;
+        let n_rests = self.rests.len() - rests;
+        let record: [usize; RECORD] =
+            [name_start, name.len(), shape as usize, n_items, numbers, rows, limits, sets, n_several, block_len, rests, n_rests];
         self.records.extend(record.map(|x| x as u64));
     }
 
@@ -99,15 +104,17 @@ impl Pools {
 
     /// Returns the number of numbers, of rows that have several, and of numbers in a block.
     fn add_numbers<'a>(&mut self, values: impl Iterator<Item = (u32, &'a Value)>, n_rows: usize) -> (usize, usize, usize) {
-        let (mut items, mut n_several): (Vec<(f64, u32)>, usize) = (Vec::new(), 0);
+        let (mut items, mut n_several): (Vec<(Number, u32)>, usize) = (Vec::new(), 0);
         for (row, value) in values {
-            if let Value::Numbers(numbers) = value {
-                n_several += usize::from(numbers.len() > 1);
-                items.extend(numbers.iter().map(|&number| (number, row)));
-            }
+            let numbers = value.numbers();
+            n_several += usize::from(numbers.clone().nth(1).is_some());
+            items.extend(numbers.map(|number| (number, row)));
         }
-        items.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        self.numbers.extend(items.iter().map(|(number, _)| number));
+        items.sort_unstable();
+        self.numbers.extend(items.iter().map(|(number, _)| number.as_f64()));
+        if items.iter().any(|(number, _)| number.rest() != 0) {
+            self.rests.extend(items.iter().map(|(number, _)| number.rest()));
+        }
         let rows: Vec<u32> = items.iter().map(|(_, row)| *row).collect();
         self.rows.extend(&rows);
         (items.len(), n_several, self.add_sets(&rows, n_rows, n_several > 0))
@@ -185,7 +192,7 @@ fn distinct_words(value: &Value) -> Vec<&str> {
     let mut words: Vec<&str> = match value {
         Value::Words(words) => words.iter().map(String::as_str).collect(),
         Value::Bools(bools) => bools.iter().map(|&b| bool_word(b)).collect(),
-        Value::Numbers(_) | Value::Places(_) => Vec::new(),
+        Value::Numbers(_) | Value::Exact(_) | Value::Places(_) => Vec::new(),
     };
     words.sort_unstable();
     words.dedup();

@@ -11,10 +11,10 @@ use std::ops::Range;
 use roaring::RoaringBitmap;
 
 use super::IndexError;
-use super::attributes::{AttributeFile, Blocks, Places, Words};
+use super::attributes::{AttributeFile, Blocks, Numbers, Places, Words};
 use super::chunks::ChunkFile;
 use super::columns::{bool_word, set_len};
-use kindred_core::domain::{Condition, FieldId, Filter, GeoPoint};
+use kindred_core::domain::{Condition, FieldId, Filter, GeoPoint, Number};
 use kindred_core::storage::StorageError;
 
 /// The rows that a search may return.
@@ -177,13 +177,13 @@ fn rows(attributes: &AttributeFile, condition: &Condition) -> Result<RoaringBitm
         },
         Condition::Bool { field, value } => with_words(attributes, *field, iter::once(bool_word(*value))),
         Condition::Numbers { field, any } => {
-            let ranges = |numbers: &[f64]| any.iter().map(|&x| span(numbers, |y| y < x, |y| y <= x)).collect();
-            in_ranges(attributes, *field, ranges)
+            let positions = |column: &Numbers<'_>| any.iter().map(|&x| column.positions(|y| y < x, |y| y <= x)).collect();
+            in_ranges(attributes, *field, positions)
         }
         Condition::Range { field, range } => {
-            let is_below = |x: f64| !(range.gt.is_none_or(|b| x > b) && range.gte.is_none_or(|b| x >= b));
-            let is_not_above = |x: f64| range.lt.is_none_or(|b| x < b) && range.lte.is_none_or(|b| x <= b);
-            in_ranges(attributes, *field, |numbers| vec![span(numbers, is_below, is_not_above)])
+            let is_below = |x: Number| !(range.gt.is_none_or(|b| x > b) && range.gte.is_none_or(|b| x >= b));
+            let is_not_above = |x: Number| range.lt.is_none_or(|b| x < b) && range.lte.is_none_or(|b| x <= b);
+            in_ranges(attributes, *field, |column| vec![column.positions(is_below, is_not_above)])
         }
         Condition::GeoRadius { field, center, radius_km } => within(attributes, *field, *center, *radius_km),
         Condition::Nested(filter) => Ok(passing(attributes, filter)?.rows),
@@ -224,18 +224,13 @@ fn with_other_words(words: Words<'_>, except: &[String]) -> Result<RoaringBitmap
     Ok(found)
 }
 
-/// Positions from the first number that is not below to the last that is not above.
-fn span(numbers: &[f64], is_below: impl Fn(f64) -> bool, is_not_above: impl Fn(f64) -> bool) -> Range<usize> {
-    numbers.partition_point(|&x| is_below(x))..numbers.partition_point(|&x| is_not_above(x))
-}
-
 fn in_ranges(
     attributes: &AttributeFile,
     field: FieldId,
-    ranges: impl FnOnce(&[f64]) -> Vec<Range<usize>>,
+    positions: impl FnOnce(&Numbers<'_>) -> Vec<Range<usize>>,
 ) -> Result<RoaringBitmap, IndexError> {
     let Some(column) = attributes.numbers(field)? else { return Ok(RoaringBitmap::new()) };
-    let spans = ranges(column.numbers).into_iter().map(|range| column.span(range)).collect::<Result<Vec<_>, _>>()?;
+    let spans = positions(&column).into_iter().map(|range| column.span(range)).collect::<Result<Vec<_>, _>>()?;
     let edges = spans.iter().flat_map(|span| span.edges);
     if spans.iter().all(|span| span.blocks.is_none()) && are_few(edges.clone().map(<[u32]>::len).sum(), attributes) {
         return few_rows(attributes, edges.flatten().copied().collect());
@@ -250,7 +245,7 @@ fn in_ranges(
 fn within(attributes: &AttributeFile, field: FieldId, center: GeoPoint, radius_km: f64) -> Result<RoaringBitmap, IndexError> {
     let Some(Places { lats, lons, rows }) = attributes.places(field)? else { return Ok(RoaringBitmap::new()) };
     let latitudes = center.latitudes_within(radius_km);
-    let span = span(lats, |lat| lat < *latitudes.start(), |lat| lat <= *latitudes.end());
+    let span = lats.partition_point(|lat| lat < latitudes.start())..lats.partition_point(|lat| lat <= latitudes.end());
     let near = span.filter(|&i| GeoPoint { lat: lats[i], lon: lons[i] }.distance_km(center) <= radius_km).map(|i| rows[i]);
     let near: Vec<u32> = near.collect();
     if are_few(near.len(), attributes) {

@@ -3,7 +3,7 @@
 //! Made into the grammar of all filters (`domain/filter.rs`), which checks the values. Fields are looked up here, so that a mistake is
 //! answered with the fields that there are.
 
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use kindred_core::domain::{CollectionDefinition, FieldType};
 
@@ -108,14 +108,15 @@ fn typed(field: &str, value: &str, field_type: FieldType) -> Result<Value, Strin
             "false" | "no" | "0" => Ok(json!(false)),
             _ => Err(format!("filter: {field} is either true or false, not {value:?}")),
         },
-        FieldType::Number => number(value).map(Value::from).ok_or_else(|| format!("filter: {field} is a number, not {value:?}")),
+        FieldType::Number => number(value).map(Value::Number).ok_or_else(|| format!("filter: {field} is a number, not {value:?}")),
         FieldType::Geo => Err(format!("filter: {field} is a place. Write {field} near latitude, longitude, kilometres")),
         FieldType::Keyword | FieldType::Time | FieldType::Text => Ok(json!(value)),
     }
 }
 
 fn near(field: &str, value: &str) -> Result<Value, String> {
-    let numbers: Option<Vec<f64>> = value.split(',').map(|part| number(part.trim().trim_end_matches("km").trim())).collect();
+    let part = |part: &str| number(part.trim().trim_end_matches("km").trim())?.as_f64();
+    let numbers: Option<Vec<f64>> = value.split(',').map(part).collect();
     match numbers.as_deref() {
         Some([lat, lon, km]) => Ok(json!({"key": field, "geo_radius": {"center": {"lat": lat, "lon": lon}, "radius": km * 1000.0}})),
         _ => Err(format!(
@@ -125,10 +126,12 @@ fn near(field: &str, value: &str) -> Result<Value, String> {
 }
 
 /// `50000`, `50_000` and `50,000`: a comma before three digits parts thousands.
-fn number(text: &str) -> Option<f64> {
+fn number(text: &str) -> Option<Number> {
     let is_grouped = text.split(',').skip(1).all(|group| group.len() == 3 && group.bytes().all(|b| b.is_ascii_digit()));
     let plain = if is_grouped { text.replace([',', '_'], "") } else { text.replace('_', "") };
-    plain.parse().ok().filter(|number: &f64| number.is_finite())
+    let signed = plain.parse::<i64>().ok().map(Number::from);
+    let unsigned = || plain.parse::<u64>().ok().map(Number::from);
+    signed.or_else(unsigned).or_else(|| Number::from_f64(plain.parse().ok()?))
 }
 
 fn unquoted(value: &str) -> &str {
@@ -159,7 +162,7 @@ mod tests {
             json!({"must": [
                 {"key": "company", "match": {"any": ["Bridge & Beam", "a;b|c"]}},
                 {"key": "remote", "match": {"value": true}},
-                {"key": "salary.min", "range": {"gte": 50000.0}},
+                {"key": "salary.min", "range": {"gte": 50000}},
                 {"key": "posted_at", "range": {"lt": "2026-11-01"}},
             ], "must_not": []})
         );
@@ -168,6 +171,8 @@ mod tests {
             json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 52.52, "lon": 13.4}, "radius": 30000.0}}],
                 "must_not": [{"key": "company", "match": {"any": ["x=y"]}}]})
         );
+        let exact = json!({"must": [{"key": "salary.min", "match": {"any": [1_768_907_725_507_217_522_u64, -0.5]}}], "must_not": []});
+        assert_eq!(filter("salary.min = 1768907725507217522 | -0.5"), exact);
         assert_eq!(read(" ; ", &definition()).unwrap(), None);
     }
 

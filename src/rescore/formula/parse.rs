@@ -159,7 +159,7 @@ pub(super) fn place(json: &Json) -> Option<GeoPoint> {
 
 /// Seconds since 1970 of a time as in documents.
 pub(super) fn time_s(text: &str) -> Option<f64> {
-    parse_time_us(text).map(|us| us / 1e6)
+    parse_time_us(text).map(|us| us as f64 / 1e6)
 }
 
 pub(super) fn finite(json: &Json, path: &str) -> Result<f64, FormulaError> {

@@ -76,7 +76,7 @@ fn names_are_looked_up() {
     assert_eq!(value(json!("years")), 4.0, "the first of several");
     assert_eq!(value(json!({"datetime": "1970-01-02T00:00:01.5Z"})), 86_401.5);
     assert_eq!(value(json!({"datetime": "now"})), NOW_US / 1e6);
-    assert_eq!(value(json!({"datetime_key": "posted_at"})), parse_time_us("2026-01-31").unwrap() / 1e6, "a role keeps it");
+    assert_eq!(value(json!({"datetime_key": "posted_at"})), parse_time_us("2026-01-31").unwrap() as f64 / 1e6, "a role keeps it");
     let berlin_to_paris = 877_463.0;
     let distance = value(json!({"geo_distance": {"origin": {"lat": 52.52, "lon": 13.405}, "to": "location"}}));
     assert_eq!(distance, 0.0, "the nearest of several");

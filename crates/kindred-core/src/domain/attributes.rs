@@ -2,17 +2,51 @@
 
 use bincode::{Decode, Encode};
 
-use super::{FieldId, GeoPoint};
+use super::{FieldId, GeoPoint, Number};
 
 /// All values of one field of one document; never empty.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub enum Value {
     /// Text and keywords.
     Words(Vec<String>),
-    /// Numbers, and times in microseconds since 1970.
+    /// Numbers, and times in microseconds since 1970, if an `f64` holds each of them exactly.
     Numbers(Vec<f64>),
     Places(Vec<GeoPoint>),
     Bools(Vec<bool>),
+    /// Numbers, and times, of which some are integers that no `f64` holds.
+    Exact(Vec<Number>),
+}
+
+impl Value {
+    /// Numbers in their shortest form.
+    pub fn of_numbers(numbers: Vec<Number>) -> Self {
+        if numbers.iter().all(|number| number.rest() == 0) {
+            Self::Numbers(numbers.into_iter().map(Number::as_f64).collect())
+        } else {
+            Self::Exact(numbers)
+        }
+    }
+
+    /// The numbers and times; none for a value of another kind.
+    pub fn numbers(&self) -> impl Iterator<Item = Number> + Clone {
+        let (floats, exact): (&[f64], &[Number]) = match self {
+            Self::Numbers(floats) => (floats, &[]),
+            Self::Exact(numbers) => (&[], numbers),
+            Self::Words(_) | Self::Places(_) | Self::Bools(_) => (&[], &[]),
+        };
+        floats.iter().map(|&float| Number::from(float)).chain(exact.iter().copied())
+    }
+
+    /// True if there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Words(words) => words.is_empty(),
+            Self::Numbers(floats) => floats.is_empty(),
+            Self::Places(places) => places.is_empty(),
+            Self::Bools(bools) => bools.is_empty(),
+            Self::Exact(numbers) => numbers.is_empty(),
+        }
+    }
 }
 
 /// A document's values by field, and the words of its text.
@@ -64,10 +98,16 @@ impl Attributes {
         }
     }
 
-    /// First number or time of a field.
+    /// Numbers and times of a field; none if it has none.
+    pub fn numbers(&self, field: FieldId) -> impl Iterator<Item = Number> {
+        self.get(field).into_iter().flat_map(Value::numbers)
+    }
+
+    /// First number or time of a field, rounded to an `f64`.
     pub fn number(&self, field: Option<FieldId>) -> Option<f64> {
         match field.and_then(|f| self.get(f)) {
-            Some(Value::Numbers(numbers)) => numbers.first().copied(),
+            Some(Value::Numbers(floats)) => floats.first().copied(),
+            Some(Value::Exact(numbers)) => numbers.first().map(|number| number.as_f64()),
             _ => None,
         }
     }
@@ -75,7 +115,7 @@ impl Attributes {
     /// When a document expires, in microseconds since 1970; never, if the field that says so has no value. Of several times the
     /// first counts.
     pub fn expires_at_us(&self, field: Option<FieldId>) -> Option<i64> {
-        self.number(field).map(|us| us as i64)
+        field.and_then(|field| self.numbers(field).next()).map(Number::as_i64)
     }
 
     /// Places of a geo field; empty if there are none.

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value as Json};
 
 use super::schema::TemplatePart;
-use super::{Attributes, DocumentId, FieldType, GeoPoint, NameError, Schema, Template, TextHash, Value, parse_time_us, word_hashes};
+use super::{
+    Attributes, DocumentId, FieldType, GeoPoint, NameError, Number, Schema, Template, TextHash, Value, parse_time_us, word_hashes,
+};
 use crate::error::ErrorKind;
 
 /// A document may bring its embedding under this key, which is not a field, as `id` is not.
@@ -237,21 +239,18 @@ fn typed<'a>(values: impl Iterator<Item = &'a Json>, name: &str, field_type: Fie
     }
     let value = match field_type {
         FieldType::Text | FieldType::Keyword => Value::Words(all(values, name, "a string", |j| j.as_str().map(str::to_owned))?),
-        FieldType::Number => Value::Numbers(all(values, name, "a finite number", |j| j.as_f64().filter(|n| n.is_finite()))?),
-        FieldType::Time => Value::Numbers(all(values, name, "an RFC 3339 time or a date", |j| j.as_str().and_then(parse_time_us))?),
+        FieldType::Number => Value::of_numbers(all(values, name, "a finite number", Number::from_json)?),
+        FieldType::Time => {
+            let time = |json: &Json| json.as_str().and_then(parse_time_us).map(Number::from);
+            Value::of_numbers(all(values, name, "an RFC 3339 time or a date", time)?)
+        }
         FieldType::Bool => Value::Bools(all(values, name, "true or false", Json::as_bool)?),
         // An address without coordinates is a place we do not know, not a mistake.
         FieldType::Geo => {
             Value::Places(all(values.filter(|j| !lacks_coordinates(j)), name, "{\"lat\": -90..90, \"lon\": -180..180}", place)?)
         }
     };
-    let is_empty = match &value {
-        Value::Words(v) => v.is_empty(),
-        Value::Numbers(v) => v.is_empty(),
-        Value::Places(v) => v.is_empty(),
-        Value::Bools(v) => v.is_empty(),
-    };
-    Ok((!is_empty).then_some(value))
+    Ok(Some(value).filter(|value| !value.is_empty()))
 }
 
 fn lacks_coordinates(json: &Json) -> bool {

@@ -8,7 +8,7 @@ use bincode::de::Decoder;
 use bincode::de::read::Reader;
 use bincode::error::DecodeError;
 
-use super::{Attributes, FieldId, Value};
+use super::{Attributes, FieldId, Number, Value};
 
 /// Which of a document's values are looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,8 +76,14 @@ fn skip_value<D: Decoder>(decoder: &mut D) -> Result<(), DecodeError> {
         1 => 8,
         2 => 16,
         3 => 1,
+        4 => {
+            for _ in 0..n {
+                Number::decode(decoder)?;
+            }
+            return Ok(());
+        }
         found => {
-            let allowed = &bincode::error::AllowedEnumVariants::Range { min: 0, max: 3 };
+            let allowed = &bincode::error::AllowedEnumVariants::Range { min: 0, max: 4 };
             return Err(DecodeError::UnexpectedVariant { type_name: "Value", allowed, found });
         }
     };
@@ -114,6 +120,7 @@ mod tests {
             prop::collection::vec(any::<f64>().prop_filter("equal to itself", |x| !x.is_nan()), 1..4).prop_map(Value::Numbers),
             prop::collection::vec(place, 1..4).prop_map(Value::Places),
             prop::collection::vec(any::<bool>(), 1..4).prop_map(Value::Bools),
+            prop::collection::vec(any::<u64>().prop_map(Number::from), 1..4).prop_map(Value::Exact),
         ]
     }
 

@@ -1,7 +1,8 @@
 //! Inputs and files that are not what they should be.
 
 use super::*;
-use crate::attributes::AttributeFile;
+use crate::attributes::{AttributeFile, KIND, VERSION};
+use crate::columns::N_SECTIONS;
 use crate::graph_file::{Header, MAX_LEVELS, Upper};
 use kindred_core::domain::Strategy;
 use kindred_core::error::ErrorKind;
@@ -204,8 +205,8 @@ fn vectors_of_nonsense_are_searched_without_harm() {
 /// Flips two bits in every section of `attributes.bin` in a folder.
 fn garble_columns(dir: &Path, random: &mut Random) {
     let path = dir.join("attributes.bin");
-    let file = SectionFile::open(&path, *b"ATTR", 2, 6).unwrap();
-    let mut sections: Vec<Vec<u8>> = (0..6).map(|section| file.bytes(section).unwrap().to_vec()).collect();
+    let file = SectionFile::open(&path, KIND, VERSION, N_SECTIONS).unwrap();
+    let mut sections: Vec<Vec<u8>> = (0..N_SECTIONS).map(|section| file.bytes(section).unwrap().to_vec()).collect();
     for section in sections.iter_mut().filter(|section| !section.is_empty()) {
         for _ in 0..2 {
             let at = random.below(section.len());
@@ -213,7 +214,7 @@ fn garble_columns(dir: &Path, random: &mut Random) {
         }
     }
     std::fs::remove_file(&path).unwrap();
-    let mut file = SectionWriter::create(&path, *b"ATTR", 2).unwrap();
+    let mut file = SectionWriter::create(&path, KIND, VERSION).unwrap();
     sections.iter().for_each(|section| file.section(section).unwrap());
     file.finish().unwrap();
 }

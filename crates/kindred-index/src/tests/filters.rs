@@ -22,8 +22,8 @@ pub(super) fn random_condition(random: &mut Random, depth: usize) -> Json {
         1 => json!({"key": "skills", "match": {"any": words(random)}}),
         2 => json!({"key": "skills", "match": {"except": words(random)}}),
         3 => json!({"key": "remote", "match": {"value": random.chance(2)}}),
-        4 => json!({"key": "salary", "match": {"any": [NUMBERS[random.below(NUMBERS.len())], NUMBERS[random.below(NUMBERS.len())]]}}),
-        5 => json!({"key": "salary", "range": random_range(random, |r| json!(NUMBERS[r.below(NUMBERS.len())]))}),
+        4 => json!({"key": "salary", "match": {"any": [random_number(random), random_number(random)]}}),
+        5 => json!({"key": "salary", "range": random_range(random, random_number)}),
         6 => json!({"key": "posted_at", "range": random_range(random, |r| json!(format!("2026-01-{:02}", 1 + r.below(28))))}),
         7 => {
             let radius_m = [0.0, 1_000.0, 12_000.0, 2e6, 2e7, 1e9][random.below(6)];
@@ -127,15 +127,16 @@ fn ranges_over_blocks_hold_the_rows_that_match() {
 #[test]
 fn ranges_end_at_blocks_and_beside_them() {
     let mut random = Random(9);
-    for max in [1, 3] {
-        // Every number another, so that every position is a bound.
+    // From 0 on, and where dozens of integers are nearest to the same `f64`.
+    for (max, base) in [(1, 0), (3, 0), (1, 1_768_907_725_507_217_522_usize), (3, 1_768_907_725_507_217_522)] {
+        // All numbers differ, so that every position is a bound.
         let documents: Vec<Attributes> =
-            (0..1_500).map(|i| attributes(json!({"salary": (0..max).map(|j| i * max + j).collect::<Vec<_>>()}))).collect();
+            (0..1_500).map(|i| attributes(json!({"salary": (0..max).map(|j| base + i * max + j).collect::<Vec<_>>()}))).collect();
         let dir = tempfile::tempdir().unwrap();
         let (columns, n) = (columns_of(dir.path(), &documents), 1_500 * max);
         let bounds: Vec<usize> = (0..=n).filter(|i| (i + 1) % 256 < 3 || *i + 2 > n || random.chance(300)).collect();
         for (from, to) in bounds.iter().flat_map(|from| bounds.iter().map(move |to| (*from, *to))) {
-            let condition = json!({"key": "salary", "range": {"gte": from, "lt": to}});
+            let condition = json!({"key": "salary", "range": {"gte": base + from, "lt": base + to}});
             let mut expected = RoaringBitmap::new();
             if from < to {
                 expected.insert_range((from / max) as u32..to.div_ceil(max) as u32);

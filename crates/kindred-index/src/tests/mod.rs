@@ -59,7 +59,7 @@ pub(super) fn random_fields(random: &mut Random) -> Json {
         _ => (0..random.below(4)).map(|_| one(random)).collect(),
     };
     fields["skills"] = several(random, &mut |r| json!(WORDS[r.below(WORDS.len())]));
-    fields["salary"] = several(random, &mut |r| json!(NUMBERS[r.below(NUMBERS.len())]));
+    fields["salary"] = several(random, &mut |r| random_number(r));
     fields["posted_at"] = several(random, &mut |r| json!(format!("2026-01-{:02}", 1 + r.below(28))));
     fields["location"] = several(random, &mut |r| json!({"lat": LATS[r.below(LATS.len())], "lon": LONS[r.below(LONS.len())]}));
     fields["remote"] = several(random, &mut |r| json!(r.chance(2)));
@@ -67,7 +67,19 @@ pub(super) fn random_fields(random: &mut Random) -> Json {
 }
 
 pub(super) const WORDS: [&str; 7] = ["rust", "sql", "go", "", "żółw", "true", "rust "];
-pub(super) const NUMBERS: [f64; 8] = [0.0, -0.0, 1.0, -1.5, 50_000.0, 1e300, -1e300, 0.1];
+const NUMBERS: [f64; 9] = [0.0, -0.0, 1.0, -1.5, 50_000.0, 1e300, -1e300, 0.1, 9_007_199_254_740_992.0];
+/// Integers of which several are nearest to the same `f64`.
+const INTEGERS: [i64; 6] =
+    [9_007_199_254_740_993, 9_007_199_254_740_991, 1_768_907_725_507_217_522, 1_768_907_725_507_217_523, i64::MIN + 1, i64::MIN];
+const UNSIGNED: [u64; 3] = [u64::MAX, u64::MAX - 1, 1 << 63];
+
+pub(super) fn random_number(random: &mut Random) -> Json {
+    match random.below(3) {
+        0 => json!(INTEGERS[random.below(INTEGERS.len())]),
+        1 if random.chance(2) => json!(UNSIGNED[random.below(UNSIGNED.len())]),
+        _ => json!(NUMBERS[random.below(NUMBERS.len())]),
+    }
+}
 const LATS: [f64; 6] = [-90.0, -0.1, 0.0, 52.52, 52.6, 90.0];
 const LONS: [f64; 5] = [-180.0, -0.1, 13.4, 179.9, 180.0];
 

@@ -1,11 +1,11 @@
 //! A filter applied to the values of one document.
 
 use super::{Condition, Filter, Range};
-use crate::domain::{Attributes, Selection, Value};
+use crate::domain::{Attributes, Number, Selection, Value};
 
 impl Range {
     /// True if a number is within the bounds.
-    pub fn contains(&self, x: f64) -> bool {
+    pub fn contains(&self, x: Number) -> bool {
         self.gt.is_none_or(|b| x > b) && self.gte.is_none_or(|b| x >= b) && self.lt.is_none_or(|b| x < b) && self.lte.is_none_or(|b| x <= b)
     }
 }
@@ -26,12 +26,8 @@ impl Condition {
             Self::Words { field, any } => attributes.words(Some(*field)).iter().any(|w| any.contains(w)),
             Self::WordsExcept { field, except } => attributes.words(Some(*field)).iter().any(|w| !except.contains(w)),
             Self::Bool { field, value } => matches!(attributes.get(*field), Some(Value::Bools(b)) if b.contains(value)),
-            Self::Numbers { field, any } => {
-                matches!(attributes.get(*field), Some(Value::Numbers(n)) if n.iter().any(|x| any.contains(x)))
-            }
-            Self::Range { field, range } => {
-                matches!(attributes.get(*field), Some(Value::Numbers(n)) if n.iter().any(|&x| range.contains(x)))
-            }
+            Self::Numbers { field, any } => attributes.numbers(*field).any(|x| any.contains(&x)),
+            Self::Range { field, range } => attributes.numbers(*field).any(|x| range.contains(x)),
             Self::GeoRadius { field, center, radius_km } => {
                 attributes.places(Some(*field)).iter().any(|p| p.distance_km(*center) <= *radius_km)
             }

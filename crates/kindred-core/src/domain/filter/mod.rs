@@ -17,7 +17,9 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
-use super::{FieldId, GeoPoint};
+use std::ops::Deref;
+
+use super::{FieldId, GeoPoint, Number};
 use crate::error::ErrorKind;
 
 /// Why a filter is rejected, and the place in it.
@@ -61,12 +63,12 @@ pub enum Condition {
     /// A word of the field is one of these.
     Words {
         field: FieldId,
-        any: Vec<String>,
+        any: OneOf<String>,
     },
     /// A word of the field is none of these.
     WordsExcept {
         field: FieldId,
-        except: Vec<String>,
+        except: OneOf<String>,
     },
     /// A truth value of the field is this.
     Bool {
@@ -76,7 +78,7 @@ pub enum Condition {
     /// A number or time of the field is one of these.
     Numbers {
         field: FieldId,
-        any: Vec<f64>,
+        any: OneOf<Number>,
     },
     /// A number or time of the field is in the range.
     Range {
@@ -95,10 +97,35 @@ pub enum Condition {
 /// Bounds; open where `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Range {
-    pub gt: Option<f64>,
-    pub gte: Option<f64>,
-    pub lt: Option<f64>,
-    pub lte: Option<f64>,
+    pub gt: Option<Number>,
+    pub gte: Option<Number>,
+    pub lt: Option<Number>,
+    pub lte: Option<Number>,
+}
+
+/// Values to compare with: sorted and without duplicates, so that comparing with all of them takes O(log n).
+#[derive(Debug, Clone, PartialEq)]
+pub struct OneOf<T>(Vec<T>);
+
+impl<T: Ord> OneOf<T> {
+    pub fn new(mut values: Vec<T>) -> Self {
+        values.sort_unstable();
+        values.dedup();
+        Self(values)
+    }
+
+    /// True if the value is one of these.
+    pub fn contains(&self, value: &T) -> bool {
+        self.0.binary_search(value).is_ok()
+    }
+}
+
+impl<T> Deref for OneOf<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
 }
 
 impl Filter {
@@ -119,7 +146,7 @@ impl Condition {
             Self::Words { any: words, .. } | Self::WordsExcept { except: words, .. } => {
                 words.iter().map(|word| size_of::<String>() + word.len()).sum()
             }
-            Self::Numbers { any, .. } => size_of_val(any.as_slice()),
+            Self::Numbers { any, .. } => size_of_val(&any[..]),
             Self::Nested(filter) => filter.size_bytes(),
             Self::Bool { .. } | Self::Range { .. } | Self::GeoRadius { .. } => 0,
         };

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
-use super::{Condition, Filter, FilterError, Range};
-use crate::domain::{FieldId, FieldType, GeoPoint, Schema, parse_time_us};
+use super::{Condition, Filter, FilterError, OneOf, Range};
+use crate::domain::{FieldId, FieldType, GeoPoint, Number, Schema, parse_time_us};
 
 /// Most conditions and values in a filter, together.
 pub(super) const MAX_TERMS: usize = 10_000;
@@ -105,7 +105,9 @@ impl Reader<'_> {
                 Ok(Condition::Words { field, any: each(values, &path, "a string", |j| j.as_str().map(str::to_owned))? })
             }
             (FieldType::Bool, "value") => Ok(Condition::Bool { field, value: each(values, &path, "true or false", Json::as_bool)?[0] }),
-            (FieldType::Number, "value" | "any") => Ok(Condition::Numbers { field, any: each(values, &path, "a number", Json::as_f64)? }),
+            (FieldType::Number, "value" | "any") => {
+                Ok(Condition::Numbers { field, any: each(values, &path, "a number", Number::from_json)? })
+            }
             (FieldType::Bool, _) => fail(&path, "a bool field is matched by \"value\""),
             (FieldType::Number, _) => fail(&path, "a number field is matched by \"value\", \"any\" or \"range\""),
             (FieldType::Time, _) => fail(&path, "a time field is filtered by \"range\""),
@@ -120,12 +122,12 @@ impl Reader<'_> {
         if map.is_empty() {
             return fail(path, "needs at least one of \"gt\", \"gte\", \"lt\" and \"lte\"");
         }
-        let bound = |name: &str| -> Result<Option<f64>, FilterError> {
+        let bound = |name: &str| -> Result<Option<Number>, FilterError> {
             // Some clients write out the bounds that they do not set.
             let Some(json) = map.get(name).filter(|j| !j.is_null()) else { return Ok(None) };
             let (read, expected) = match field_type {
-                FieldType::Number => (json.as_f64(), "a number"),
-                FieldType::Time => (json.as_str().and_then(parse_time_us), "an RFC 3339 time or a date"),
+                FieldType::Number => (Number::from_json(json), "a number"),
+                FieldType::Time => (json.as_str().and_then(parse_time_us).map(Number::from), "an RFC 3339 time or a date"),
                 _ => return fail(path, "only number and time fields have ranges"),
             };
             read.map(Some).ok_or_else(|| FilterError { path: format!("{path}.{name}"), problem: format!("must be {expected}") })
@@ -173,6 +175,7 @@ fn only(map: &Object, path: &str, allowed: &[&str]) -> Result<(), FilterError> {
     }
 }
 
-fn each<T>(values: &[Json], path: &str, expected: &str, read: impl Fn(&Json) -> Option<T>) -> Result<Vec<T>, FilterError> {
-    values.iter().map(|json| read(json).map_or_else(|| fail(path, format!("must be {expected}")), Ok)).collect()
+fn each<T: Ord>(values: &[Json], path: &str, expected: &str, read: impl Fn(&Json) -> Option<T>) -> Result<OneOf<T>, FilterError> {
+    let values = values.iter().map(|json| read(json).map_or_else(|| fail(path, format!("must be {expected}")), Ok));
+    values.collect::<Result<_, _>>().map(OneOf::new)
 }

@@ -2,7 +2,7 @@ use serde_json::{Value as Json, json};
 
 use super::parse::MAX_TERMS;
 use super::*;
-use crate::domain::{CollectionDefinition, Document};
+use crate::domain::{Attributes, CollectionDefinition, Document};
 
 fn definition() -> CollectionDefinition {
     serde_json::from_value(json!({"template": "{title}", "fields": {
@@ -25,6 +25,7 @@ fn conditions_mean_what_they_say() {
     assert!(!holds(json!({"key": "skills", "match": {"except": ["rust", "sql"]}})));
     assert!(holds(json!({"key": "remote", "match": {"value": true}})));
     assert!(holds(json!({"key": "salary", "match": {"value": 50.0}})));
+    assert!(holds(json!({"key": "salary", "match": {"any": [70, 50, 3]}})));
     assert!(holds(json!({"key": "salary", "range": {"gte": 50, "lt": 51}})));
     assert!(!holds(json!({"key": "salary", "range": {"gt": 50}})));
     assert!(holds(json!({"key": "posted_at", "range": {"gte": "2026-05-07T23:00:00-01:00", "lte": "2026-05-08"}})));
@@ -43,7 +44,7 @@ fn long_filters_are_large() {
     assert!(size(json!({})) < size(skills(&["a"])) && size(skills(&["a"])) < size(skills(&["a", "b"])));
     assert!(size(skills(&[&"x".repeat(5_000)])) > 5_000);
     assert!(size(json!({"must": [skills(&["a"])]})) > size(skills(&["a"])));
-    assert!(size(json!({"must": [{"key": "salary", "match": {"any": vec![1; 1_000]}}]})) > 8_000);
+    assert!(size(json!({"must": [{"key": "salary", "match": {"any": (0..1_000).collect::<Vec<_>>()}}]})) > 8_000);
 }
 
 #[test]
@@ -138,4 +139,40 @@ fn filters_that_name_no_condition_do_not_select() {
     ] {
         assert!(selects(&filter), "{filter}");
     }
+}
+
+#[test]
+fn integers_are_compared_exactly() {
+    let (template, schema) = definition().check().unwrap();
+    let with_salary = |salary: &str| {
+        let document = serde_json::from_str(&format!(r#"{{"id": "a", "title": "x", "salary": {salary}}}"#)).unwrap();
+        Document::parse(document, &schema, &template, 100).unwrap().attributes
+    };
+    let holds = |condition: &str, attributes: &Attributes| {
+        let condition: Json = serde_json::from_str(&format!(r#"{{"must": [{{"key": "salary", {condition}}}]}}"#)).unwrap();
+        Filter::parse(&condition, &schema).unwrap().matches(attributes)
+    };
+    for (salary, next) in [
+        ("9007199254740993", "9007199254740992"),
+        ("1768907725507217522", "1768907725507217523"),
+        ("-9223372036854775807", "-9223372036854775808"),
+        ("18446744073709551615", "18446744073709551614"),
+        ("9007199254740993", "9007199254740992.0"),
+    ] {
+        for (salary, next) in [(salary, next), (next, salary)] {
+            let attributes = with_salary(salary);
+            assert!(holds(&format!(r#""match": {{"value": {salary}}}"#), &attributes), "{salary}");
+            assert!(!holds(&format!(r#""match": {{"value": {next}}}"#), &attributes), "{salary} is not {next}");
+            assert!(!holds(&format!(r#""match": {{"any": [1, {next}, 0.5]}}"#), &attributes), "{salary} is not {next}");
+            assert!(holds(&format!(r#""range": {{"gte": {salary}, "lte": {salary}}}"#), &attributes), "{salary}");
+            assert!(!holds(&format!(r#""range": {{"gte": {next}, "lte": {next}}}"#), &attributes), "{salary} is not {next}");
+            let between = ["gt", "lt"].map(|bound| holds(&format!(r#""range": {{"{bound}": {next}}}"#), &attributes));
+            assert!(between[0] != between[1], "{salary} lies on one side of {next}");
+        }
+    }
+    // Several values, floats among them.
+    let mixed = with_salary("[0.5, 9007199254740993, -1]");
+    assert!(holds(r#""match": {"value": 0.5}"#, &mixed) && holds(r#""match": {"value": 9007199254740993}"#, &mixed));
+    assert!(!holds(r#""match": {"value": 9007199254740992}"#, &mixed));
+    assert_eq!(mixed.number(schema.id("salary")), Some(0.5));
 }
