@@ -11,7 +11,7 @@ use super::definition::text_of;
 use crate::lexical::{Analyzer, AppendedTerms, LexicalQuery, Matches, Terms};
 use crate::wal::{Batch, Operation, StoredDocument};
 use kindred_core::domain::{Attributes, Candidate, DocumentId, FeedPosition, FieldId, Filter, Schema, SeqNo, Template, TextHash};
-use kindred_index::{AppendedAttributes, AppendedVectors, BLOCK_ROWS, IndexError, dot};
+use kindred_index::{AppendedAttributes, AppendedVectors, BLOCK_ROWS, FilterDeadline, IndexError, dot};
 
 /// Blocks whose attributes become columns together: few enough that those behind are soon judged document by document, many enough
 /// that there are few columns to look into.
@@ -225,10 +225,15 @@ impl Delta {
     /// The documents that match a filter, oldest first.
     ///
     /// # Errors
-    /// [`IndexError::NotIndexed`].
-    pub fn matching(&self, filter: &Filter, now_us: i64) -> Result<impl Iterator<Item = u32> + use<>, IndexError> {
+    /// [`IndexError::NotIndexed`], [`IndexError::FilterTimeout`].
+    pub fn matching(
+        &self,
+        filter: &Filter,
+        now_us: i64,
+        deadline: FilterDeadline,
+    ) -> Result<impl Iterator<Item = u32> + use<>, IndexError> {
         let mut rows: Vec<u128> = (0..self.blocks.len()).map(|n| self.there(n, now_us)).collect();
-        self.keep_matching(&mut rows, filter)?;
+        self.keep_matching(&mut rows, filter, deadline)?;
         Ok(rows_of(rows.into_iter()))
     }
 
@@ -250,15 +255,21 @@ impl Delta {
     /// The documents that a search may find.
     ///
     /// # Errors
-    /// [`IndexError::NotIndexed`].
-    pub fn allowed(&self, filter: Option<&Filter>, exclude: Option<u32>, now_us: i64) -> Result<AllowedInDelta, IndexError> {
+    /// [`IndexError::NotIndexed`], [`IndexError::FilterTimeout`].
+    pub fn allowed(
+        &self,
+        filter: Option<&Filter>,
+        exclude: Option<u32>,
+        now_us: i64,
+        deadline: FilterDeadline,
+    ) -> Result<AllowedInDelta, IndexError> {
         let mut allowed: Vec<u128> = (0..self.blocks.len()).map(|block| self.there(block, now_us)).collect();
         if let Some(row) = exclude {
             allowed[block(row)] &= !(1 << place(row));
         }
         let n_documents = count(&allowed);
         if let Some(filter) = filter {
-            self.keep_matching(&mut allowed, filter)?;
+            self.keep_matching(&mut allowed, filter, deadline)?;
         }
         Ok(AllowedInDelta { rows: allowed, n_documents })
     }
@@ -282,15 +293,18 @@ impl Delta {
         matches
     }
 
-    /// Takes out the rows that do not match. There is a word for each block.
-    fn keep_matching(&self, rows: &mut [u128], filter: &Filter) -> Result<(), IndexError> {
+    /// Removes the rows that do not match. `rows` has a word for each block.
+    fn keep_matching(&self, rows: &mut [u128], filter: &Filter, deadline: FilterDeadline) -> Result<(), IndexError> {
         let in_columns = self.columns.len() * COLUMN_BLOCKS;
         let (rows, behind) = rows.split_at_mut(in_columns);
         for (rows, columns) in rows.chunks_mut(COLUMN_BLOCKS).zip(&self.columns) {
-            rows.iter_mut().zip(columns.matching(filter)?).for_each(|(rows, matching)| *rows &= matching);
+            rows.iter_mut().zip(columns.matching(filter, deadline)?).for_each(|(rows, matching)| *rows &= matching);
         }
         let matches = |document: &DeltaDocument, _| filter.matches(&document.attributes);
-        behind.iter_mut().zip(&self.blocks[in_columns..]).for_each(|(rows, block)| *rows = block.keep(*rows, matches));
+        for (rows, block) in behind.iter_mut().zip(&self.blocks[in_columns..]) {
+            deadline.check()?;
+            *rows = block.keep(*rows, matches);
+        }
         Ok(())
     }
 
@@ -367,7 +381,7 @@ mod tests {
         delta.delete(id(298), SeqNo(302));
         delta.upsert(id(300), SeqNo(303), document(0.999, 0));
         let best = |delta: &Delta| {
-            let allowed = delta.allowed(None, None, 0).unwrap();
+            let allowed = delta.allowed(None, None, 0, FilterDeadline::start(None)).unwrap();
             let found = delta.search(&[1.0, 0.0], 2, &allowed);
             let mut ids: Vec<String> = found.iter().map(|found| delta.document(found.row).id.to_string()).collect();
             ids.sort();
@@ -391,11 +405,11 @@ mod tests {
             }
             if [0, 1, rows_in_columns, rows_in_columns + 1, 2 * rows_in_columns].contains(&n) || n % 1_000 == 7 {
                 let expected = delta.rows().filter(|row| filter.matches(&delta.document(*row).attributes)).count();
-                let allowed = delta.allowed(Some(&filter), None, 0).unwrap();
+                let allowed = delta.allowed(Some(&filter), None, 0, FilterDeadline::start(None)).unwrap();
                 let found = delta.search(&[1.0, 0.0], 10_000, &allowed);
                 assert_eq!((allowed.len(), found.len()), (expected as u64, expected), "after {n}");
                 assert!(found.iter().all(|c| filter.matches(&delta.document(c.row).attributes)));
-                assert_eq!(delta.matching(&filter, 0).unwrap().count(), expected);
+                assert_eq!(delta.matching(&filter, 0, FilterDeadline::start(None)).unwrap().count(), expected);
             }
         }
         assert!(delta.columns.len() >= 2);

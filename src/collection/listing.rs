@@ -2,6 +2,7 @@
 
 use super::{CollectionError, FoundDocument, Searcher};
 use kindred_core::domain::{DocumentId, Filter};
+use kindred_index::FilterDeadline;
 
 /// Documents in the order of their ids' bytes.
 #[derive(Debug)]
@@ -17,12 +18,12 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`].
     pub fn page(&self, filter: &Filter, from: Option<&DocumentId>, limit: usize) -> Result<FoundPage, CollectionError> {
-        let now_us = self.clock.now_us();
+        let (now_us, deadline) = (self.clock.now_us(), FilterDeadline::start(None));
         // One more than asked for tells where the next page begins.
         let enough = limit.saturating_add(1);
         let mut documents = Vec::new();
         if let Some(base) = &self.base {
-            let matching = self.matching_in_base(filter, now_us)?;
+            let matching = self.matching_in_base(filter, now_us, deadline)?;
             let mut position = from.map_or(Ok(0), |id| base.ids.position(id.as_str()))?;
             while documents.len() < enough && position < base.ids.n_rows() {
                 let row = base.ids.row_at(position)?;
@@ -32,7 +33,8 @@ impl Searcher {
                 position += 1;
             }
         }
-        let newer = self.delta.matching(filter, now_us)?.map(|row| (self.delta.document(row).id.clone(), FoundDocument::Delta(row)));
+        let newer =
+            self.delta.matching(filter, now_us, deadline)?.map(|row| (self.delta.document(row).id.clone(), FoundDocument::Delta(row)));
         documents.extend(newer.filter(|(id, _)| from.is_none_or(|from| id >= from)));
         documents.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         documents.truncate(enough);
@@ -45,7 +47,8 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`].
     pub fn n_matching(&self, filter: &Filter) -> Result<u64, CollectionError> {
-        let now_us = self.clock.now_us();
-        Ok(self.matching_in_base(filter, now_us)?.len() + self.delta.matching(filter, now_us)?.count() as u64)
+        let (now_us, deadline) = (self.clock.now_us(), FilterDeadline::start(None));
+        let in_base = self.matching_in_base(filter, now_us, deadline)?.len();
+        Ok(in_base + self.delta.matching(filter, now_us, deadline)?.count() as u64)
     }
 }

@@ -14,7 +14,7 @@ use super::searcher::{FoundDocument, Searcher};
 use super::{CollectionError, NoWords};
 use crate::lexical::{Bm25, LexicalQuery};
 use kindred_core::domain::{DocumentId, Embedding, Filter, Plan, Retrieval, StrategyChoice};
-use kindred_index::AllowedRows;
+use kindred_index::{AllowedRows, FilterDeadline};
 
 /// What is added to a rank before its reciprocal is taken: how little the first ranks differ.
 const RANK_OFFSET: f64 = 60.0;
@@ -105,23 +105,35 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`] when the query does not fit, or the index is damaged; [`CollectionError::Lexical`].
     pub fn retrieve(&self, question: Question<'_>, request: &RetrieveRequest<'_>) -> Result<Retrieved, CollectionError> {
-        let scope = self.scope(request)?;
+        self.retrieve_among(&self.scope(request)?, question, request)
+    }
+
+    /// The same among the documents of a scope, which is that of the request.
+    ///
+    /// # Errors
+    /// As [`Self::retrieve`].
+    pub fn retrieve_among(
+        &self,
+        scope: &Scope<'_>,
+        question: Question<'_>,
+        request: &RetrieveRequest<'_>,
+    ) -> Result<Retrieved, CollectionError> {
         match question {
             Question::Meaning(query) => {
-                let (best, plan) = self.dense(query, &scope, request)?;
+                let (best, plan) = self.dense(query, scope, request)?;
                 let found = ranked(best).map(|(document, signal)| Found { document, dense: Some(signal), lexical: None });
                 Ok(Retrieved { found: found.collect(), plan, best_lexical: 0.0 })
             }
             Question::Words(words) => {
-                let lexical = self.lexical(words, &scope, request.k)?;
+                let lexical = self.lexical(words, scope, request.k)?;
                 let best_lexical = lexical.best_score();
                 let found = ranked(lexical.best).map(|(document, signal)| Found { document, dense: None, lexical: Some(signal) });
                 let plan = Plan { retrieval: Retrieval::Lexical, ..scope.plan() };
                 Ok(Retrieved { found: found.collect(), plan, best_lexical })
             }
             Question::Both(query, words) => {
-                let (best, plan) = self.dense(query, &scope, request)?;
-                let lexical = self.lexical(words, &scope, request.k)?;
+                let (best, plan) = self.dense(query, scope, request)?;
+                let lexical = self.lexical(words, scope, request.k)?;
                 let mut found: HashMap<FoundDocument, Found> =
                     ranked(best).map(|(document, signal)| (document, Found { document, dense: Some(signal), lexical: None })).collect();
                 for (document, signal) in ranked(lexical.best.iter().copied()) {
@@ -167,7 +179,7 @@ impl Searcher {
     /// # Errors
     /// [`CollectionError::Index`].
     pub fn scope(&self, request: &RetrieveRequest<'_>) -> Result<Scope<'_>, CollectionError> {
-        let now_us = self.clock.now_us();
+        let (now_us, deadline) = (self.clock.now_us(), FilterDeadline::start(request.until));
         let base = match &self.base {
             None => None,
             Some(base) => {
@@ -176,11 +188,11 @@ impl Searcher {
                 if let Some(row) = excluded.filter(|row| !hidden.contains(*row)) {
                     hidden.to_mut().insert(row);
                 }
-                Some((base.as_ref(), base.index.allowed(request.filter, hidden)?))
+                Some((base.as_ref(), base.index.allowed(request.filter, hidden, deadline)?))
             }
         };
         let excluded = request.exclude.and_then(|id| self.delta.get(id)?.row);
-        Ok(Scope { base, delta: self.delta.allowed(request.filter, excluded, now_us)? })
+        Ok(Scope { base, delta: self.delta.allowed(request.filter, excluded, now_us, deadline)? })
     }
 
     /// The best by meaning.

@@ -14,7 +14,7 @@ use super::generation::Generation;
 use super::{CollectionError, Contents, Description, Meaning};
 use crate::wal::{Batch, Operation};
 use kindred_core::domain::{Attributes, Clock, CollectionName, DocumentId, Epoch, Filter, GenerationId, Selection, SeqNo, TextHash};
-use kindred_index::Quantization;
+use kindred_index::{FilterDeadline, Quantization};
 
 /// A collection as it was after one change; it never changes, but for documents that expire.
 #[derive(Debug, Clone)]
@@ -305,17 +305,22 @@ impl Searcher {
 
     /// Some documents that match a filter.
     fn matching(&self, filter: &Filter, limit: usize) -> Result<Vec<FoundDocument>, CollectionError> {
-        let now_us = self.clock.now_us();
-        let mut found: Vec<_> = self.matching_in_base(filter, now_us)?.into_iter().take(limit).map(FoundDocument::Base).collect();
-        let newer = self.delta.matching(filter, now_us)?;
+        let (now_us, deadline) = (self.clock.now_us(), FilterDeadline::start(None));
+        let mut found: Vec<_> = self.matching_in_base(filter, now_us, deadline)?.into_iter().take(limit).map(FoundDocument::Base).collect();
+        let newer = self.delta.matching(filter, now_us, deadline)?;
         found.extend(newer.take(limit - found.len()).map(FoundDocument::Delta));
         Ok(found)
     }
 
     /// Rows of the base that match a filter and are still there.
-    pub(super) fn matching_in_base(&self, filter: &Filter, now_us: i64) -> Result<RoaringBitmap, CollectionError> {
+    pub(super) fn matching_in_base(
+        &self,
+        filter: &Filter,
+        now_us: i64,
+        deadline: FilterDeadline,
+    ) -> Result<RoaringBitmap, CollectionError> {
         let Some(base) = &self.base else { return Ok(RoaringBitmap::new()) };
-        Ok(base.index.matching(Some(filter), &*self.hidden_in_base(now_us)?)?)
+        Ok(base.index.matching(Some(filter), &*self.hidden_in_base(now_us)?, deadline)?)
     }
 
     /// The id of a document of this snapshot.

@@ -2,7 +2,7 @@
 //! much it was outdone.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
@@ -19,6 +19,8 @@ use crate::rescore::Explained;
 use kindred_core::domain::{Attributes, Condition, DocumentId, Filter, Plan, StrategyChoice, values_of};
 use kindred_encoder::Side;
 
+/// An explanation replaces the deadline of the search by this: it carries the search out several times, and exactly.
+const MAX_TIME: Duration = Duration::from_secs(60);
 /// Phrases that are told of the document.
 const N_PHRASES: usize = 5;
 /// Ranks are counted so far: behind that it does not matter where.
@@ -127,8 +129,8 @@ impl QueryPipeline {
     /// As a search; [`PipelineError::UnknownDocument`].
     pub async fn explain(&self, mut request: QueryRequest, id: DocumentId) -> Result<Placement, PipelineError> {
         let started = Instant::now();
-        // Whoever asks why wants to know, in time or not.
-        request.encoding.deadline = None;
+        // An explanation is worth waiting for longer than a search.
+        request.encoding.deadline = Some(started + MAX_TIME);
         let (prepared, timings) = self.prepare(request).await?;
         let searcher = &prepared.checked.searcher;
         let document = searcher

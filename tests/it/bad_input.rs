@@ -169,3 +169,47 @@ async fn errors_carry_the_request_id() {
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["error"]["request_id"], "mine-1");
 }
+
+/// Whatever a filter is for, too much of it is refused before anything is evaluated.
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_have_limits_on_every_route() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    app.put("/collections/posts", json!({"vectors": {"size": 384, "distance": "Cosine"}})).await.ok();
+    let near = json!({"key": "location", "geo_radius": {"center": {"lat": 52.5, "lon": 13.4}, "radius": 1e6}});
+    let city = json!({"key": "location.city", "match": {"value": "Berlin"}});
+    let cases = [
+        (json!({"must": vec![near.clone(); 17]}), "at most 16 geo_radius"),
+        (json!({"should": [{"must": vec![near.clone(); 9]}, {"must_not": vec![near.clone(); 8]}]}), "at most 16 geo_radius"),
+        (json!({"must_not": vec![city.clone(); 257]}), "at most 256 conditions"),
+        (json!({"must": vec![json!({}); 257]}), "at most 256 conditions"),
+        (json!({"must": [{"key": "location.city", "match": {"any": vec!["x"; 10_001]}}]}), "at most 10000 values"),
+        (json!({"must": [{"key": "location.city", "match": {"except": ["x".repeat(1 << 20), "y"]}}]}), "at most 1048576 bytes"),
+    ];
+    for (filter, limit) in cases {
+        for (path, body) in [
+            ("/v1/collections/jobs/search", json!({"query": {"text": "nurse"}, "filter": filter})),
+            ("/v1/collections/jobs/explain", json!({"query": {"text": "nurse"}, "filter": filter, "id": "nurse"})),
+            ("/v1/collections/jobs/recall", json!({"filter": filter})),
+            ("/v1/collections/jobs/documents/delete", json!({"filter": filter})),
+            ("/collections/jobs/points/query", json!({"query": vec![0.5; 384], "filter": filter})),
+            ("/collections/jobs/points/scroll", json!({"filter": filter})),
+            ("/collections/jobs/points/count", json!({"filter": filter})),
+            ("/collections/jobs/points/delete", json!({"filter": filter})),
+        ] {
+            let answer = app.post(path, body).await;
+            assert_eq!(answer.status.as_u16(), 400, "{path}: {}", answer.body);
+            assert!(answer.body.to_string().contains(limit), "{path}: {}", answer.body);
+        }
+    }
+    let formula = json!({"formula": {"sum": vec![near.clone(); 17]}});
+    app.search("jobs", json!({"query": {"text": "nurse"}, "profile": formula})).await.fails(
+        422,
+        "invalid",
+        Some("profile"),
+        "at most 16 geo_radius",
+    );
+    // What is within the limits is answered, nested or not.
+    let filter = json!({"must": vec![near; 16], "should": vec![city; 200]});
+    assert_eq!(ids(&app.search("jobs", json!({"query": {"text": "nurse"}, "filter": filter})).await.ok()), ["nurse"]);
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::IndexError;
 use super::attributes::AttributeFile;
 use super::codes::{QueryProbe, Rotation, encode_alone};
-use super::filter::passing;
+use super::filter::{Evaluator, FilterDeadline};
 use super::flat::Shortlist;
 use super::kernels::dot;
 use kindred_core::domain::{Attributes, Candidate, Filter, Schema, best_first};
@@ -140,10 +140,10 @@ impl AppendedAttributes {
     /// The rows that pass a filter, as words of [`BLOCK_ROWS`] bits.
     ///
     /// # Errors
-    /// [`IndexError::NotIndexed`].
-    pub fn matching(&self, filter: &Filter) -> Result<Vec<u128>, IndexError> {
+    /// [`IndexError::NotIndexed`], [`IndexError::FilterTimeout`].
+    pub fn matching(&self, filter: &Filter, deadline: FilterDeadline) -> Result<Vec<u128>, IndexError> {
         let mut matching = vec![0; (self.columns.n_rows() as usize).div_ceil(BLOCK_ROWS)];
-        for row in passing(&self.columns, filter)?.rows {
+        for row in (Evaluator { attributes: &self.columns, deadline }).passing(filter)?.rows {
             matching[row as usize / BLOCK_ROWS] |= 1 << (row as usize % BLOCK_ROWS);
         }
         Ok(matching)

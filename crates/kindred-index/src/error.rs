@@ -23,6 +23,10 @@ pub enum IndexError {
     Column { field: String },
     #[error("the filter names field number {}, which the index does not hold", .field.0)]
     NotIndexed { field: FieldId },
+    #[error(
+        "the filter was not evaluated within {limit_ms} ms: send fewer conditions, smaller geo_radius circles or fewer values, or allow more time (timeout_ms)"
+    )]
+    FilterTimeout { limit_ms: u128 },
     #[error("cancelled before it was done: nothing was changed")]
     Cancelled,
     #[error(
@@ -43,6 +47,7 @@ impl IndexError {
         match self {
             Self::Dims { .. } | Self::Parameter { .. } => ErrorKind::Invalid,
             Self::TooManyRows { .. } => ErrorKind::TooLarge,
+            Self::FilterTimeout { .. } => ErrorKind::Overloaded,
             Self::Column { .. } => ErrorKind::Conflict,
             Self::Threads(_) | Self::Cancelled | Self::Memory { .. } => ErrorKind::Unavailable,
             Self::Storage(error) => error.kind(),

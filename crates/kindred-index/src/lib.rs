@@ -16,7 +16,7 @@
 //! | `flat.rs` | exact search: compares every allowed row |
 //! | `appended.rs` | vectors and attributes of rows that no graph has yet |
 //! | `planner.rs` | chooses graph or scan, falls back from one to the other |
-//! | `filter.rs` | filters to exact bitmaps of rows |
+//! | `filter/` | filters to exact bitmaps of rows |
 //! | `attributes.rs` | the columns that filters read, in place |
 //! | `columns.rs` | makes those columns from documents' values |
 //! | `ids.rs` | ids of documents to rows and back, in place |
@@ -87,6 +87,7 @@ pub use vectors::Quantization;
 use self::attributes::AttributeFile;
 use self::chunks::Chunks;
 use self::filter::Allowed;
+pub use self::filter::FilterDeadline;
 use self::flat::Compared;
 use self::graph_file::GraphFile;
 use self::planner::Search;
@@ -258,7 +259,7 @@ impl Index {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn search(&self, query: &Embedding, request: &SearchRequest<'_>) -> Result<Found, IndexError> {
-        let allowed = self.allowed(request.filter, Cow::Borrowed(request.deleted))?;
+        let allowed = self.allowed(request.filter, Cow::Borrowed(request.deleted), FilterDeadline::start(None))?;
         self.search_among(&allowed, query, request.k, request.ef_search, request.strategy, None)
     }
 
@@ -289,10 +290,15 @@ impl Index {
     /// The rows that pass a filter and are not deleted.
     ///
     /// # Errors
-    /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
-    pub fn allowed<'a>(&self, filter: Option<&Filter>, deleted: Cow<'a, RoaringBitmap>) -> Result<AllowedRows<'a>, IndexError> {
+    /// [`IndexError::NotIndexed`], [`IndexError::FilterTimeout`], [`IndexError::Storage`].
+    pub fn allowed<'a>(
+        &self,
+        filter: Option<&Filter>,
+        deleted: Cow<'a, RoaringBitmap>,
+        deadline: FilterDeadline,
+    ) -> Result<AllowedRows<'a>, IndexError> {
         let n_documents = self.n_documents(&deleted);
-        Ok(AllowedRows { rows: Allowed::new(&self.attributes, filter, deleted)?, n_documents })
+        Ok(AllowedRows { rows: Allowed::new(&self.attributes, filter, deleted, deadline)?, n_documents })
     }
 
     /// The score of one row: the dot product with the best of its vectors.
@@ -313,9 +319,14 @@ impl Index {
     /// The rows that pass a filter and are not deleted.
     ///
     /// # Errors
-    /// [`IndexError::NotIndexed`], [`IndexError::Storage`].
-    pub fn matching(&self, filter: Option<&Filter>, deleted: &RoaringBitmap) -> Result<RoaringBitmap, IndexError> {
-        Ok(self.allowed(filter, Cow::Borrowed(deleted))?.rows.into_bitmap())
+    /// [`IndexError::NotIndexed`], [`IndexError::FilterTimeout`], [`IndexError::Storage`].
+    pub fn matching(
+        &self,
+        filter: Option<&Filter>,
+        deleted: &RoaringBitmap,
+        deadline: FilterDeadline,
+    ) -> Result<RoaringBitmap, IndexError> {
+        Ok(self.allowed(filter, Cow::Borrowed(deleted), deadline)?.rows.into_bitmap())
     }
 
     /// The vectors of a row, `[chunks × dims]`, unit length up to the precision that they are stored with.

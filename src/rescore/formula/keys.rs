@@ -6,9 +6,9 @@ use serde_json::Value as Json;
 
 use super::error::{fail, shortened};
 use super::parse::{Reader, finite, object, place, time_s};
-use super::{FormulaError, MAX_CONDITION_TERMS, NodeId, Op};
+use super::{FormulaError, NodeId, Op};
 use crate::rescore::Feature;
-use kindred_core::domain::{Condition, FieldId, FieldType, Filter, GeoPoint, Schema};
+use kindred_core::domain::{FieldId, FieldType, Filter, GeoPoint, Schema};
 
 /// Where a condition stands in the filter that it is read as.
 const IN_FILTER: &str = "filter.must[0]";
@@ -51,21 +51,11 @@ impl Reader<'_> {
 
     /// A condition, read as a filter reads it.
     pub(super) fn condition(&mut self, json: &Json, path: &str) -> Result<NodeId, FormulaError> {
-        let filter = Filter::parse(&serde_json::json!({"must": [json]}), self.schema).map_err(|e| {
+        let filter = Filter::parse_within(&serde_json::json!({"must": [json]}), self.schema, &mut self.conditions).map_err(|e| {
             let path = e.path.strip_prefix(IN_FILTER).map_or_else(|| path.to_owned(), |within| format!("{path}{within}"));
             FormulaError { path, problem: e.problem }
         })?;
         let Some(condition) = filter.must.into_iter().next() else { unreachable!("one condition was read") };
-        match self.terms_left.checked_sub(n_terms(&condition)) {
-            Some(left) => self.terms_left = left,
-            // Each is compared for every candidate.
-            None => {
-                return fail(
-                    path,
-                    format!("a formula's conditions may have {MAX_CONDITION_TERMS} conditions and values: filter by the rest"),
-                );
-            }
-        }
         Ok(self.add(shortened(&json.to_string()), Op::Condition(condition)))
     }
 
@@ -136,17 +126,6 @@ fn as_number(name: &str, field_type: FieldType) -> String {
         }
         FieldType::Text => "text, which has no number: what it shares with the query is in \"$score\" and \"$text_overlap\"".to_owned(),
     }
-}
-
-/// Conditions and values to compare with.
-fn n_terms(condition: &Condition) -> usize {
-    let values = match condition {
-        Condition::Words { any: words, .. } | Condition::WordsExcept { except: words, .. } => words.len(),
-        Condition::Numbers { any, .. } => any.len(),
-        Condition::Bool { .. } | Condition::Range { .. } | Condition::GeoRadius { .. } => 0,
-        Condition::Nested(filter) => [&filter.must, &filter.should, &filter.must_not].into_iter().flatten().map(n_terms).sum(),
-    };
-    values + 1
 }
 
 /// What stands for values that are not there.

@@ -42,8 +42,8 @@ use kindred_core::domain::{Attributes, Condition, FieldId, GeoPoint, Schema, Sel
 pub const MAX_DEPTH: usize = 32;
 /// Most expressions in a formula, together.
 pub const MAX_NODES: usize = 256;
-/// Most conditions and values to compare with in a formula's conditions, together.
-pub const MAX_CONDITION_TERMS: usize = 1_000;
+/// Most values to compare with in a formula's conditions, together: each condition is evaluated for every candidate.
+pub const MAX_CONDITION_VALUES: usize = 1_000;
 
 /// A formula that was checked against a schema. It holds positions of fields: it means something for that schema only.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,14 +4,12 @@ use serde_json::{Map, Value as Json};
 
 use super::error::{fail, instead_of, shortened};
 use super::keys::Defaults;
-use super::{Curve, Formula, FormulaError, Function, MAX_CONDITION_TERMS, MAX_DEPTH, MAX_NODES, Node, NodeId, Op};
-use kindred_core::domain::{GeoPoint, Schema, parse_time_us};
+use super::{Curve, Formula, FormulaError, Function, MAX_CONDITION_VALUES, MAX_DEPTH, MAX_NODES, Node, NodeId, Op};
+use kindred_core::domain::{FilterBudget, GeoPoint, Schema, begins_condition, parse_time_us};
 
 /// What begins an expression, for messages.
 const WORDS: &str = "sum, mult, neg, abs, div, pow, sqrt, exp, ln, log10, geo_distance, datetime, datetime_key, lin_decay, exp_decay, \
                      gauss_decay; or a condition with \"key\", \"must\", \"should\" or \"must_not\"";
-/// What makes an object a condition.
-const CONDITION_KEYS: [&str; 7] = ["key", "match", "range", "geo_radius", "must", "should", "must_not"];
 
 type Object = Map<String, Json>;
 
@@ -28,7 +26,8 @@ impl Formula {
             return fail("formula", "is missing: write {\"formula\": …}, with {\"defaults\": {…}} beside it if values may be missing");
         };
         let defaults = Defaults::parse(map.get("defaults"), schema)?;
-        let mut reader = Reader { schema, defaults, nodes: Vec::new(), nodes_left: MAX_NODES, terms_left: MAX_CONDITION_TERMS };
+        let conditions = FilterBudget::new("the conditions of a formula", MAX_CONDITION_VALUES);
+        let mut reader = Reader { schema, defaults, nodes: Vec::new(), nodes_left: MAX_NODES, conditions };
         reader.expression(formula, "formula", 1)?;
         Ok(Self { nodes: reader.nodes })
     }
@@ -40,7 +39,8 @@ pub(super) struct Reader<'a> {
     pub defaults: Defaults,
     pub nodes: Vec<Node>,
     nodes_left: usize,
-    pub terms_left: usize,
+    /// Of all its conditions together.
+    pub conditions: FilterBudget,
 }
 
 impl Reader<'_> {
@@ -60,7 +60,7 @@ impl Reader<'_> {
                 Ok(self.add("constant", Op::Constant(constant)))
             }
             Json::String(name) => self.variable(name, path),
-            Json::Object(map) if CONDITION_KEYS.iter().any(|key| map.contains_key(*key)) => self.condition(json, path),
+            Json::Object(map) if map.keys().any(|key| begins_condition(key)) => self.condition(json, path),
             Json::Object(map) => match (map.len(), map.iter().next()) {
                 (1, Some((word, operand))) => self.operation(word, operand, path, depth),
                 _ => fail(path, format!("an object must have one word, with its operands within; there are {WORDS}")),

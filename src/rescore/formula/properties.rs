@@ -250,9 +250,13 @@ fn too_much_is_refused() {
     let error = parse(json!({"sum": vec!["$score"; 1_000_000]})).unwrap_err();
     assert_eq!((error.path.as_str(), error.problem.contains("256 expressions")), ("formula.sum[255]", true), "shared ones count");
     let skills = |n: usize| json!({"key": "skills", "match": {"any": vec!["x"; n]}});
-    assert!(parse(skills(MAX_CONDITION_TERMS - 1)).is_ok());
+    assert!(parse(skills(MAX_CONDITION_VALUES)).is_ok());
     let error = parse(json!({"sum": [skills(600), {"must": [skills(600)]}]})).unwrap_err();
-    assert_eq!((error.path.as_str(), error.problem.contains("1000 conditions")), ("formula.sum[1]", true), "{error}");
+    assert_eq!((error.path.as_str(), error.problem.contains("at most 1000 values")), ("formula.sum[1].must[0].match.any", true), "{error}");
+    let near = json!({"key": "location", "geo_radius": {"center": {"lat": 9, "lon": 0}, "radius": 1}});
+    assert!(parse(json!({"sum": vec![near.clone(); 16]})).is_ok());
+    let error = parse(json!({"sum": vec![near; 17]})).unwrap_err();
+    assert!(error.path == "formula.sum[16].geo_radius" && error.problem.contains("at most 16 geo_radius"), "{error}");
     let long = "x".repeat(1_000_000);
     for expression in [json!(long), json!(format!("${long}")), json!({long.as_str(): 1}), json!({"div": {long.as_str(): 1}})] {
         assert!(parse(expression).unwrap_err().to_string().len() < 1_000);

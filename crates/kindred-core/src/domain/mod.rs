@@ -31,7 +31,7 @@ pub use clock::Clock;
 pub use document::{Document, DocumentError, values_of};
 pub use embedding::{Embedding, EmbeddingError};
 pub use epoch::Epoch;
-pub use filter::{Condition, Filter, FilterError, OneOf, Range};
+pub use filter::{CLAUSES, CONDITIONS, Condition, ConditionKind, Filter, FilterBudget, FilterError, OneOf, Range, begins_condition};
 pub use geo::GeoPoint;
 pub use hex::hex;
 pub use hit::{Candidate, Plan, Retrieval, Strategy, StrategyChoice, best_first};

@@ -233,7 +233,8 @@ fn columns_of_nonsense_are_errors() {
         };
         for _ in 0..20 {
             let filter = filters::random_filter(&mut random, 2);
-            let rows = index.matching(Some(&Filter::parse(&filter, &sample.schema).unwrap()), &RoaringBitmap::new());
+            let rows =
+                index.matching(Some(&Filter::parse(&filter, &sample.schema).unwrap()), &RoaringBitmap::new(), FilterDeadline::start(None));
             assert!(rows.as_ref().map_or(true, |rows| rows.max().is_none_or(|row| row < 50)));
             n_errors += usize::from(rows.is_err());
         }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::attributes::{self as columns, AttributeFile};
 use crate::filter::Allowed;
+use kindred_core::domain::{Condition, GeoPoint};
 
 fn index_of(documents: Vec<Json>) -> (Sample, tempfile::TempDir, Index) {
     let vectors = documents.iter().flat_map(|_| [1.0, 0.0]).collect();
@@ -60,16 +61,16 @@ proptest! {
     fn bitmaps_hold_the_rows_that_match(seed in any::<u64>(), n_rows in 0usize..150) {
         let mut random = Random(seed);
         let (sample, _dir, index) = index_of((0..n_rows).map(|_| random_fields(&mut random)).collect());
-        let none = RoaringBitmap::new();
+        let (none, deadline) = (RoaringBitmap::new(), FilterDeadline::start(None));
         let in_memory = AppendedAttributes::new(&sample.attributes.iter().collect::<Vec<_>>(), &sample.schema);
         for _ in 0..40 {
             let json = random_filter(&mut random, 3);
             let filter = Filter::parse(&json, &sample.schema).unwrap();
             let expected: RoaringBitmap = (0..n_rows as u32).filter(|&row| filter.matches(&sample.attributes[row as usize])).collect();
-            let words = in_memory.matching(&filter).unwrap();
+            let words = in_memory.matching(&filter, deadline).unwrap();
             let set = (0..n_rows as u32).filter(|&row| words[row as usize / BLOCK_ROWS] >> (row as usize % BLOCK_ROWS) & 1 == 1);
             prop_assert_eq!(&set.collect::<RoaringBitmap>(), &expected, "in memory: {}", json);
-            prop_assert_eq!(index.matching(Some(&filter), &none).unwrap(), expected, "{}", json);
+            prop_assert_eq!(index.matching(Some(&filter), &none, deadline).unwrap(), expected, "{}", json);
         }
     }
 }
@@ -84,7 +85,7 @@ pub(super) fn columns_of(dir: &Path, attributes: &[Attributes]) -> AttributeFile
 /// The rows that satisfy a condition.
 pub(super) fn satisfying(columns: &AttributeFile, condition: &Json) -> Result<RoaringBitmap, IndexError> {
     let filter = Filter::parse(&json!({"must": [condition]}), &definition().1).unwrap();
-    Ok(Allowed::new(columns, Some(&filter), Cow::Owned(RoaringBitmap::new()))?.into_bitmap())
+    Ok(Allowed::new(columns, Some(&filter), Cow::Owned(RoaringBitmap::new()), FilterDeadline::start(None))?.into_bitmap())
 }
 
 /// Documents with one number at most, or several, of which some are equal; enough for blocks of numbers in each column.
@@ -176,8 +177,8 @@ fn deleted_rows_do_not_match() {
     let (sample, _dir, index) = index_of(vec![json!({"remote": true}), json!({"remote": true}), json!({"remote": false}), json!({})]);
     let deleted = RoaringBitmap::from_iter([1, 3, 99]);
     let filter = Filter::parse(&json!({"must": [{"key": "remote", "match": {"value": true}}]}), &sample.schema).unwrap();
-    assert_eq!(index.matching(Some(&filter), &deleted).unwrap(), RoaringBitmap::from_iter([0]));
-    assert_eq!(index.matching(None, &deleted).unwrap(), RoaringBitmap::from_iter([0, 2]));
+    assert_eq!(index.matching(Some(&filter), &deleted, FilterDeadline::start(None)).unwrap(), RoaringBitmap::from_iter([0]));
+    assert_eq!(index.matching(None, &deleted, FilterDeadline::start(None)).unwrap(), RoaringBitmap::from_iter([0, 2]));
     let found = index.search(&Embedding::new(vec![1.0, 0.0], 2).unwrap(), &request(&deleted)).unwrap();
     assert_eq!((found.plan.n_matching, found.plan.n_documents), (2, 2));
 }
@@ -196,4 +197,49 @@ fn a_schema_that_indexes_more_needs_a_rebuild() {
         let error = reopen(json!({name: {"type": field_type, "index": true}})).unwrap_err();
         assert!(error.contains(name) && error.contains("rebuild"), "{error}");
     }
+}
+
+#[test]
+fn a_filter_ends_at_its_deadline() {
+    let mut random = Random(3);
+    let (sample, _dir, index) = index_of((0..300).map(|_| random_fields(&mut random)).collect());
+    let in_memory = AppendedAttributes::new(&sample.attributes.iter().collect::<Vec<_>>(), &sample.schema);
+    let rust = json!({"key": "skills", "match": {"value": "rust"}});
+    let near = json!({"key": "location", "geo_radius": {"center": {"lat": 0, "lon": 0}, "radius": 1e7}});
+    for filter in [
+        json!({"must": [rust]}),
+        json!({"should": [near]}),
+        json!({"must_not": [rust]}),
+        json!({"must": [{"must_not": [{"should": [near, rust]}]}]}),
+    ] {
+        let filter = Filter::parse(&filter, &sample.schema).unwrap();
+        let error = index.matching(Some(&filter), &RoaringBitmap::new(), FilterDeadline::over()).unwrap_err();
+        assert!(matches!(error, IndexError::FilterTimeout { .. }), "{filter:?}: {error}");
+        assert!(in_memory.matching(&filter, FilterDeadline::over()).is_err());
+        // A request that is late all the same gets the time that a common filter takes.
+        let late = FilterDeadline::start(Some(std::time::Instant::now()));
+        assert!(index.matching(Some(&filter), &RoaringBitmap::new(), late).is_ok());
+    }
+}
+
+#[test]
+fn conditions_that_cannot_matter_are_not_evaluated() {
+    let (_, _dir, index) = index_of(vec![json!({"remote": true, "salary": 1, "location": {"lat": 0, "lon": 0}})]);
+    let schema = definition().1;
+    let parse = |json: Json| Filter::parse(&json, &schema).unwrap();
+    // A condition on a field that the index does not have fails when it is evaluated.
+    let fails = Condition::GeoRadius { field: FieldId(99), center: GeoPoint { lat: 0.0, lon: 0.0 }, radius_km: 1.0 };
+    let nobody = || parse(json!({"must": [{"key": "salary", "range": {"gt": 5}}]})).must;
+    let all = parse(json!({"must": [{"key": "remote", "match": {"value": true}}]})).must;
+    let evaluate =
+        |filter: &Filter| index.matching(Some(filter), &RoaringBitmap::new(), FilterDeadline::start(None)).map(|rows| rows.len());
+    let with = |must: Vec<Condition>, should: Vec<Condition>, must_not: Vec<Condition>| Filter { must, should, must_not };
+    // Whatever their order in the request, the cheap one is evaluated first.
+    let dear_first = [vec![fails.clone()], nobody()].concat();
+    assert_eq!(evaluate(&with(dear_first.clone(), vec![], vec![])).unwrap(), 0);
+    assert_eq!(evaluate(&with(nobody(), vec![fails.clone()], vec![fails.clone()])).unwrap(), 0);
+    assert_eq!(evaluate(&with(vec![], nobody(), vec![fails.clone()])).unwrap(), 0);
+    assert_eq!(evaluate(&with(vec![Condition::Nested(with(dear_first, vec![], vec![]))], vec![], vec![fails.clone()])).unwrap(), 0);
+    assert_eq!(evaluate(&with(vec![], vec![], [vec![fails.clone()], all.clone()].concat())).unwrap(), 0);
+    assert!(evaluate(&with(all, vec![fails], vec![])).is_err());
 }

@@ -183,7 +183,7 @@ fn a_scan_ends_in_time() {
             sample.index_with(&BuildParams { max_connections: 8, ef_construction: 40, threads: 2, search_dims, ..params() });
         let query = Embedding::new(sample.row(2_500).to_vec(), 16).unwrap();
         let none = RoaringBitmap::new();
-        let allowed = index.allowed(None, Cow::Borrowed(&none)).unwrap();
+        let allowed = index.allowed(None, Cow::Borrowed(&none), FilterDeadline::start(None)).unwrap();
         let search = |until| index.search_among(&allowed, &query, 10, 64, StrategyChoice::Exact, until).unwrap();
         let whole = search(Some(Instant::now() + Duration::from_secs(600)));
         assert_eq!((whole.plan.coverage, &whole), (1.0, &search(None)));
@@ -208,7 +208,7 @@ fn a_walk_that_found_too_few_still_counts_when_time_is_over() {
     }
     let (_dir, index) = sample.index();
     let filter = Filter::parse(&json!({"must": [{"key": "remote", "match": {"value": true}}]}), &sample.schema).unwrap();
-    let allowed = index.allowed(Some(&filter), Cow::Borrowed(&none)).unwrap();
+    let allowed = index.allowed(Some(&filter), Cow::Borrowed(&none), FilterDeadline::start(None)).unwrap();
     assert!(order[..5].iter().any(|row| allowed.iter().take(1_024).all(|first| first != *row)), "comparing the first finds not all");
     let found = index.search_among(&allowed, &query, 10, 64, StrategyChoice::Auto, Some(Instant::now())).unwrap();
     assert_eq!((found.plan.strategy, found.plan.coverage), (Strategy::GraphThenExact, 1_024.0 / 3_000.0));

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::Error;
 use crate::pipeline::{PipelineError, StoredDocument, project};
-use kindred_core::domain::DocumentId;
+use kindred_core::domain::{CLAUSES, ConditionKind, DocumentId};
 
-/// What filters of Qdrant's have and Kindred's do not.
+/// Conditions of Qdrant's filters that Kindred's do not have.
 const NO_CONDITIONS: [&str; 12] = [
     "has_id",
     "has_vector",
@@ -176,11 +176,13 @@ pub fn filter(json: Value) -> Result<Value, Error> {
 fn part((key, value): (String, Value)) -> Result<(String, Value), Error> {
     if NO_CONDITIONS.contains(&key.as_str()) {
         return Err(Error::invalid(format!(
-            "filter: {key:?} is not supported: there are match (value, any, except), range and geo_radius, in must, should and must_not"
+            "filter: {key:?} is not supported: there are {}, in {}",
+            ConditionKind::describe_all(),
+            CLAUSES.join(", ")
         )));
     }
     let value = match (key.as_str(), value) {
-        ("must" | "should" | "must_not", Value::Object(one)) => Value::Array(vec![filter(Value::Object(one))?]),
+        (clause, Value::Object(one)) if CLAUSES.contains(&clause) => Value::Array(vec![filter(Value::Object(one))?]),
         ("key", Value::String(name)) => Value::String(name.replace("[]", "")),
         (_, value) => filter(value)?,
     };
@@ -189,6 +191,7 @@ fn part((key, value): (String, Value)) -> Result<(String, Value), Error> {
 
 #[cfg(test)]
 mod tests {
+    use kindred_core::domain::CONDITIONS;
     use serde_json::json;
 
     use super::*;
@@ -219,6 +222,12 @@ mod tests {
             assert_eq!(serde_json::to_value(payload).unwrap(), expected, "{with}");
             assert_eq!(read.is_wanted(), !expected.is_null());
         }
+    }
+
+    #[test]
+    fn only_conditions_that_kindred_lacks_are_refused() {
+        let known = |name: &&&str| CONDITIONS.iter().any(|kind| kind.key == **name || kind.shape.contains(*name));
+        assert_eq!(NO_CONDITIONS.iter().find(known), None);
     }
 
     #[test]

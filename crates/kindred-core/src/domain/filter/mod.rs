@@ -8,16 +8,23 @@
 //! |---|---|
 //! | `mod.rs` | the types, and the memory that they take |
 //! | `parse.rs` | JSON → filter |
+//! | `conditions.rs` | the table of the kinds of conditions, each with its parser |
+//! | `limits.rs` | how much a filter may contain |
 //! | `matches.rs` | a filter applied to one document |
 //! | `constant.rs` | what a filter matches whatever the documents contain |
 
+mod conditions;
 mod constant;
+mod limits;
 mod matches;
 mod parse;
 #[cfg(test)]
 mod tests;
 
 use std::ops::Deref;
+
+pub use conditions::{CLAUSES, CONDITIONS, ConditionKind, begins_condition};
+pub use limits::FilterBudget;
 
 use super::{FieldId, GeoPoint, Number};
 use crate::error::ErrorKind;

@@ -1,6 +1,5 @@
 use serde_json::{Value as Json, json};
 
-use super::parse::MAX_TERMS;
 use super::*;
 use crate::domain::{Attributes, CollectionDefinition, Document};
 
@@ -65,9 +64,10 @@ fn mistakes_say_where_and_what() {
         ),
         (json!({"must": [{"key": "skills", "match": {"value": 1}}]}), "filter.must[0].match.value", "string"),
         (json!({"must": [{"key": "skills", "match": {"any": "rust"}}]}), "filter.must[0].match.any", "array"),
-        (json!({"must": [{"key": "skills", "range": {"gt": 1}}]}), "filter.must[0].range", "ranges"),
+        (json!({"must": [{"key": "skills", "range": {"gt": 1}}]}), "filter.must[0].range", "is filtered by \"match\""),
         (json!({"must": [{"key": "posted_at", "range": {"gt": "soon"}}]}), "filter.must[0].range.gt", "time"),
         (json!({"must": [{"key": "salary", "range": {"above": 1}}]}), "filter.must[0].range", "above"),
+        (json!({"must": [{"key": "skills", "range": {"gt": null}}]}), "filter.must[0].range", "is filtered by \"match\""),
         (json!({"must": [{"key": "salary", "range": {}}]}), "filter.must[0].range", "at least one"),
         (
             json!({"must": [{"key": "location", "geo_radius": {"center": {"lat": 99, "lon": 0}, "radius": 1}}]}),
@@ -86,8 +86,37 @@ fn mistakes_say_where_and_what() {
     }
     let deep = (0..20).fold(json!({}), |inner, _| json!({"must": [inner]}));
     assert!(Filter::parse(&deep, &schema).unwrap_err().problem.contains("deep"));
-    let wide = json!({"must": [{"key": "skills", "match": {"any": vec!["x"; MAX_TERMS]}}]});
-    assert!(Filter::parse(&wide, &schema).is_err());
+}
+
+#[test]
+fn filters_have_limits() {
+    let (_, schema) = definition().check().unwrap();
+    let rust = json!({"key": "skills", "match": {"value": "rust"}});
+    let near = json!({"key": "location", "geo_radius": {"center": {"lat": 9, "lon": 0}, "radius": 1}});
+    let words = |n: usize, len: usize| json!({"key": "skills", "match": {"any": vec!["x".repeat(len); n]}});
+    let half =
+        |condition: &Json, n: usize| json!({"must": vec![condition.clone(); n / 2], "must_not": [{"should": vec![condition; n / 2]}]});
+    for (filter, limit) in [
+        (json!({"must": vec![rust.clone(); 256]}), None),
+        (json!({"must": vec![rust.clone(); 257]}), Some("at most 256 conditions")),
+        (json!({"should": vec![json!({}); 257]}), Some("at most 256 conditions")),
+        (half(&rust, 254), None),
+        (half(&rust, 256), Some("at most 256 conditions")),
+        (json!({"must": [words(10_000, 1)]}), None),
+        (json!({"must_not": [words(10_001, 1)]}), Some("at most 10000 values")),
+        (json!({"must": [words(9_999, 1), rust, rust]}), Some("at most 10000 values")),
+        (json!({"must": [{"key": "salary", "match": {"any": vec![1; 10_001]}}]}), Some("at most 10000 values")),
+        (json!({"must": [words(1, 1 << 20)]}), None),
+        (json!({"must": [words(1, 1 << 20), rust]}), Some("at most 1048576 bytes")),
+        (half(&near, 16), None),
+        (half(&near, 18), Some("at most 16 geo_radius")),
+    ] {
+        let parsed = Filter::parse(&filter, &schema).map_err(|e| e.to_string());
+        match limit {
+            None => assert!(parsed.is_ok(), "{parsed:?}"),
+            Some(limit) => assert!(parsed.as_ref().is_err_and(|e| e.contains(limit) && e.contains(": ")), "{limit}: {parsed:?}"),
+        }
+    }
 }
 
 #[test]
