@@ -65,13 +65,14 @@ pub use collections::{Collections, IdentifyModel};
 pub use contents::Contents;
 pub use definition::Meaning;
 pub use errors::{CollectionError, NoWords};
+pub use facets::{Facet, FacetBudget};
 pub use generation::{GenerationInfo, GenerationStatus};
 pub use kindred_index::{BuildParams, Quantization};
 pub use listing::FoundPage;
 pub use manifest::{Description, ModelIdentity};
 pub use pinned::PinnedFiles;
 pub use profiles::{StoredProfile, StoredProfiles};
-pub use retrieve::{Found, Question, RetrieveRequest, Retrieved, Signal};
+pub use retrieve::{Found, Question, RetrieveRequest, Retrieved, Scope, Signal};
 pub use searcher::{FoundDocument, Searcher};
 pub use writer::{Applied, Change, Changes, Durability};
 

@@ -1,4 +1,4 @@
-//! How many of all that match have each value of a field: what filters are chosen from.
+//! Facets: how many of the documents that match have each value of a field.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::PipelineError;
 use super::prepared::Prepared;
+use crate::collection::{Facet, FacetBudget, Scope};
 use kindred_core::domain::{FieldId, FieldType, Schema};
 
 /// Most fields whose values are counted in one search.
@@ -46,19 +47,35 @@ pub(super) fn fields(names: &[String], schema: &Schema) -> Result<Vec<FieldId>, 
     names.iter().map(field).collect()
 }
 
-/// Counts, by the names that were asked for.
-pub(super) fn count(prepared: &Prepared) -> Result<BTreeMap<String, Vec<FacetCount>>, PipelineError> {
-    let (searcher, fields) = (&prepared.checked.searcher, &prepared.checked.facets);
-    if fields.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let scope = searcher.scope(&prepared.retrieve())?;
-    let mut facets = BTreeMap::new();
-    for (name, &field) in prepared.request.facets.iter().zip(fields) {
+/// The counts of a search.
+#[derive(Debug, Default)]
+pub(super) struct Facets {
+    /// By the names that were asked for.
+    pub counts: BTreeMap<String, Vec<FacetCount>>,
+    /// Why the others are not there.
+    pub left_out: Vec<String>,
+}
+
+/// Counts the values of each field once, however often it is named.
+pub(super) fn count(prepared: &Prepared, scope: &Scope<'_>) -> Result<Facets, PipelineError> {
+    let searcher = &prepared.checked.searcher;
+    let mut budget = FacetBudget::start(prepared.request.encoding.deadline);
+    let mut facets = Facets::default();
+    let fields: BTreeMap<_, _> = prepared.request.facets.iter().zip(&prepared.checked.facets).collect();
+    for (name, &field) in fields {
         let is_flag = searcher.meaning().schema.spec(field).field_type == FieldType::Bool;
         let value = |word: String| if is_flag { FacetValue::Flag(word == "true") } else { FacetValue::Word(word) };
-        let counts = searcher.facet(&scope, field, MAX_VALUES)?;
-        facets.insert(name.clone(), counts.into_iter().map(|(word, count)| FacetCount { value: value(word), count }).collect());
+        match searcher.facet(scope, field, MAX_VALUES, &mut budget)? {
+            Facet::Counted(counts) => {
+                let counts = counts.into_iter().map(|(word, count)| FacetCount { value: value(word), count });
+                facets.counts.insert(name.clone(), counts.collect());
+            }
+            Facet::TooMany(to_read) => facets.left_out.push(format!(
+                "{name:?} was not counted: it takes reading {to_read} documents or values, and one search may read {}. Filter further, or count fields with fewer distinct values",
+                FacetBudget::MAX_READ
+            )),
+            Facet::Late => facets.left_out.push(format!("{name:?} was not counted in time: allow more (timeout_ms), or filter further")),
+        }
     }
     Ok(facets)
 }

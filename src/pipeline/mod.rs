@@ -243,14 +243,14 @@ impl PipelineError {
             | Self::NoWords { .. }
             | Self::Wordless
             | Self::NoCondition
-            | Self::Facet { .. }
-            | Self::GroupBy { .. }
             | Self::Diversity { .. }
             | Self::DoesNotFit { .. }
             | Self::NoCrossEncoder
             | Self::Params { .. }
             | Self::Model { .. }
             | Self::ItemsRefused { .. } => ErrorKind::Invalid,
+            // As a filter on such a field is.
+            Self::Facet { .. } | Self::GroupBy { .. } => ErrorKind::Malformed,
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
             Self::UnknownDocument { .. } | Self::NoProfile { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
             Self::Gate { .. } | Self::ReadOnly | Self::FieldTaken { .. } | Self::DefinedElsewhere { .. } => ErrorKind::Conflict,

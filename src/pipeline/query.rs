@@ -362,7 +362,9 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
 
     let retrieving = Instant::now();
     let stage = stage!("retrieve", n_candidates = Empty).entered();
-    let retrieved = searcher.retrieve(asked.by.question(), &prepared.retrieve())?;
+    let retrieve = prepared.retrieve();
+    let scope = searcher.scope(&retrieve)?;
+    let retrieved = searcher.retrieve_among(&scope, asked.by.question(), &retrieve)?;
     stage.record("n_candidates", retrieved.found.len());
     drop(stage);
     timings.retrieve_us = micros(retrieving);
@@ -402,11 +404,14 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
         Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score, fields, seqno, vector, phrases, explanation, ranks })
     };
     let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
-    let facets = facets::count(prepared)?;
+    let facets::Facets { counts, left_out } = facets::count(prepared, &scope)?;
     let generation = searcher.generation();
     let plan = retrieved.plan.clone();
     let model = searcher.description().model.name.clone();
-    Ok((QueryResponse { hits, facets, timings, plan, generation: label(generation), model, degraded: Vec::new() }, texts))
+    let generation = label(generation);
+    let mut response = QueryResponse { hits, facets: counts, timings, plan, generation, model, degraded: Vec::new() };
+    left_out.iter().for_each(|reason| response.degrade("facets", reason));
+    Ok((response, texts))
 }
 
 /// Gives all candidates their scores and puts the best first.

@@ -83,12 +83,21 @@ async fn facets_count_all_that_match() {
 async fn only_what_can_be_counted_is_a_facet() {
     let app = TestApp::start().await;
     app.put("/v1/collections/jobs/documents", jobs()).await.ok();
-    for (facets, field, word) in [
-        (json!(["nothing"]), "facets", "no such field"),
-        (json!(["title"]), "facets", "not indexed"),
-        (json!(["salary.min"]), "facets", "neither keyword nor bool"),
-        (json!(vec!["company"; 33]), "facets", "within 0 to 32"),
+    for (facets, (status, code), word) in [
+        (json!(["nothing"]), (400, "malformed"), "no such field"),
+        (json!(["title"]), (400, "malformed"), "not indexed"),
+        (json!(["salary.min"]), (400, "malformed"), "neither keyword nor bool"),
+        (json!(vec!["company"; 33]), (422, "invalid"), "within 0 to 32"),
     ] {
-        app.search("jobs", json!({"query": {"text": "nurse"}, "facets": facets})).await.fails(422, "invalid", Some(field), word);
+        app.search("jobs", json!({"query": {"text": "nurse"}, "facets": facets})).await.fails(status, code, Some("facets"), word);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_that_is_named_twice_is_counted_once() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let search =
+        async |facets: Value| app.search("jobs", json!({"query": {"text": "nurse"}, "facets": facets})).await.ok()["facets"].clone();
+    assert_eq!(search(json!(["company", "remote", "company"])).await, search(json!(["company", "remote"])).await);
 }

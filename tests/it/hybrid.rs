@@ -155,8 +155,8 @@ async fn hits_may_be_asked_to_differ() {
     let companies: Vec<&str> = grouped["hits"].as_array().unwrap().iter().map(|hit| hit["fields"]["company"].as_str().unwrap()).collect();
     assert_eq!(companies, ["Ward", "Kiln"]);
     assert_eq!(ids(&search(json!({"group_by": {"field": "company", "size": 2}})).await.ok()), ids(&plain));
-    search(json!({"group_by": "employer"})).await.fails(422, "invalid", Some("group_by"), "no such field");
-    search(json!({"group_by": "title"})).await.fails(422, "invalid", Some("group_by"), "title");
+    search(json!({"group_by": "employer"})).await.fails(400, "malformed", Some("group_by"), "no such field");
+    search(json!({"group_by": "title"})).await.fails(400, "malformed", Some("group_by"), "title");
     search(json!({"group_by": {"field": "company", "size": 0}})).await.fails(422, "invalid", Some("group_by.size"), "within");
     search(json!({"diversity": 2.0})).await.fails(422, "invalid", Some("diversity"), "diversity");
 }

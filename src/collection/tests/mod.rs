@@ -3,11 +3,13 @@
 //! | file | question |
 //! |---|---|
 //! | `damage.rs` | what is served when any file of a collection is damaged |
+//! | `facets.rs` | what does counting values cost |
 //! | `faults.rs` | what is left when any step of the disk fails, or is the last before a crash |
 //! | `model.rs` | does a long random life give what a plain map gives |
 //! | `schedules.rs` | does any order of concurrent steps mix epochs or lose a write |
 
 mod damage;
+mod facets;
 mod faults;
 mod model;
 mod schedules;

@@ -243,3 +243,14 @@ fn conditions_that_cannot_matter_are_not_evaluated() {
     assert_eq!(evaluate(&with(vec![], vec![], [vec![fails.clone()], all.clone()].concat())).unwrap(), 0);
     assert!(evaluate(&with(all, vec![fails], vec![])).is_err());
 }
+
+#[test]
+fn counting_words_ends_at_its_deadline() {
+    let (_, _dir, index) = index_of(vec![json!({"skills": ["rust", "sql"]}), json!({"skills": "rust"})]);
+    let field = definition().1.id("skills").unwrap();
+    let allowed = index.allowed(None, Cow::Owned(RoaringBitmap::new()), FilterDeadline::start(None)).unwrap();
+    let counts = index.count_words(field, &allowed, FilterDeadline::start(None)).unwrap();
+    assert_eq!(counts, [("rust".to_owned(), 2), ("sql".to_owned(), 1)]);
+    let late = index.count_words(field, &allowed, FilterDeadline::over());
+    assert!(matches!(late, Err(IndexError::FilterTimeout { .. })));
+}
