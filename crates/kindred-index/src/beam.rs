@@ -18,6 +18,7 @@ use super::codes::QueryCodes;
 use super::filter::Allowed;
 use super::graph_file::GraphFile;
 use super::kernels::{self, GROUP};
+use super::pool::Pool;
 use kindred_core::storage::StorageError;
 
 /// Pool entries per row of the beam.
@@ -196,83 +197,6 @@ pub(super) fn descend(graph: &GraphFile, query: &QueryCodes, n_distances: &mut u
     }
 }
 
-/// The best rows met so far, by estimated score, in order; those taken stay, marked, so that worse ones keep out.
-///
-/// An entry is one number: 31 bits of score (less is better), 32 of row, one that says it was taken.
-#[derive(Debug, Default)]
-pub(super) struct Pool {
-    entries: Vec<u64>,
-    capacity: usize,
-    /// No entry before this is left to take.
-    cursor: usize,
-    /// Score that an entry must exceed to get in.
-    worst: f32,
-}
-
-impl Pool {
-    pub fn clear(&mut self, capacity: usize) {
-        self.entries.clear();
-        self.capacity = capacity.max(1);
-        self.cursor = 0;
-        self.worst = f32::NEG_INFINITY;
-    }
-
-    #[inline]
-    pub fn worst(&self) -> f32 {
-        self.worst
-    }
-
-    /// Puts a row in its place, and the worst out if there is no room.
-    #[inline]
-    pub fn offer(&mut self, score: f32, row: u32) {
-        let entry = u64::from(descending(score) >> 1) << 33 | u64::from(row) << 1;
-        let at = self.entries.partition_point(|&other| other < entry);
-        if self.entries.len() >= self.capacity {
-            self.entries.pop();
-        }
-        self.entries.insert(at.min(self.entries.len()), entry);
-        self.cursor = self.cursor.min(at);
-        if self.entries.len() >= self.capacity
-            && let Some(last) = self.entries.last()
-        {
-            self.worst = score_of((last >> 33) as u32);
-        }
-    }
-
-    /// The best row that was not taken yet.
-    #[inline]
-    pub fn take(&mut self) -> Option<u32> {
-        while let Some(entry) = self.entries.get_mut(self.cursor) {
-            self.cursor += 1;
-            if *entry & 1 == 0 {
-                *entry |= 1;
-                return Some((*entry >> 1) as u32);
-            }
-        }
-        None
-    }
-
-    /// All rows in it with their scores, best first.
-    pub fn rows(&self) -> impl Iterator<Item = (f32, u32)> + '_ {
-        self.entries.iter().map(|entry| (score_of((entry >> 33) as u32), (entry >> 1) as u32))
-    }
-}
-
-/// Whole numbers in the opposite order of scores.
-#[inline]
-fn descending(score: f32) -> u32 {
-    let bits = score.to_bits();
-    // Of positive numbers, the sign is set; of negative ones, all bits are turned: an ascending order. Then the opposite.
-    !(bits ^ ((bits as i32 >> 31) as u32 | 0x8000_0000))
-}
-
-/// The least score that [`descending`], cut to 31 bits, stands for.
-#[inline]
-fn score_of(cut: u32) -> f32 {
-    let ascending = !(cut << 1 | 1);
-    f32::from_bits(if ascending & 0x8000_0000 != 0 { ascending ^ 0x8000_0000 } else { !ascending })
-}
-
 /// A set of rows, cleared in proportion to what was in it.
 #[derive(Debug, Default)]
 pub(super) struct VisitedSet {
@@ -327,34 +251,6 @@ mod tests {
                 assert!(visited.contains(row));
                 assert!(!visited.insert(row));
             }
-        }
-    }
-
-    #[test]
-    fn the_pool_keeps_the_best_and_hands_them_out_in_order() {
-        let offered = [(0.5, 5), (-0.25, 1), (0.75, 9), (0.5, u32::MAX - 1), (-1.0, 2), (0.0, 3), (-0.0, 4)];
-        let mut pool = Pool::default();
-        pool.clear(4);
-        for (i, (score, row)) in offered.into_iter().enumerate() {
-            assert_eq!(pool.worst() == f32::NEG_INFINITY, i < 4);
-            if score > pool.worst() {
-                pool.offer(score, row);
-            }
-        }
-        let taken: Vec<u32> = std::iter::from_fn(|| pool.take()).collect();
-        assert_eq!(taken, [9, 5, u32::MAX - 1, 3]);
-        // A better one that comes later is next.
-        pool.offer(0.6, 7);
-        assert_eq!((pool.take(), pool.take()), (Some(7), None));
-    }
-
-    #[test]
-    fn scores_keep_their_order_as_numbers() {
-        let scores = [-1e9, -2.0, -0.5, -1e-3, 0.0, 1e-3, 0.5, 1.0, 2.0, f32::INFINITY];
-        assert!(scores.is_sorted_by(|a, b| descending(*a) > descending(*b)));
-        for score in scores {
-            let cut = score_of(descending(score) >> 1);
-            assert!(cut <= score && (cut >= score - 1e-6 * score.abs().max(1.0) || score.is_infinite()), "{score}: {cut}");
         }
     }
 }

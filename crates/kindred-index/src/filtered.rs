@@ -11,10 +11,11 @@
 
 use std::cell::RefCell;
 
-use super::beam::{Pool, VisitedSet, Walk, descend};
+use super::beam::{VisitedSet, Walk, descend};
 use super::codes::QueryCodes;
 use super::filter::Allowed;
 use super::graph_file::GraphFile;
+use super::pool::Pool;
 use super::row_set::RowSet;
 use kindred_core::storage::StorageError;
 

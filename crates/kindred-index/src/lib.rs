@@ -12,6 +12,7 @@
 //! | `chunks.rs` | which vectors are a row's, where rows have several |
 //! | `beam.rs` | walks the graph |
 //! | `filtered.rs` | walks it over allowed rows only |
+//! | `pool.rs` | the most promising rows of a walk |
 //! | `row_set.rs` | rows as plain bits, for that walk |
 //! | `flat.rs` | exact search: compares every allowed row |
 //! | `appended.rs` | vectors and attributes of rows that no graph has yet |
@@ -61,6 +62,7 @@ mod ids;
 mod kernels;
 mod node;
 mod planner;
+mod pool;
 mod row_set;
 #[cfg(test)]
 mod tests;
