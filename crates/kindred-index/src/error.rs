@@ -26,7 +26,7 @@ pub enum IndexError {
     #[error(
         "the filter was not evaluated within {limit_ms} ms: send fewer conditions, smaller geo_radius circles or fewer values, or allow more time (timeout_ms)"
     )]
-    FilterTimeout { limit_ms: u128 },
+    FilterTimeout { limit_ms: u64 },
     #[error("cancelled before it was done: nothing was changed")]
     Cancelled,
     #[error(

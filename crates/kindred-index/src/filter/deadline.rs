@@ -33,7 +33,7 @@ impl FilterDeadline {
         if Instant::now() < self.until {
             return Ok(());
         }
-        Err(IndexError::FilterTimeout { limit_ms: (self.until - self.started).as_millis() })
+        Err(IndexError::FilterTimeout { limit_ms: (self.until - self.started).as_millis() as u64 })
     }
 
     /// Already over: for tests of what then happens.
