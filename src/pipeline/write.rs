@@ -27,6 +27,8 @@ const ENCODED_AT_ONCE: usize = 256;
 const MAX_ATTEMPTS: usize = 10;
 /// Documents that are deleted together.
 const DELETED_AT_ONCE: usize = 1_000;
+/// Most documents that one evaluation of a deletion's filter finds: about 10 MB of ids.
+const FOUND_AT_ONCE: usize = 100_000;
 
 /// What is to be done with one document.
 #[derive(Debug, Clone, PartialEq)]
@@ -269,17 +271,18 @@ fn delete_matching(collection: &Collection, matching: &Matching) -> Result<(u64,
     loop {
         let searcher = collection.searcher();
         let filter = matching.parse(&searcher.meaning().schema)?;
-        // A document that changes meanwhile may not match any more: the condition fails, and the next round looks again.
-        let found = searcher.ids_matching(&filter, DELETED_AT_ONCE)?;
+        let found = searcher.ids_matching(&filter, FOUND_AT_ONCE)?;
         if found.is_empty() {
             return Ok((n, searcher.seqno()));
         }
-        let delete = |(id, seqno)| Change::Delete { id, condition: Precondition::IfSeqno(seqno) };
-        let changes = Changes::checked_in(&searcher, found.into_iter().map(delete).collect());
-        match collection.apply(changes) {
-            Ok((applied, _)) => n += applied.iter().filter(|applied| matches!(applied, Applied::Deleted(_))).count() as u64,
-            Err(CollectionError::EpochChanged { .. }) => {}
-            Err(e) => return Err(e.into()),
+        for part in found.chunks(DELETED_AT_ONCE) {
+            // A document that has changed since may not match any more: the condition keeps it, and the next round looks again.
+            let delete = |(id, seqno): &(DocumentId, SeqNo)| Change::Delete { id: id.clone(), condition: Precondition::IfSeqno(*seqno) };
+            match collection.apply(Changes::checked_in(&searcher, part.iter().map(delete).collect())) {
+                Ok((applied, _)) => n += applied.iter().filter(|applied| matches!(applied, Applied::Deleted(_))).count() as u64,
+                Err(CollectionError::EpochChanged { .. }) => break,
+                Err(e) => return Err(e.into()),
+            }
         }
     }
 }

@@ -191,6 +191,22 @@ async fn many_are_deleted_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_than_one_commit_of_documents_is_deleted() {
+    let app = TestApp::start().await;
+    let document = |i: usize| {
+        let mut embedding = vec![0; 384];
+        embedding[i % 384] = 1;
+        json!({"id": i.to_string(), "title": "Clerk", "company": (["Kiln", "Ward"][i % 2]), "embedding": embedding})
+    };
+    app.put("/v1/collections/jobs/documents", (0..2_600).map(document).collect()).await.ok();
+    let ward = json!({"filter": {"must": [{"key": "company", "match": {"value": "Ward"}}]}});
+    let path = "/v1/collections/jobs/documents/delete";
+    assert_eq!(app.post(path, ward).await.ok()["deleted"], 1_300);
+    assert_eq!(app.post(path, json!({"all": true})).await.ok()["deleted"], 1_300);
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_all_deletes_every_document() {
     let app = TestApp::start().await;
     app.put("/v1/collections/jobs/documents", jobs()).await.ok();
