@@ -13,7 +13,7 @@ use tower_http::timeout::TimeoutError;
 
 use super::compat;
 use super::error::ApiError;
-use crate::pipeline::PipelineError;
+use crate::pipeline::{self, Work};
 use kindred_core::error::ErrorKind;
 
 /// Bodies of up to so many bytes are read on the thread that answers, which takes a fraction of a millisecond.
@@ -33,7 +33,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for Js
         if bytes.len() <= INLINE_BYTES {
             return Self::parse(&bytes);
         }
-        tokio::task::spawn_blocking(move || Self::parse(&bytes)).await.map_err(|_| PipelineError::WorkerLost)?
+        pipeline::blocking(Work::Parse, move || Self::parse(&bytes)).await?
     }
 }
 

@@ -11,8 +11,7 @@ use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
 use super::{Services, auth};
-use crate::pipeline::{CollectionInfo, PipelineError};
-use crate::telemetry::traces::in_current_span;
+use crate::pipeline::{self, CollectionInfo, PipelineError, Work};
 use kindred_core::domain::{CollectionDefinition, CollectionName};
 use kindred_core::error::ErrorKind;
 
@@ -91,9 +90,16 @@ pub async fn delete(State(services): State<Arc<Services>>, PathParts(name): Path
     Ok(deleted.await?)
 }
 
-/// Runs what waits for the disk away from the threads that serve HTTP.
+/// Runs work that changes collections, generations or profiles away from the threads that serve HTTP.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static,
 ) -> Result<T, PipelineError> {
-    tokio::task::spawn_blocking(in_current_span(work)).await.map_err(|_| PipelineError::WorkerLost)?
+    pipeline::blocking(Work::Change, work).await?
+}
+
+/// Runs work that reads stored documents away from the threads that serve HTTP.
+pub(super) async fn reading<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PipelineError> + Send + 'static,
+) -> Result<T, PipelineError> {
+    pipeline::blocking(Work::Read, work).await?
 }

@@ -12,12 +12,14 @@ use tracing::Instrument;
 
 use super::Services;
 use super::body::{JsonBody, RawBody};
-use super::collections::existing;
+use super::collections::{existing, reading};
 use super::error::{ApiError, ErrorBody, ErrorDetail, status_of};
 use super::path::{PathParts, QueryString};
 use super::request;
 use crate::ingest;
-use crate::pipeline::{Item as WriteItem, ItemError, Matching, Outcome, PipelineError, StoredDocument, WriteReport, WriteRequest};
+use crate::pipeline::{
+    self, Item as WriteItem, ItemError, Matching, Outcome, PipelineError, StoredDocument, Work, WriteReport, WriteRequest,
+};
 use kindred_core::Progress;
 use kindred_core::domain::{CollectionName, DocumentId, Precondition, Refresh, SeqNo};
 use kindred_core::error::ErrorKind;
@@ -177,7 +179,7 @@ async fn write_many(
 ) -> Result<Json<BatchResponse>, ApiError> {
     let started = Instant::now();
     options.for_many()?;
-    let documents = tokio::task::spawn_blocking(move || parse(&bytes)).await.map_err(|_| PipelineError::WorkerLost)??;
+    let documents = pipeline::blocking(Work::Parse, move || parse(&bytes)).await??;
     let request = options.request(documents.into_iter().map(|document| document.map(item_of)).collect())?;
     let report = write(services, existing(collection)?, request).await?;
     let items: Vec<Item> = report.outcomes.into_iter().map(item).collect();
@@ -287,7 +289,8 @@ pub async fn get(
     State(services): State<Arc<Services>>,
     PathParts((collection, id)): PathParts<(String, String)>,
 ) -> Result<Json<StoredDocument>, ApiError> {
-    Ok(Json(services.catalog.document(&existing(&collection)?, &DocumentId::new(id)?)?))
+    let (name, id) = (existing(&collection)?, DocumentId::new(id)?);
+    Ok(Json(reading(move || services.catalog.document(&name, &id)).await?))
 }
 
 /// Delete a document. When this answers, the deletion is durable and searches no longer find it.

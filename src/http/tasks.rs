@@ -7,8 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures_util::Stream;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 
 use super::error::{ApiError, ErrorBody};
@@ -69,19 +68,61 @@ pub async fn events(
     Ok(Sse::new(changes(task)).keep_alive(KeepAlive::default()))
 }
 
-/// The task whenever it is found changed, until it has ended.
+/// The task now, then whenever it has changed after [`INTERVAL`], until it has ended. At most four events a second, although rate
+/// and estimate change at every look.
 fn changes(task: Arc<Task>) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold((task, None::<TaskInfo>), async |(task, last)| {
+    let wait = || tokio::time::sleep(INTERVAL);
+    states(task, wait).map(|info| Ok(Event::default().event("task").json_data(&info).expect("a task is strings and numbers")))
+}
+
+/// The states of a task, with a wait before each but the first.
+fn states<W: Future<Output = ()>>(task: Arc<Task>, wait: impl Fn() -> W) -> impl Stream<Item = TaskInfo> {
+    stream::unfold((task, wait, None::<TaskInfo>), async |(task, wait, last)| {
         if last.as_ref().is_some_and(|last| last.status.is_final()) {
             return None;
         }
-        loop {
-            let info = task.info();
-            if last.as_ref() != Some(&info) {
-                let event = Event::default().event("task").json_data(&info).expect("a task is strings and numbers");
-                return Some((Ok(event), (task, Some(info))));
-            }
-            tokio::time::sleep(INTERVAL).await;
+        if last.is_some() {
+            wait().await;
         }
+        while last.as_ref() == Some(&task.info()) {
+            wait().await;
+        }
+        let info = task.info();
+        Some((info.clone(), (task, wait, Some(info))))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::pin;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::pipeline::Tasks;
+
+    /// A task that changes at every look has one event a wait.
+    #[tokio::test]
+    async fn a_busy_task_does_not_flood_its_listeners() {
+        let tasks = Tasks::default();
+        let (end, ended) = mpsc::channel::<()>();
+        let work = move |task: &Arc<Task>| {
+            let progress = task.phase("counting", u64::MAX);
+            while ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                progress.advance(1);
+            }
+            Ok(serde_json::Value::Null)
+        };
+        let task = tasks.start("count", None, work).unwrap();
+        let n_waits = Cell::new(0);
+        let wait = || {
+            n_waits.set(n_waits.get() + 1);
+            tokio::task::yield_now()
+        };
+        let n_seen = pin!(states(Arc::clone(&task), wait).take(50)).count().await;
+        assert!(n_seen == 50 && n_waits.get() >= 49, "{} waits", n_waits.get());
+        drop(end);
+        task.wait();
+        assert_eq!(pin!(states(task, wait)).count().await, 1, "one that has ended has one event");
+    }
 }

@@ -28,9 +28,11 @@
 //! | `phrases.rs` | what in a document's text answers a query |
 //! | `load.rs` | how many searches are under way, and how deep the next one looks |
 //! | `pool.rs` | the bounded threads that search |
+//! | `blocking.rs` | shares of the threads for work that waits for the disk |
 //!
 //! Only this layer joins encoder, adapters, collections and re-scoring.
 
+mod blocking;
 mod catalog;
 mod checked;
 mod diverse;
@@ -66,6 +68,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use blocking::{Work, blocking};
 pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
 pub use diverse::GroupBy;
 pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
@@ -172,6 +175,8 @@ pub enum PipelineError {
     TooManyDocuments { actual: usize, limit: usize },
     #[error("{actual} searches are waiting already: try again in a moment")]
     Overloaded { actual: usize },
+    #[error("{limit} tasks run or wait for their turn already: GET /v1/tasks lists them; wait for one to end, or cancel one")]
+    TooManyTasks { limit: usize },
     #[error("recall is being measured already: try again when that is done")]
     Measuring,
     #[error("document {id:?} does not fit the new definition: {source}. Change the definition, or delete the document first")]
@@ -254,7 +259,7 @@ impl PipelineError {
             Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
             Self::UnknownDocument { .. } | Self::NoProfile { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
             Self::Gate { .. } | Self::ReadOnly | Self::FieldTaken { .. } | Self::DefinedElsewhere { .. } => ErrorKind::Conflict,
-            Self::Overloaded { .. } | Self::Measuring => ErrorKind::Overloaded,
+            Self::Overloaded { .. } | Self::TooManyTasks { .. } | Self::Measuring => ErrorKind::Overloaded,
             Self::StoredDocument { .. } => ErrorKind::Corrupt,
             Self::WorkerLost => ErrorKind::Internal,
             Self::Cancelled { .. } | Self::ModelGone { .. } | Self::Thread { .. } => ErrorKind::Unavailable,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -18,6 +18,10 @@ use kindred_core::{Cancel, Progress};
 
 /// Finished tasks that are remembered.
 const MAX_FINISHED: usize = 100;
+/// Most tasks that run or wait for their turn: each has a thread.
+const MAX_ACTIVE: usize = 64;
+/// Time between two looks of a caller that waits for the end of a task.
+const POLL: Duration = Duration::from_millis(50);
 
 /// How a task is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -152,6 +156,9 @@ impl Tasks {
         };
         // Held until it is in the list: whoever cancels all of them misses none.
         let mut all = self.lock();
+        if all.iter().filter(|task| !task.lock().status.is_final()).count() >= MAX_ACTIVE {
+            return Err(PipelineError::TooManyTasks { limit: MAX_ACTIVE });
+        }
         std::thread::Builder::new().name(kind.to_owned()).spawn(run).map_err(|source| PipelineError::Thread { source })?;
         all.push_back(Arc::clone(&task));
         while all.len() > MAX_FINISHED && all.front().is_some_and(|task| task.info().status.is_final()) {
@@ -209,6 +216,14 @@ impl Task {
     pub fn wait(&self) -> TaskInfo {
         let ended = self.ended.wait_while(self.lock(), |state| !state.status.is_final());
         drop(ended.unwrap_or_else(PoisonError::into_inner));
+        self.info()
+    }
+
+    /// Waits until it has ended, without holding a thread.
+    pub async fn ended(&self) -> TaskInfo {
+        while !self.info().status.is_final() {
+            tokio::time::sleep(POLL).await;
+        }
         self.info()
     }
 
@@ -310,5 +325,25 @@ mod tests {
         assert_eq!(ended(&tasks, panicking.id()).status, TaskStatus::Failed);
         assert_eq!(tasks.list().iter().map(|info| info.kind).collect::<Vec<_>>(), ["panic", "fail", "count"]);
         assert!(matches!(tasks.get("7"), Err(PipelineError::UnknownTask { .. })));
+    }
+
+    #[test]
+    fn tasks_that_wait_are_bounded() {
+        let tasks = Tasks::default();
+        let (release, released) = mpsc::channel::<()>();
+        let released = Arc::new(Mutex::new(released));
+        let start = || {
+            let released = Arc::clone(&released);
+            tasks.start("wait", None, move |_| {
+                drop(released.lock().unwrap().recv());
+                Ok(Json::Null)
+            })
+        };
+        let waiting: Vec<_> = (0..MAX_ACTIVE).map(|_| start().unwrap()).collect();
+        let refused = start().unwrap_err();
+        assert_eq!(refused.kind(), kindred_core::error::ErrorKind::Overloaded, "{refused}");
+        drop(release);
+        waiting.iter().for_each(|task| drop(task.wait()));
+        start().unwrap().wait();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::Deserialize;
 
-use super::{Answered, Body, Error, ErrorBody, Name, Options, QdrantAnswer, Update, WriteOptions, answer, blocking, collection, read};
+use super::{Answered, Body, Error, ErrorBody, Name, Options, QdrantAnswer, Update, WriteOptions, answer, collection, read};
 use crate::http::Services;
 use crate::http::path::QueryString;
 use crate::pipeline::TaskStatus;
@@ -48,7 +48,7 @@ pub async fn index(State(services): State<Arc<Services>>, name: Name, options: O
     let task = services.rebuild.index_field(&name, &field_name.replace("[]", ""), field_type)?;
     let is_done = task.is_none() || options.wait;
     if let Some(task) = task.filter(|_| options.wait) {
-        let ended = blocking(move || Ok(task.wait())).await?;
+        let ended = task.ended().await;
         if ended.status != TaskStatus::Done {
             let reason = ended.error.unwrap_or_else(|| "it was cancelled".to_owned());
             return Err(Error::new(ErrorKind::Conflict, format!("{field_name:?} could not be indexed: {reason}")));

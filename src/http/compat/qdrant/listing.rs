@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::parts::{GivenId, PointId, Record, WithPayload, WithVector, filter};
-use super::{Answered, Body, Error, ErrorBody, NO_SHARDS, Name, QdrantAnswer, answer, blocking, collection, read};
+use super::{Answered, Body, Error, ErrorBody, NO_SHARDS, Name, QdrantAnswer, answer, collection, read, reading};
 use crate::http::Services;
 use crate::pipeline::{Page, PageRequest};
 
@@ -70,7 +70,7 @@ pub async fn scroll(State(services): State<Arc<Services>>, name: Name, body: Bod
 }
 
 pub(super) async fn page(services: Arc<Services>, request: PageRequest) -> Result<Page, Error> {
-    Ok(blocking(move || services.catalog.page(&request)).await?)
+    Ok(reading(move || services.catalog.page(&request)).await?)
 }
 
 /// Count points; always exactly.
@@ -80,6 +80,6 @@ pub async fn count(State(services): State<Arc<Services>>, name: Name, body: Body
     let name = collection(name)?;
     let CountBody { filter: given } = read(body?.0, &["exact"], &[NO_SHARDS])?;
     let filter = given.map(filter).transpose()?;
-    let count = blocking(move || services.catalog.n_matching(&name, filter.as_ref())).await?;
+    let count = reading(move || services.catalog.n_matching(&name, filter.as_ref())).await?;
     answer(Count { count })
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::http::body::{self, JsonBody};
-use crate::http::collections::{blocking, existing};
+use crate::http::collections::{blocking, existing, reading};
 use crate::http::error::{self, ApiError};
 use crate::http::path::{PathParts, QueryString};
 use crate::http::request;

@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 
 use super::parts::{PointId, Record, WithPayload, WithVector, filter};
 use super::{
-    Answered, Body, Error, ErrorBody, NO_SHARDS, Name, Options, QdrantAnswer, Update, WriteOptions, answer, blocking, collection, read,
+    Answered, Body, Error, ErrorBody, NO_SHARDS, Name, Options, QdrantAnswer, Update, WriteOptions, answer, collection, read, reading,
 };
 use crate::http::Services;
 use crate::http::collections::existing;
 use crate::http::documents;
 use crate::http::error::ApiError;
 use crate::http::path::{PathParts, QueryString};
-use crate::pipeline::{Item, Matching, PipelineError, WriteRequest};
+use crate::pipeline::{self, Item, Matching, PipelineError, Work, WriteRequest};
 use kindred_core::domain::{DocumentId, Refresh};
 
 /// What a document has beside its fields, under names that no field can have.
@@ -83,7 +83,7 @@ pub struct DeleteBody {
 pub async fn upsert(State(services): State<Arc<Services>>, name: Name, options: Options, body: Body) -> Answered<Update> {
     let (name, QueryString(options), body) = (collection(name)?, options?, body?.0);
     services.catalog.require(&name)?;
-    let items = tokio::task::spawn_blocking(move || items(body)).await.map_err(|_| PipelineError::WorkerLost)??;
+    let items = pipeline::blocking(Work::Parse, move || items(body)).await??;
     let refresh = if options.wait { Refresh::Wait } else { Refresh::None };
     let request = WriteRequest { items: items.into_iter().map(Ok).collect(), refresh, whole: true, ..WriteRequest::default() };
     let report = documents::write(services, name, request).await?;
@@ -178,7 +178,7 @@ pub async fn retrieve(State(services): State<Arc<Services>>, name: Name, body: B
     let RetrieveBody { ids, with_payload, with_vector } = read(body?.0, &[], &[NO_SHARDS])?;
     let ids = ids.into_iter().map(PointId::check).collect::<Result<Vec<_>, _>>()?;
     let (with_payload, vectors) = (with_payload.unwrap_or(WithPayload::Switch(true)), WithVector::is_wanted(with_vector.as_ref())?);
-    let documents = blocking(move || services.catalog.documents(&name, &ids, vectors)).await?;
+    let documents = reading(move || services.catalog.documents(&name, &ids, vectors)).await?;
     answer(documents.into_iter().map(|document| Record::new(document, &with_payload)).collect::<Result<_, _>>()?)
 }
 
@@ -188,7 +188,7 @@ pub async fn retrieve(State(services): State<Arc<Services>>, name: Name, body: B
 pub async fn get(State(services): State<Arc<Services>>, path: Result<PathParts<(String, String)>, ApiError>) -> Answered<Record> {
     let PathParts((name, id)) = path?;
     let (name, id) = (existing(&name)?, DocumentId::new(id)?);
-    let document = blocking(move || {
+    let document = reading(move || {
         let missing = || PipelineError::UnknownDocument { collection: name.to_string(), id: id.to_string() };
         services.catalog.documents(&name, std::slice::from_ref(&id), true)?.pop().ok_or_else(missing)
     });
