@@ -72,11 +72,11 @@ impl Collection {
         self.profiles.load_full()
     }
 
-    /// Keeps a profile, durably: searches from now on find it. Returns its version. What reads as a collection's name is a profile's name.
+    /// Keeps a profile, durably: searches from now on find it. Returns it with its version. What reads as a collection's name is a profile's name.
     ///
     /// # Errors
     /// [`CollectionError::TooManyProfiles`], [`CollectionError::ReadOnly`], [`CollectionError::Storage`].
-    pub fn put_profile(&self, name: &CollectionName, json: Box<RawValue>) -> Result<u64, CollectionError> {
+    pub fn put_profile(&self, name: &CollectionName, json: Box<RawValue>) -> Result<Arc<StoredProfile>, CollectionError> {
         self.change_profiles(|dir, profiles| {
             let version = profiles.get(name.as_str()).map_or(1, |stored| stored.version + 1);
             if profiles.len() >= MAX_PROFILES && version == 1 {
@@ -86,8 +86,9 @@ impl Collection {
             let bytes = serde_json::to_vec(&file).expect("it is JSON already");
             storage::create_dir(dir)?;
             storage::replace_file(&dir.join(format!("{name}{EXTENSION}")), &bytes)?;
-            profiles.insert(name.to_string(), Arc::new(StoredProfile { version, json: file.profile }));
-            Ok(version)
+            let stored = Arc::new(StoredProfile { version, json: file.profile });
+            profiles.insert(name.to_string(), Arc::clone(&stored));
+            Ok(stored)
         })
     }
 

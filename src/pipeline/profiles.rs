@@ -1,13 +1,15 @@
 //! What gives candidates their scores: profiles of the settings, and those that were put into a collection.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use super::PipelineError;
+use super::blocking::{Work, blocking};
 use super::request::ProfileChoice;
 use crate::adapter::Adapter;
 use crate::collection::{Collection, Collections, Searcher, StoredProfile};
@@ -35,10 +37,11 @@ pub struct ProfileContents {
     pub profile: Box<RawValue>,
 }
 
-/// What a stored profile means to documents of a schema.
-#[derive(Debug)]
+/// A stored profile as it was parsed for documents of a schema.
+#[derive(Debug, Clone)]
 struct Read {
-    stored: Arc<StoredProfile>,
+    /// Dead once the profile was replaced or deleted, or its collection was.
+    stored: Weak<StoredProfile>,
     schema: Arc<Schema>,
     profile: Arc<WholeProfile>,
 }
@@ -83,14 +86,14 @@ pub struct ProfileCatalog {
     collections: Arc<Collections>,
     /// Those of the settings, by collection and name.
     configured: BTreeMap<CollectionName, BTreeMap<String, Profile>>,
-    /// What stored profiles mean, by collection and name, with what was read.
-    read: Mutex<HashMap<(CollectionName, String), Read>>,
+    /// Parsed stored profiles, by collection and name. Searches read them without a lock.
+    read: ArcSwap<BTreeMap<CollectionName, BTreeMap<String, Read>>>,
 }
 
 impl ProfileCatalog {
     pub fn new(collections: Arc<Collections>, configured: BTreeMap<CollectionName, Profiles>) -> Self {
         let configured = configured.into_iter().map(|(collection, profiles)| (collection, profiles.read())).collect();
-        Self { collections, configured, read: Mutex::default() }
+        Self { collections, configured, read: ArcSwap::default() }
     }
 
     /// What gives the candidates of a search their scores, and what is done to its query before.
@@ -140,6 +143,34 @@ impl ProfileCatalog {
         configured.unwrap_or_else(default_weights)
     }
 
+    /// Parses the stored profile that a search names, away from the threads that serve HTTP, unless that was done before. It is
+    /// parsed when it is put; this is for the first search after a start, or after a change of the collection's definition.
+    ///
+    /// # Errors
+    /// A stored profile that does not fit the documents any more.
+    pub(super) async fn prepare(
+        self: &Arc<Self>,
+        collection: &Collection,
+        searcher: &Searcher,
+        choice: Option<&ProfileChoice>,
+    ) -> Result<(), PipelineError> {
+        let name = match choice {
+            Some(ProfileChoice::Inline(_)) => return Ok(()),
+            Some(ProfileChoice::Named(name)) => name,
+            None => DEFAULT_PROFILE,
+        };
+        let profiles = collection.profiles();
+        let Some(stored) = profiles.get(name) else { return Ok(()) };
+        let schema = &searcher.meaning().schema;
+        if self.known(collection.name(), name, stored, schema).is_some() {
+            return Ok(());
+        }
+        let (catalog, collection, name) = (Arc::clone(self), collection.name().clone(), name.to_owned());
+        let (stored, schema) = (Arc::clone(stored), Arc::clone(schema));
+        blocking(Work::Read, move || catalog.profile(&collection, &name, &stored, &schema).map(drop)).await?
+    }
+
+    /// Parses a stored profile, unless that was done before.
     fn profile(
         &self,
         collection: &CollectionName,
@@ -147,17 +178,44 @@ impl ProfileCatalog {
         stored: &Arc<StoredProfile>,
         schema: &Arc<Schema>,
     ) -> Result<Arc<WholeProfile>, PipelineError> {
-        let key = (collection.clone(), name.to_owned());
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = read.get(&key)
-            && Arc::ptr_eq(&known.stored, stored)
-            && known.schema == *schema
-        {
-            return Ok(Arc::clone(&known.profile));
+        if let Some(known) = self.known(collection, name, stored, schema) {
+            return Ok(known);
         }
         let profile = Arc::new(WholeProfile::parse(stored.json.get(), schema)?);
-        read.insert(key, Read { stored: Arc::clone(stored), schema: Arc::clone(schema), profile: Arc::clone(&profile) });
+        self.keep(collection, name, stored, schema, &profile);
         Ok(profile)
+    }
+
+    fn known(
+        &self,
+        collection: &CollectionName,
+        name: &str,
+        stored: &Arc<StoredProfile>,
+        schema: &Arc<Schema>,
+    ) -> Option<Arc<WholeProfile>> {
+        let all = self.read.load();
+        let read = all.get(collection)?.get(name)?;
+        let is_of = std::ptr::eq(read.stored.as_ptr(), Arc::as_ptr(stored));
+        (is_of && (Arc::ptr_eq(&read.schema, schema) || read.schema == *schema)).then(|| Arc::clone(&read.profile))
+    }
+
+    /// Keeps a parsed profile, and drops those whose stored profile is gone.
+    fn keep(
+        &self,
+        collection: &CollectionName,
+        name: &str,
+        stored: &Arc<StoredProfile>,
+        schema: &Arc<Schema>,
+        profile: &Arc<WholeProfile>,
+    ) {
+        let read = Read { stored: Arc::downgrade(stored), schema: Arc::clone(schema), profile: Arc::clone(profile) };
+        self.read.rcu(|all| {
+            let mut all = BTreeMap::clone(all);
+            all.entry(collection.clone()).or_default().insert(name.to_owned(), read.clone());
+            all.values_mut().for_each(|of_one| of_one.retain(|_, read| read.stored.strong_count() > 0));
+            all.retain(|_, of_one| !of_one.is_empty());
+            all
+        });
     }
 
     /// All profiles of a collection.
@@ -211,11 +269,15 @@ impl ProfileCatalog {
     pub fn put(&self, collection: &CollectionName, name: &CollectionName, json: Box<RawValue>) -> Result<u64, PipelineError> {
         let collection = self.collections.get(collection)?;
         let searcher = collection.searcher();
-        let model = &searcher.description().model;
-        for (direction, adapter) in WholeProfile::parse(json.get(), &searcher.meaning().schema)?.adapters {
-            adapter.check(&model.fingerprint, model.dims).map_err(|source| PipelineError::Adapter { direction, source })?;
+        let (model, schema) = (&searcher.description().model, &searcher.meaning().schema);
+        let whole = Arc::new(WholeProfile::parse(json.get(), schema)?);
+        for (direction, adapter) in &whole.adapters {
+            let wrong = |source| PipelineError::Adapter { direction: direction.clone(), source };
+            adapter.check(&model.fingerprint, model.dims).map_err(wrong)?;
         }
-        Ok(collection.put_profile(name, json)?)
+        let stored = collection.put_profile(name, json)?;
+        self.keep(collection.name(), name.as_str(), &stored, schema, &whole);
+        Ok(stored.version)
     }
 
     /// Deletes a stored profile; one of its name in the settings counts again. Waits for the disk.
