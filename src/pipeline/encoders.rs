@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::PipelineError;
+use super::blocking::{Work, blocking};
 use crate::collection::{Description, ModelIdentity};
 use kindred_core::domain::CollectionDefinition;
 use kindred_encoder::{Encoder, EncoderError, EncoderSettings};
@@ -28,10 +29,24 @@ impl Encoders {
         &self.configured
     }
 
-    /// The one that a collection's embeddings are of.
+    /// Returns the encoder of a collection's embeddings. Loads its model, away from the threads that serve HTTP, if nobody has
+    /// asked for it before.
     ///
     /// # Errors
-    /// [`PipelineError::ModelGone`] when the model's folder does not hold what it held.
+    /// As [`Self::of`].
+    pub async fn get(self: &Arc<Self>, description: &Description) -> Result<Arc<Encoder>, PipelineError> {
+        let is_loaded = description.model.folder.as_ref().is_none_or(|folder| self.lock().contains_key(folder));
+        if is_loaded {
+            return self.of(description);
+        }
+        let (encoders, description) = (Arc::clone(self), description.clone());
+        blocking(Work::Read, move || encoders.of(&description)).await?
+    }
+
+    /// Returns the encoder of a collection's embeddings. Blocks for seconds if its model is not loaded yet.
+    ///
+    /// # Errors
+    /// [`PipelineError::ModelGone`] if the model's folder contains another model than when the collection was embedded.
     pub fn of(&self, description: &Description) -> Result<Arc<Encoder>, PipelineError> {
         let encoder = self.load(description.model.folder.as_deref())?;
         if fingerprint(&encoder, &description.definition) == description.model.fingerprint {

@@ -156,7 +156,8 @@ impl QueryPipeline {
     ) -> Result<Option<CrossEncodeStage>, PipelineError> {
         let Some(query) = prepared.asked.text.clone().filter(|_| prepared.request.cross_encode.is_some()) else { return Ok(None) };
         let last_hit = response.hits.last().and_then(|hit| hit.cross_encoder_score);
-        let text = text_of(&prepared.checked.searcher, &document, id)?;
+        let (searcher, id) = (Arc::clone(&prepared.checked.searcher), id.clone());
+        let text = self.pool.run(move || text_of(&searcher, &document, &id)).await??;
         let request = RerankRequest { query, documents: vec![text], overlong: Overlong::Cut(Side::Right), max_document_tokens: None };
         // What the cross-encoder cannot do now, the answer has among what is degraded.
         let Ok(reranked) = self.rerank.rerank(request).await else { return Ok(None) };

@@ -3,16 +3,18 @@
 //! It says nothing about the person: requirements are listed one by one, in the posting's order, and never added up. All words of the answer
 //! are the two documents' own, but for a few fixed sentences: the same documents give the same answer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json};
 
-use super::phrases::{MAX_OF_TEXT, encode, phrases};
+use super::blocking::{Work, blocking};
+use super::phrases::{MAX_OF_TEXT, encode};
 use super::{Encoders, PipelineError};
 use crate::collection::{Collections, Searcher};
 use crate::rescore::level;
-use kindred_core::domain::{Attributes, CollectionName, DocumentId, Embedding, FieldType, Role, values_of, words};
+use kindred_core::domain::{Attributes, CollectionName, DocumentId, Embedding, FieldType, Role, phrases, values_of, words};
 
 /// Skills of a posting that are looked at.
 const MAX_SKILLS: usize = 64;
@@ -150,44 +152,73 @@ impl FitPipeline {
         Self { encoders, collections }
     }
 
-    /// The posting's requirements, held against the member's document.
+    /// Compares a posting's requirements with a member's document. Documents are read, cut and compared away from the threads
+    /// that serve HTTP.
     ///
     /// # Errors
-    /// Documents or collections that are not there; an encoder that has no room.
+    /// Unknown documents or collections; an encoder without room.
     pub async fn fit(&self, request: &FitRequest) -> Result<FitReport, PipelineError> {
-        let (member, job) = (self.read(&request.member)?, self.read(&request.job)?);
-        let encoder = self.encoders.of(job.searcher.description())?;
+        let (collections, of) = (Arc::clone(&self.collections), request.clone());
+        let pair = blocking(Work::Read, move || Pair::read(&collections, &of)).await??;
+        let searcher = Arc::clone(&pair.job.searcher);
+        let encoder = self.encoders.get(searcher.description()).await?;
+        let asked = encode(&encoder, &searcher, pair.requirements.iter().map(|evidence| &*evidence.text), false).await?;
+        let has = encode(&encoder, &searcher, pair.said.iter().map(|evidence| &*evidence.text), false).await?;
+        let requirements = blocking(Work::Read, move || pair.compare(&asked, &has)).await?;
+        Ok(FitReport { requirements, note: NOTE, model: searcher.description().model.name.clone() })
+    }
+}
+
+/// The two documents, read and cut.
+struct Pair {
+    member: Read,
+    job: Read,
+    /// All that the member's document says.
+    said: Vec<Evidence>,
+    /// The posting's skills, then its sentences that ask for something.
+    requirements: Vec<Evidence>,
+    n_skills: usize,
+}
+
+impl Pair {
+    fn read(collections: &Collections, request: &FitRequest) -> Result<Self, PipelineError> {
+        let (member, job) = (Read::new(collections, &request.member)?, Read::new(collections, &request.job)?);
         let said = said_by(&member);
         let mut requirements = skills(&job);
-        let (n_skills, statements) = (requirements.len(), statements(&job));
-        requirements.extend(statements);
-        let asked = encode(&encoder, &job.searcher, requirements.iter().map(|evidence| &*evidence.text), false).await?;
-        let has = encode(&encoder, &job.searcher, said.iter().map(|evidence| &*evidence.text), false).await?;
+        let n_skills = requirements.len();
+        requirements.extend(statements(&job));
+        Ok(Self { member, job, said, requirements, n_skills })
+    }
+
+    /// Skills first, then seniority and place, then sentences.
+    fn compare(self, asked: &[Embedding], has: &[Embedding]) -> Vec<Requirement> {
+        let Self { member, job, said, requirements, n_skills } = self;
+        let words_said: Vec<BTreeSet<String>> = said.iter().map(|evidence| words(&evidence.text)).collect();
         let mut compared: Vec<Requirement> = (requirements.into_iter().enumerate())
             .map(|(position, posting)| {
                 let kind = if position < n_skills { RequirementKind::Skill } else { RequirementKind::Statement };
-                compare(kind, posting, &asked[position], &said, &has)
+                compare(kind, posting, &asked[position], &said, &words_said, has)
             })
             .collect();
         let sentences = compared.split_off(n_skills);
         compared.extend(seniority(&member, &job));
         compared.extend(place(&member, &job));
         compared.extend(sentences);
-        Ok(FitReport { requirements: compared, note: NOTE, model: job.searcher.description().model.name.clone() })
+        compared
     }
+}
 
-    fn read(&self, (collection, id): &(CollectionName, DocumentId)) -> Result<Read, PipelineError> {
-        let searcher = self.collections.get(collection)?.searcher();
+impl Read {
+    fn new(collections: &Collections, (collection, id): &(CollectionName, DocumentId)) -> Result<Self, PipelineError> {
+        let searcher = collections.get(collection)?.searcher();
         let unknown = || PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() };
         let document = searcher.get(id)?.ok_or_else(unknown)?;
         let attributes = searcher.attributes(&document)?.into_owned();
         let fields = serde_json::from_str(searcher.fields(&document)?)
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
-        Ok(Read { searcher, attributes, fields })
+        Ok(Self { searcher, attributes, fields })
     }
-}
 
-impl Read {
     /// The field that plays a role.
     fn name_of(&self, role: Role) -> Option<&str> {
         let schema = &self.searcher.meaning().schema;
@@ -203,18 +234,32 @@ impl Read {
         Some(Evidence { field: self.name_of(role)?.to_owned(), text: self.words(role).first()?.clone() })
     }
 
-    /// The phrases of its texts, but for the title, in the order of the fields.
-    fn phrases(&self) -> Vec<Evidence> {
+    /// Visits the phrases of its texts, except the title, in the order of the fields, until `see` returns false.
+    fn each_phrase(&self, mut see: impl FnMut(Evidence) -> bool) {
         let schema = &self.searcher.meaning().schema;
         let title = self.name_of(Role::Title);
         let texts = schema.fields().filter(|(_, name, spec)| spec.field_type == FieldType::Text && Some(*name) != title);
-        let mut found = Vec::new();
         for (_, name, _) in texts {
             for value in values_of(&self.fields, name) {
                 let Json::String(text) = value else { continue };
-                found.extend(phrases(&text).into_iter().map(|range| Evidence { field: name.to_owned(), text: text[range].to_owned() }));
+                for phrase in phrases(&text) {
+                    if !see(Evidence { field: name.to_owned(), text: phrase.to_owned() }) {
+                        return;
+                    }
+                }
             }
         }
+    }
+
+    /// The first `max` phrases of its texts that are wanted.
+    fn phrases(&self, max: usize, is_wanted: impl Fn(&Evidence) -> bool) -> Vec<Evidence> {
+        let mut found = Vec::new();
+        self.each_phrase(|phrase| {
+            if is_wanted(&phrase) {
+                found.push(phrase);
+            }
+            found.len() < max
+        });
         found
     }
 }
@@ -233,7 +278,7 @@ fn statements(job: &Read) -> Vec<Evidence> {
         // "Required:" alone asks for nothing, and a question is for the one who applies.
         words.len() > 2 && !evidence.text.ends_with('?') && CUES.iter().any(|cue| words.contains(*cue))
     };
-    job.phrases().into_iter().filter(asks).take(MAX_STATEMENTS).collect()
+    job.phrases(MAX_STATEMENTS, asks)
 }
 
 /// All that a member's document says: title, skills, phrases.
@@ -243,16 +288,24 @@ fn said_by(member: &Read) -> Vec<Evidence> {
         member.words(Role::Skills).iter().take(MAX_SKILLS).map(move |skill| Evidence { field: field.clone(), text: skill.clone() })
     });
     let mut said: Vec<Evidence> = member.first(Role::Title).into_iter().chain(skills).collect();
-    said.extend(member.phrases().into_iter().take(MAX_OF_TEXT));
+    said.extend(member.phrases(MAX_OF_TEXT, |_| true));
     said
 }
 
 /// A requirement held against all that a member's document says: by words first, which are certain, then by meaning.
-fn compare(kind: RequirementKind, posting: Evidence, asked: &Embedding, said: &[Evidence], has: &[Embedding]) -> Requirement {
+/// `words_said` are those of each text of `said`.
+fn compare(
+    kind: RequirementKind,
+    posting: Evidence,
+    asked: &Embedding,
+    said: &[Evidence],
+    words_said: &[BTreeSet<String>],
+    has: &[Embedding],
+) -> Requirement {
     let wanted = words(&posting.text);
-    let says_it = |evidence: &&Evidence| !wanted.is_empty() && wanted.is_subset(&words(&evidence.text));
-    if let Some(evidence) = said.iter().find(says_it) {
-        let member = Some(evidence.clone());
+    let says_it = |words: &BTreeSet<String>| !wanted.is_empty() && wanted.is_subset(words);
+    if let Some(position) = words_said.iter().position(says_it) {
+        let member = Some(said[position].clone());
         return Requirement { kind, status: RequirementStatus::Met, posting, member, cosine: None, distance_km: None, next_step: None };
     }
     let cosines = has.iter().map(|embedding| asked.dot(embedding));

@@ -93,6 +93,13 @@ impl AskedBy {
         }
     }
 
+    pub fn words(&self) -> Option<&LexicalQuery> {
+        match self {
+            Self::Words(words) | Self::Both(_, words) => Some(words),
+            Self::Meaning(_) => None,
+        }
+    }
+
     pub fn question(&self) -> Question<'_> {
         match self {
             Self::Meaning(embedding) => Question::Meaning(embedding),

@@ -22,15 +22,20 @@ use super::recent::{Recent, RecentQuery};
 use super::request::{Hit, Query, QueryRequest, QueryResponse, Ranks, Timings};
 use super::rerank::{RerankPipeline, text_of};
 use super::{Encoders, Limits, PipelineError, SearchSettings};
-use crate::collection::{Collections, Found, FoundDocument, LexicalQuery, Retrieved, Searcher};
+use crate::collection::{Collections, Description, Found, LexicalQuery, Retrieved, Searcher};
 use crate::rescore::{self, FROM_TEXT, Scorer, Signals, Wanted};
 use crate::telemetry::traces::stage;
-use kindred_core::domain::{Attributes, DocumentId, Embedding, Filter, GenerationId, Retrieval, Schema, StrategyChoice};
+use kindred_core::domain::{Attributes, CollectionName, DocumentId, Embedding, Filter, GenerationId, Retrieval, Schema, StrategyChoice};
 
 /// Most names of fields to return.
 const MAX_FIELDS: usize = 256;
-/// Searches for more than so many candidates are not short.
+/// Most candidates, hits, changed documents and words of a short search, and most documents of one that looks for words: such a
+/// search takes well under a millisecond.
 const MAX_SHORT: usize = 512;
+const MAX_SHORT_HITS: usize = 50;
+const MAX_SHORT_CHANGES: usize = 2_000;
+const MAX_SHORT_WORDS: usize = 16;
+const MAX_SHORT_DOCUMENTS: u64 = 200_000;
 
 /// Answers searches.
 #[derive(Debug)]
@@ -106,6 +111,9 @@ impl QueryPipeline {
     }
 
     async fn prepare_on(&self, on: Option<&Arc<Searcher>>, request: QueryRequest) -> Result<(Arc<Prepared>, Timings), PipelineError> {
+        let collection = self.collections.get(&request.collection)?;
+        let searcher = on.cloned().unwrap_or_else(|| collection.searcher());
+        self.profiles.prepare(&collection, &searcher, request.profile.as_ref()).await?;
         let checked = self.check(on, &request)?;
         let mut timings = Timings::default();
         let mut asked = self.ask(&request, &checked.searcher, &mut timings).await?;
@@ -117,15 +125,10 @@ impl QueryPipeline {
     pub(super) async fn carry_out(&self, prepared: &Arc<Prepared>, timings: Timings) -> Result<QueryResponse, PipelineError> {
         let Prepared { request, checked, asked, adapted } = &**prepared;
         let waiting = Instant::now();
-        // A walk through the graph for some hundred candidates takes less than waking another thread.
-        let is_short = checked.filter.is_none()
-            && request.strategy == StrategyChoice::Auto
-            && checked.candidates.max(checked.ef_search) <= MAX_SHORT
-            && checked.n_cross_encoded == 0
-            && checked.facets.is_empty();
         let here = Arc::clone(prepared);
         let work = move || answer(&here, timings, waiting);
-        let (mut response, texts) = if is_short { self.pool.run_short(work).await?? } else { self.pool.run(work).await?? };
+        let answered = if is_short(prepared) { self.pool.run_short(work).await } else { self.pool.run(work).await };
+        let (mut response, texts) = answered??;
         response.plan.adapted = matches!(adapted, Ok(true));
         if let Err(reason) = adapted {
             response.degrade("adapter", reason);
@@ -234,7 +237,7 @@ impl QueryPipeline {
         (!less.is_empty()).then(|| format!("{} searches are under way: {}", self.load.under_way(), less.join(", ")))
     }
 
-    async fn ask(&self, request: &QueryRequest, target: &Searcher, timings: &mut Timings) -> Result<Asked, PipelineError> {
+    async fn ask(&self, request: &QueryRequest, target: &Arc<Searcher>, timings: &mut Timings) -> Result<Asked, PipelineError> {
         let now_us = jiff::Timestamp::now().as_microsecond() as f64;
         match &request.query {
             Query::Text(text) => {
@@ -252,7 +255,7 @@ impl QueryPipeline {
                 {
                     return Ok(Asked { by: AskedBy::Words(words), wanted, exclude: None, text: asked_text });
                 }
-                let encoder = self.encoders.of(target.description())?;
+                let encoder = self.encoders.get(target.description()).await?;
                 let prompt = encoder.query_prompt(&target.description().definition.query_prompt);
                 let stage = stage!("encode", n_tokens = Empty, queue_us = Empty);
                 let encoded = encoder.encode_query(prompt, text, request.encoding).instrument(stage.clone()).await?;
@@ -270,32 +273,60 @@ impl QueryPipeline {
                 }
                 Ok(Asked { by: AskedBy::Meaning(embedding), wanted: Wanted::from_text("", now_us), exclude: None, text: None })
             }
-            Query::Document { collection, id } => {
-                // The same snapshot when it is the same collection.
-                let other;
-                let source = if *collection == request.collection {
-                    target
-                } else {
-                    other = self.collections.get(collection)?.searcher();
-                    &other
-                };
-                let document = source
-                    .get(id)?
-                    .ok_or_else(|| PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() })?;
-                let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, now_us);
-                // A document says what it means in many words: they are looked for where that is wanted only.
-                let words = match request.retrieval {
-                    None | Some(Retrieval::Dense) => None,
-                    Some(Retrieval::Lexical | Retrieval::Hybrid) => self.words(request, target, &wanted.words())?,
-                };
-                let by = match (request.retrieval, words) {
-                    (Some(Retrieval::Lexical), Some(words)) => AskedBy::Words(words),
-                    (_, words) => AskedBy::new(Arc::new(self.as_asked_of(target, source, &document, id).await?), words),
-                };
-                let text = request.cross_encode.map(|_| text_of(source, &document, id)).transpose()?;
-                Ok(Asked { by, wanted, exclude: (*collection == request.collection).then(|| id.clone()), text })
-            }
+            Query::Document { collection, id } => self.ask_with_document(request, target, collection, id, now_us).await,
         }
+    }
+
+    /// Asks with a document: with its own embedding if both collections are of one model, else with one that the searched
+    /// collection's model makes of its text, because embeddings of two models must not be compared.
+    async fn ask_with_document(
+        &self,
+        request: &QueryRequest,
+        target: &Arc<Searcher>,
+        collection: &CollectionName,
+        id: &DocumentId,
+        now_us: f64,
+    ) -> Result<Asked, PipelineError> {
+        let is_same = *collection == request.collection;
+        // The same snapshot when it is the same collection.
+        let source = if is_same { Arc::clone(target) } else { self.collections.get(collection)?.searcher() };
+        let is_by_meaning = request.retrieval != Some(Retrieval::Lexical);
+        let are_of_one_model = is_by_meaning && self.are_of_one_model(source.description(), target.description()).await?;
+        let reads_text = request.cross_encode.is_some() || is_by_meaning && !are_of_one_model;
+        let reading = Reading { now_us, embedding: are_of_one_model, text: reads_text };
+        let asking = {
+            let (source, collection, id) = (Arc::clone(&source), collection.clone(), id.clone());
+            self.pool.run(move || read_asking(&source, &collection, &id, reading)).await??
+        };
+        let Asking { wanted, embedding, text } = asking;
+        // A document has many words: they are looked for only if the request says so.
+        let words = match request.retrieval {
+            None | Some(Retrieval::Dense) => None,
+            Some(Retrieval::Lexical | Retrieval::Hybrid) => self.words(request, target, &wanted.words())?,
+        };
+        let exclude = is_same.then(|| id.clone());
+        let asked_text = text.clone().filter(|_| request.cross_encode.is_some());
+        let words = match words {
+            Some(words) if !is_by_meaning => return Ok(Asked { by: AskedBy::Words(words), wanted, exclude, text: asked_text }),
+            words => words,
+        };
+        let embedding = match embedding {
+            Some(embedding) => embedding,
+            None => {
+                let to = target.description();
+                let encoder = self.encoders.get(to).await?;
+                let prompt = encoder.document_prompt(&to.definition.document_prompt);
+                let prompted = format!("{prompt}{}", text.unwrap_or_default());
+                encoder.encode(vec![prompted]).await?.embeddings.pop().ok_or(PipelineError::WorkerLost)?
+            }
+        };
+        Ok(Asked { by: AskedBy::new(Arc::new(embedding), words), wanted, exclude, text: asked_text })
+    }
+
+    /// True if embeddings of two collections can be compared.
+    async fn are_of_one_model(&self, of: &Description, to: &Description) -> Result<bool, PipelineError> {
+        let is_same = of.model.fingerprint == to.model.fingerprint;
+        Ok(is_same || Arc::ptr_eq(&self.encoders.get(to).await?, &self.encoders.get(of).await?))
     }
 }
 
@@ -319,30 +350,64 @@ impl QueryPipeline {
             Retrieval::Lexical | Retrieval::Hybrid => match target.words(text) {
                 Ok(words) if words.is_empty() && self.retrieval(request) == Retrieval::Lexical => Err(PipelineError::Wordless),
                 Ok(words) => Ok(Some(words)),
-                // What nobody asked for is not missed.
+                // Lexical search was not requested explicitly, so fall back to dense search without an error.
                 Err(_) if !is_asked => Ok(None),
                 Err(source) => Err(PipelineError::NoWords { collection: request.collection.to_string(), source }),
             },
         }
     }
+}
 
-    /// The embedding of a document for a search of another collection: its own if both are of one model, else one that the other
-    /// collection's model makes of its text. Embeddings of two models are never compared.
-    async fn as_asked_of(
-        &self,
-        target: &Searcher,
-        source: &Searcher,
-        document: &FoundDocument,
-        id: &DocumentId,
-    ) -> Result<Embedding, PipelineError> {
-        let (of, to) = (source.description(), target.description());
-        let encoder = self.encoders.of(to)?;
-        if of.model.fingerprint == to.model.fingerprint || Arc::ptr_eq(&encoder, &self.encoders.of(of)?) {
-            return Ok(Embedding::mean(&source.embeddings(document)?, to.model.dims)?);
-        }
-        let text = format!("{}{}", encoder.document_prompt(&to.definition.document_prompt), text_of(source, document, id)?);
-        encoder.encode(vec![text]).await?.embeddings.pop().ok_or(PipelineError::WorkerLost)
-    }
+/// True if a search costs less than waking another thread: a walk through the graph for some hundred candidates, whose cost is
+/// bounded whatever the request and the documents are.
+fn is_short(prepared: &Prepared) -> bool {
+    let Prepared { request, checked, asked, .. } = prepared;
+    let is_plain = checked.filter.is_none()
+        && request.strategy == StrategyChoice::Auto
+        && checked.n_cross_encoded == 0
+        && checked.facets.is_empty()
+        && checked.group_by.is_none()
+        && request.diversity == 0.0
+        && !request.explain
+        && !request.vectors
+        && matches!(checked.scorer, Scorer::Weights(_));
+    let are_words_few = match asked.by.words() {
+        Some(words) => words.terms().len() <= MAX_SHORT_WORDS && checked.searcher.n_documents() <= MAX_SHORT_DOCUMENTS,
+        None => true,
+    };
+    is_plain
+        && are_words_few
+        && checked.candidates.max(checked.ef_search) <= MAX_SHORT
+        && request.limit <= MAX_SHORT_HITS
+        && checked.searcher.n_changes() <= MAX_SHORT_CHANGES
+}
+
+/// What is read of a document that is asked with.
+struct Asking {
+    wanted: Wanted,
+    /// The mean of its chunks' embeddings, where it can be compared with those of the searched collection.
+    embedding: Option<Embedding>,
+    /// The text, where a cross-encoder or another model reads it.
+    text: Option<String>,
+}
+
+/// Reads a document that is asked with. Waits for the disk.
+fn read_asking(source: &Searcher, collection: &CollectionName, id: &DocumentId, of: Reading) -> Result<Asking, PipelineError> {
+    let unknown = || PipelineError::UnknownDocument { collection: collection.to_string(), id: id.to_string() };
+    let document = source.get(id)?.ok_or_else(unknown)?;
+    let wanted = Wanted::from_document(&*source.attributes(&document)?, &source.meaning().schema, of.now_us);
+    let dims = source.description().model.dims;
+    let embedding = of.embedding.then(|| Ok::<_, PipelineError>(Embedding::mean(&source.embeddings(&document)?, dims)?)).transpose()?;
+    let text = of.text.then(|| text_of(source, &document, id)).transpose()?;
+    Ok(Asking { wanted, embedding, text })
+}
+
+/// Which parts of a document are read.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    now_us: f64,
+    embedding: bool,
+    text: bool,
 }
 
 /// A candidate with its score.

@@ -209,3 +209,23 @@ async fn many_searches_at_once_look_less_deep_and_say_so() {
     let metrics = app.get("/metrics").await.ok();
     assert!(metrics.as_str().unwrap().contains("kindred_search_degraded_total{stage=\"depth\"}"));
 }
+
+/// Cutting such texts into phrases was quadratic in their white space: 200,000 blanks took a minute, on the threads that serve HTTP.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_full_of_white_space_have_phrases() {
+    let app = TestApp::start().await;
+    for (number, blank) in [" ", "\t", "\u{a0}", "\n", "\u{2028}", "\u{3000}", " \r\n"].into_iter().enumerate() {
+        let description = format!("Care for patients.{}At night", blank.repeat(200_000 / blank.len()));
+        let document = json!([{"id": number.to_string(), "title": "Nurse", "description": description}]);
+        assert_eq!(app.put("/v1/collections/jobs/documents", document).await.ok()["errors"], false);
+    }
+    let found = app.search("jobs", json!({"query": {"text": "care for patients"}, "phrases": 1, "limit": 10})).await.ok();
+    let hits = found["hits"].as_array().unwrap();
+    assert_eq!(hits.len(), 7);
+    assert!(hits.iter().all(|hit| hit["phrases"][0]["text"] == "Care for patients."), "{found}");
+    let asked = json!({"query": {"text": "at night"}, "id": "0"});
+    let explained = app.post("/v1/collections/jobs/explain", asked).await.ok();
+    assert_eq!(explained["phrases"][0]["text"], "At night");
+    let fit = json!({"member": {"collection": "jobs", "id": "1"}, "job": {"collection": "jobs", "id": "2"}});
+    app.post("/v1/fit", fit).await.ok();
+}

@@ -20,6 +20,7 @@ mod lexical;
 mod number;
 mod schema;
 mod selection;
+mod text;
 mod time;
 mod words;
 
@@ -40,5 +41,6 @@ pub use lexical::Lexical;
 pub use number::Number;
 pub use schema::{CollectionDefinition, FieldId, FieldSpec, FieldType, Role, Schema, SchemaError, Template};
 pub use selection::{Selected, Selection};
+pub use text::phrases;
 pub use time::parse_time_us;
 pub use words::{dice, has_words, n_common, trigrams, word_hash, word_hashes, words};
