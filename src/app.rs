@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::collection::{Access, CollectionError, Collections, IdentifyModel, OpenOptions, WalSettings};
 use crate::config::Settings;
-use crate::http::{self, Keys, Router, Services};
+use crate::http::{self, Keys, Probe, Router, Services};
 use crate::ingest::kafka::{Feed, FeedStates};
 use crate::pipeline::evaluate::EvaluationPipeline;
 use crate::pipeline::{
@@ -169,6 +169,7 @@ impl App {
 
     /// The HTTP API over these components.
     pub fn into_router(self, keys: Option<Arc<Keys>>) -> Router {
+        let probe = Probe::start(&self.catalog);
         http::router(Services {
             hosts: http::own_names(self.listen, self.allowed_hosts, keys.is_some()),
             query: self.query,
@@ -183,6 +184,7 @@ impl App {
             profiles: self.profiles,
             tasks: self.tasks,
             feeds: self.feed_states,
+            probe,
             keys,
             max_body_bytes: self.max_body_bytes,
             cors_origins: self.cors_origins,

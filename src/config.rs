@@ -15,7 +15,7 @@ use crate::ingest::kafka::KafkaSettings;
 use crate::pipeline::{Limits, SearchSettings};
 use crate::rescore::Profiles;
 use crate::telemetry::TraceSettings;
-use kindred_core::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec, Lexical};
+use kindred_core::domain::{Chunking, CollectionDefinition, CollectionName, FieldSpec, Lexical, Network};
 use kindred_core::error::ErrorKind;
 use kindred_encoder::{CrossEncoderSettings, EncoderSettings};
 use kindred_index::BuildParams;
@@ -73,6 +73,7 @@ pub struct HttpSettings {
     pub listen: SocketAddr,
     pub max_body_bytes: usize,
     pub max_connections: usize,
+    pub trusted_proxies: Vec<Network>,
     pub tls_certificate: PathBuf,
     pub tls_key: PathBuf,
     pub cors_origins: Vec<String>,
@@ -338,6 +339,8 @@ mod tests {
             ("http.cors_origins=[\"*\"]", "no origin"),
             ("http.cors_origins=[\"https://a.example/x\"]", "no origin"),
             ("http.allowed_hosts=[\"*\"]", "http.allowed_hosts"),
+            ("http.trusted_proxies=[\"proxy\"]", "http.trusted_proxies[0]: \"proxy\" is neither an address"),
+            ("http.trusted_proxies=[\"10.0.0.0/33\"]", "http.trusted_proxies[0]"),
             ("http.allowed_hosts=[\"jobs.example.com:443\"]", "http.allowed_hosts"),
             ("http.allowed_hosts=[\"https://jobs.example.com\"]", "http.allowed_hosts"),
             ("search.recall_share=2", "search.recall_share"),

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use kindred::collection::CollectionError;
 use kindred::config::{LogFormat, Settings};
+use kindred::pipeline::PipelineError;
 use kindred::telemetry;
 use kindred::tools::settings_args::SettingsArgs;
 use kindred::tools::{
@@ -138,10 +140,23 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            eprintln!("error: {e:#}{}", known_collections(&e));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The names of the collections that exist, if an error is about one that does not.
+fn known_collections(e: &anyhow::Error) -> String {
+    let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<CollectionError>()? {
+        CollectionError::Unknown { known, .. } if !known.is_empty() => Some(format!("; there are {}", known.join(", "))),
+        _ => None,
+    };
+    let of_pipeline = |cause: &(dyn std::error::Error + 'static)| {
+        let (_, known) = cause.downcast_ref::<PipelineError>()?.unknown_collection()?;
+        (!known.is_empty()).then(|| format!("; there are {}", known.join(", ")))
+    };
+    e.chain().find_map(|cause| of(cause).or_else(|| of_pipeline(cause))).unwrap_or_default()
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {

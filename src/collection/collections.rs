@@ -97,7 +97,7 @@ impl Collections {
     /// Returns the collection of this name.
     ///
     /// # Errors
-    /// [`CollectionError::Unknown`] lists the collections that exist; [`CollectionError::Damaged`].
+    /// [`CollectionError::Unknown`] has the names of those that exist, but its message does not; [`CollectionError::Damaged`].
     pub fn get(&self, name: &CollectionName) -> Result<Arc<Collection>, CollectionError> {
         match self.slot(name) {
             Some(Slot::Open(collection)) => Ok(collection),
@@ -245,8 +245,7 @@ impl Collections {
         look(&self.slots.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn known(&self) -> String {
-        let names = self.read(|slots| slots.keys().map(ToString::to_string).collect::<Vec<_>>());
-        if names.is_empty() { "there is none yet".to_owned() } else { format!("there are {}", names.join(", ")) }
+    fn known(&self) -> Vec<String> {
+        self.read(|slots| slots.keys().map(ToString::to_string).collect())
     }
 }

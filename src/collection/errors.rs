@@ -25,10 +25,9 @@ pub enum NoWords {
 pub enum CollectionError {
     #[error("there is no data folder at {}: name another with --data-dir, or make one with kindred serve, ingest or demo", path.display())]
     NoDataDir { path: PathBuf },
-    #[error(
-        "there is no collection {name:?}: {known}. Make one with PUT /v1/collections/{name}, or as [collections.{name}] in the settings"
-    )]
-    Unknown { name: String, known: String },
+    /// The message names no other collection, because not every caller may know of them.
+    #[error("there is no collection {name:?}. Make one with PUT /v1/collections/{name}, or as [collections.{name}] in the settings")]
+    Unknown { name: String, known: Vec<String> },
     #[error("collection {name:?} is damaged and is not served; all others are. {source}")]
     Damaged { name: String, source: Arc<CollectionError> },
     #[error("collection {name:?} exists already with another definition: delete it first, or choose another name")]

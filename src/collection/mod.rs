@@ -138,6 +138,14 @@ enum WhoWrites {
 }
 
 impl Collection {
+    /// True if the log takes no writes until a restart, because it could not be made durable. `None` while a write is under way.
+    pub fn is_poisoned(&self) -> Option<bool> {
+        match &self.state {
+            WhoWrites::Nobody(_) => Some(false),
+            WhoWrites::We(writer, shared) => Some(writer.has_ended() || shared.try_is_poisoned()?),
+        }
+    }
+
     /// Makes a new, empty collection on disk.
     ///
     /// # Errors

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -203,6 +203,13 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// True if the thread has ended, which only a panic does.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.queue.take());
@@ -251,6 +258,15 @@ impl Shared {
             && let Err(e) = state.wal.sync()
         {
             tracing::error!(collection = %self.name, error = %e, "the log could not be synced: recent writes may be lost in a power failure, and no more are accepted. Repair the disk and restart the server");
+        }
+    }
+
+    /// Whether the log is poisoned, unless it is being written.
+    pub fn try_is_poisoned(&self) -> Option<bool> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state.wal.check().is_err()),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner().wal.check().is_err()),
+            Err(TryLockError::WouldBlock) => None,
         }
     }
 
@@ -330,7 +346,7 @@ impl Shared {
     }
 
     pub fn deleted(&self) -> CollectionError {
-        CollectionError::Unknown { name: self.name.to_string(), known: "it has been deleted".to_owned() }
+        CollectionError::Unknown { name: self.name.to_string(), known: Vec::new() }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
@@ -34,8 +34,24 @@ pub(super) fn existing(name: &str) -> Result<CollectionName, ApiError> {
     Ok(name)
 }
 
-/// Refuses a collection that is not for who asks.
-pub(super) fn visible(name: &CollectionName) -> Result<(), ApiError> {
+/// A collection's name in a request's body. [`Named::check`] is the only way to it, so that no handler forgets that a key may be of
+/// other collections.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Named(String);
+
+impl Named {
+    /// Returns the name, if the caller may see the collection.
+    ///
+    /// # Errors
+    /// As [`existing`], about the field of the body that names it.
+    pub(super) fn check(&self, field: &str) -> Result<CollectionName, ApiError> {
+        existing(&self.0).map_err(|e| e.about(field))
+    }
+}
+
+/// Refuses a collection that the caller may not see, in the same words whether it exists or not.
+fn visible(name: &CollectionName) -> Result<(), ApiError> {
     if auth::sees(name.as_str()) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Connections: how they are taken, with TLS or without, how long they may keep us waiting, and how they end.
 
-use std::future::Future;
+use std::future::{Future, Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,21 +9,30 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::http::header::{CONNECTION, HeaderValue, RETRY_AFTER};
+use axum::response::Response;
 use axum_server::Handle;
 use axum_server::accept::{Accept, TcpConfigAcceptor, TcpSocketConfig};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use futures_util::future::Either;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 use tower::Service;
 
 use super::auth::Keys;
+use super::error::ApiError;
 use super::gate::Gate;
+use super::places::{Place, Places};
+use super::routes;
+use kindred_core::domain::Network;
+use kindred_core::error::ErrorKind;
 
 /// Time that requests under way have to finish when the server is told to end.
 const DRAIN: Duration = Duration::from_secs(10);
 /// Time for the first request of a connection to come, and for the head of each.
 const HEAD: Duration = Duration::from_secs(60);
+/// Time that a connection which is reserved for probes may say nothing.
+const RESERVED_READ: Duration = Duration::from_secs(5);
 /// Time between two looks at the files of keys and certificates.
 const RELOAD: Duration = Duration::from_secs(2);
 
@@ -32,15 +41,17 @@ const RELOAD: Duration = Duration::from_secs(2);
 pub struct ConnectionSettings {
     /// Without one there is no TLS.
     pub tls: Option<Certificate>,
-    /// More are closed at once.
+    /// Beyond these only probes are answered, on a few connections more.
     pub max_connections: usize,
+    /// Proxies may have all of the connections; other clients, but for the loopback, a share.
+    pub trusted_proxies: Vec<Network>,
     /// Time for a client to take more of an answer.
     pub take: Duration,
 }
 
 impl Default for ConnectionSettings {
     fn default() -> Self {
-        Self { tls: None, max_connections: 4_096, take: Duration::from_secs(60) }
+        Self { tls: None, max_connections: 4_096, trusted_proxies: Vec::new(), take: Duration::from_secs(60) }
     }
 }
 
@@ -63,7 +74,8 @@ pub async fn serve(
     server.http_builder().http2().timer(hyper_util::rt::TokioTimer::new()).keep_alive_interval(HEAD);
     // Answers are small and wanted at once: they must not wait for more bytes to travel with.
     let nodelay = TcpConfigAcceptor::new(TcpSocketConfig::new().nodelay(true));
-    let limited = Limited { inner: nodelay, free: Arc::new(Semaphore::new(settings.max_connections)), take: settings.take };
+    let places = Arc::new(Places::new(settings.max_connections, settings.trusted_proxies));
+    let limited = Limited { inner: nodelay, places, take: settings.take };
     let router = gate.router().into_make_service();
     let watching = tokio::spawn(watch(settings.tls, keys));
     let ending = tokio::spawn(async move {
@@ -167,11 +179,11 @@ async fn watch(mut tls: Option<Certificate>, keys: Option<Arc<Keys>>) {
     }
 }
 
-/// Takes so many connections, and closes those beyond.
+/// Gives each connection a place, and closes those for which there is none.
 #[derive(Debug, Clone)]
 struct Limited {
     inner: TcpConfigAcceptor,
-    free: Arc<Semaphore>,
+    places: Arc<Places>,
     take: Duration,
 }
 
@@ -181,13 +193,17 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
     type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Held<S>)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let (free, take, accepted) = (Arc::clone(&self.free), self.take, self.inner.accept(stream, service));
+        let place = stream.peer_addr().map(|address| self.places.take(address.ip()));
+        let (take, accepted) = (self.take, self.inner.accept(stream, service));
         Box::pin(async move {
-            let permit = free.try_acquire_owned().map_err(|_| io::Error::other("too many connections"))?;
+            let place = place?.ok_or_else(|| io::Error::other("too many connections"))?;
             let (stream, service) = accepted.await?;
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(take));
-            Ok((Box::pin(stream), Held { service, _permit: Arc::new(permit) }))
+            if place.is_reserved() {
+                stream.set_read_timeout(Some(RESERVED_READ));
+            }
+            Ok((Box::pin(stream), Held { service, place: Arc::new(place) }))
         })
     }
 }
@@ -196,19 +212,36 @@ impl<S: Send + 'static> Accept<TcpStream, S> for Limited {
 #[derive(Debug, Clone)]
 struct Held<S> {
     service: S,
-    _permit: Arc<OwnedSemaphorePermit>,
+    place: Arc<Place>,
 }
 
-impl<S: Service<R>, R> Service<R> for Held<S> {
-    type Response = S::Response;
+impl<S, B> Service<http::Request<B>> for Held<S>
+where
+    S: Service<http::Request<B>, Response = Response>,
+{
+    type Response = Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Either<Ready<Result<Response, S::Error>>, S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: R) -> S::Future {
-        self.service.call(request)
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let path = request.uri().path();
+        if self.place.is_reserved() && !routes::is_probe(path) {
+            return Either::Left(ready(Ok(refused(request.method(), path))));
+        }
+        Either::Right(self.service.call(request))
     }
+}
+
+/// Refuses a request on a connection that is reserved for probes, and ends the connection.
+fn refused(method: &http::Method, path: &str) -> Response {
+    let message = "the server has as many connections as it may have (http.max_connections), or as one client may have: close some, or try \
+                   again in a moment";
+    let mut response = routes::errors_at(method, path).answer(ApiError::new(ErrorKind::Unavailable, message, None));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }

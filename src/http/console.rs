@@ -2,10 +2,8 @@
 
 use std::sync::LazyLock;
 
-use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use sha2::{Digest, Sha256};
 
 use super::error::ApiError;
@@ -41,11 +39,18 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; \
      frame-ancestors 'none'; form-action 'none'";
 
-/// `/` and `/console/…`; they need nothing, so they are there before the server is ready.
-pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    let index = async |headers: HeaderMap| answer("index.html", &headers);
-    let file = async |PathParts(name): PathParts<String>, headers: HeaderMap| answer(&name, &headers);
-    Router::new().route("/", get(index)).route("/console/{*file}", get(file))
+/// Paths of the page and of its files, which the gate answers, too, before the server is ready.
+pub const INDEX: &str = "/";
+pub const FILES_PATH: &str = "/console/{*file}";
+
+/// The page.
+pub async fn index(headers: HeaderMap) -> Response {
+    answer("index.html", &headers)
+}
+
+/// A file of the page.
+pub async fn file(PathParts(name): PathParts<String>, headers: HeaderMap) -> Response {
+    answer(&name, &headers)
 }
 
 fn answer(name: &str, asked: &HeaderMap) -> Response {

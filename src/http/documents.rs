@@ -16,7 +16,7 @@ use super::collections::{existing, reading};
 use super::error::{ApiError, ErrorBody, ErrorDetail, status_of};
 use super::path::{PathParts, QueryString};
 use super::request;
-use crate::ingest;
+use crate::ingest::{self, BodyError};
 use crate::pipeline::{
     self, Item as WriteItem, ItemError, Matching, Outcome, PipelineError, StoredDocument, Work, WriteReport, WriteRequest,
 };
@@ -179,9 +179,12 @@ async fn write_many(
 ) -> Result<Json<BatchResponse>, ApiError> {
     let started = Instant::now();
     options.for_many()?;
-    let documents = pipeline::blocking(Work::Parse, move || parse(&bytes)).await??;
+    let name = existing(collection)?;
+    services.catalog.require(&name)?;
+    let max_items = services.write.max_items();
+    let documents = pipeline::blocking(Work::Parse, move || parse(&bytes, max_items)).await??;
     let request = options.request(documents.into_iter().map(|document| document.map(item_of)).collect())?;
-    let report = write(services, existing(collection)?, request).await?;
+    let report = write(services, name, request).await?;
     let items: Vec<Item> = report.outcomes.into_iter().map(item).collect();
     let errors = items.iter().any(|item| item.error.is_some());
     let took_ms = started.elapsed().as_millis() as u64;
@@ -200,9 +203,13 @@ pub(super) async fn write(
     written.await.map_err(|_| PipelineError::WorkerLost)?
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<ingest::ReadDocument>, ApiError> {
-    let items = ingest::parse_body(bytes)
-        .map_err(|reason| ApiError::new(ErrorKind::Malformed, format!("the body is not a JSON array of documents: {reason}"), None))?;
+fn parse(bytes: &[u8], max_items: usize) -> Result<Vec<ingest::ReadDocument>, ApiError> {
+    let items = ingest::parse_body(bytes, max_items).map_err(|e| match e {
+        BodyError::Array(reason) => {
+            ApiError::new(ErrorKind::Malformed, format!("the body is not a JSON array of documents: {reason}"), None)
+        }
+        BodyError::TooMany { actual } => PipelineError::TooManyDocuments { actual, limit: max_items }.into(),
+    })?;
     if items.is_empty() {
         return Err(ApiError::new(ErrorKind::Malformed, "the body holds no documents: send a JSON array, or one JSON object a line", None));
     }

@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::request;
+use super::{auth, request};
 use crate::pipeline::{ItemError, PipelineError};
 use kindred_core::domain::NameError;
 use kindred_core::error::{ErrorKind, chain};
@@ -112,7 +112,7 @@ impl From<PipelineError> for ApiError {
     fn from(e: PipelineError) -> Self {
         let kind = e.kind();
         log(kind, &e);
-        let message = if is_ours(kind) { without_folders(&e.to_string()) } else { e.to_string() };
+        let message = if is_ours(kind) { without_folders(&e.to_string()) } else { message(&e) };
         Self { retry_after: e.retry_after(), ..Self::new(kind, message, e.field().map(str::to_owned)) }
     }
 }
@@ -134,6 +134,13 @@ impl IntoResponse for ApiError {
         let error = ErrorDetail { code: self.code, message: self.message, field: self.field, request_id: request::id() };
         answer(self.status, self.retry_after, ErrorBody { error })
     }
+}
+
+/// The message of an error, with the collections that exist, as far as the caller may see them, if the one asked for does not.
+pub fn message(e: &PipelineError) -> String {
+    let known = e.unknown_collection().map(|(_, known)| known).unwrap_or_default();
+    let visible: Vec<&str> = known.iter().map(String::as_str).filter(|name| auth::sees(name)).collect();
+    if visible.is_empty() { e.to_string() } else { format!("{e}; there are {}", visible.join(", ")) }
 }
 
 /// An error's answer, in whatever shape; those who came too early are told when to come again.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Services;
 use super::body::JsonBody;
-use super::collections::{blocking, existing};
+use super::collections::{Named, blocking};
 use super::error::{ApiError, ErrorBody};
 use super::generations::Started;
 use super::path::PathParts;
@@ -28,7 +28,8 @@ fn yes() -> bool {
 #[schema(example = json!({"collection": "jobs", "queries": [{"id": "q1", "text": "night nurse"}], "judgments": {"q1": {"j813": 3}},
     "variants": [{"name": "as it is"}, {"name": "fresh", "profile": {"weights": {"dot": 1, "recency": 0.2}}}]}))]
 pub struct EvaluationBody {
-    collection: String,
+    #[schema(value_type = String)]
+    collection: Named,
     /// At most 5,000.
     queries: Vec<JudgedQuery>,
     /// Grades from 0 to 4, above 0 is relevant: `{"query": {"document": 3}}`, or TREC qrels as one text. At most 500,000.
@@ -50,7 +51,7 @@ pub async fn start(
     JsonBody(body): JsonBody<EvaluationBody>,
 ) -> Result<(StatusCode, Json<Started>), ApiError> {
     let EvaluationBody { collection, queries, judgments, variants, stages } = body;
-    let request = EvaluationRequest { collection: existing(&collection)?, queries, judgments, variants, stages };
+    let request = EvaluationRequest { collection: collection.check("collection")?, queries, judgments, variants, stages };
     let task = blocking(move || services.evaluations.start(request)).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { task: task.id().to_owned() })))
 }

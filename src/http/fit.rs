@@ -8,10 +8,10 @@ use serde::Deserialize;
 
 use super::Services;
 use super::body::JsonBody;
-use super::collections::existing;
+use super::collections::{Named, existing};
 use super::error::{ApiError, ErrorBody};
-use super::search::{Id, located};
-use crate::pipeline::{FitReport, FitRequest};
+use super::search::Id;
+use crate::pipeline::{FitReport, FitRequest, PipelineError};
 use kindred_core::domain::{CollectionName, DocumentId};
 
 /// Collections that are always there.
@@ -31,17 +31,19 @@ pub enum DocumentBody {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentOf {
-    collection: String,
+    #[schema(value_type = String)]
+    collection: Named,
     id: Id,
 }
 
 impl DocumentBody {
     fn check(self, usual: &str, field: &str) -> Result<(CollectionName, DocumentId), ApiError> {
-        let (collection, id, at) = match self {
-            Self::Id(id) => (usual.to_owned(), id, field.to_owned()),
-            Self::Of(DocumentOf { collection, id }) => (collection, id, format!("{field}.id")),
-        };
-        Ok((existing(&collection).map_err(|e| e.about(&format!("{field}.collection")))?, id.check(&at)?))
+        match self {
+            Self::Id(id) => Ok((existing(usual).map_err(|e| e.about(&format!("{field}.collection")))?, id.check(field)?)),
+            Self::Of(DocumentOf { collection, id }) => {
+                Ok((collection.check(&format!("{field}.collection"))?, id.check(&format!("{field}.id"))?))
+            }
+        }
     }
 }
 
@@ -59,8 +61,25 @@ pub struct FitBody {
     responses((status = 200, body = FitReport), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn fit(State(services): State<Arc<Services>>, JsonBody(body): JsonBody<FitBody>) -> Result<Json<FitReport>, ApiError> {
     let request = FitRequest { member: body.member.check(MEMBERS, "member")?, job: body.job.check(JOBS, "job")? };
-    for (field, (collection, id)) in [("member", &request.member), ("job", &request.job)] {
-        services.catalog.document(collection, id).map_err(|e| located(e, field, &format!("{field}.collection")))?;
+    let report = services.fit.fit(&request).await;
+    Ok(Json(report.map_err(|e| located(e, &request, ["member", "job"], ["member.collection", "job.collection"]))?))
+}
+
+/// An error about one of the two documents or collections, named as the request names them.
+pub(super) fn located(e: PipelineError, request: &FitRequest, documents: [&str; 2], collections: [&str; 2]) -> ApiError {
+    let pair = [&request.member, &request.job];
+    let field = match &e {
+        PipelineError::UnknownDocument { collection, id } => {
+            let is_it = |(of, named): &&(CollectionName, DocumentId)| of.as_str() == collection && named.as_str() == id;
+            pair.iter().position(is_it).map(|position| documents[position])
+        }
+        e => {
+            let (name, _) = e.unknown_collection().unzip();
+            pair.iter().position(|(of, _)| Some(of.as_str()) == name).map(|position| collections[position])
+        }
+    };
+    match field {
+        Some(field) => ApiError::from(e).about(field),
+        None => ApiError::from(e),
     }
-    Ok(Json(services.fit.fit(&request).await?))
 }

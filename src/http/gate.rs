@@ -4,11 +4,12 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use axum::{Router, middleware};
 use tower::ServiceExt;
 
 use super::error::ApiError;
-use super::{compat, console, request};
+use super::{console, request, routes};
 use kindred_core::error::ErrorKind;
 
 /// Stands before the routes until they are there.
@@ -28,7 +29,9 @@ impl Gate {
     }
 
     pub(super) fn router(self) -> Router {
-        let closed = console::routes()
+        let closed = Router::new()
+            .route(console::INDEX, get(console::index))
+            .route(console::FILES_PATH, get(console::file))
             .fallback(async |request: Request| starting(&request))
             .method_not_allowed_fallback(async |request: Request| starting(&request))
             .layer(middleware::from_fn(request::observe));
@@ -48,6 +51,6 @@ fn starting(request: &Request) -> Response {
     let error = ApiError::new(ErrorKind::Unavailable, "the server is starting: try again in a moment (GET /readyz says when)", None);
     match request.uri().path() {
         "/healthz" | "/livez" => "ok".into_response(),
-        path => compat::error_at(path, error),
+        path => routes::errors_at(request.method(), path).answer(error),
     }
 }

@@ -25,40 +25,45 @@ pub struct Info {
     #[serde(skip_serializing_if = "Option::is_none")]
     cross_encoder: Option<CrossEncoderInfo>,
     collections: Vec<String>,
-}
-
-/// Whether everything works.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Ready {
-    ready: bool,
-    collections: usize,
     /// The Kafka feed of each fed collection. A server whose feed stands still is ready: it answers with what it has.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     feeds: Vec<FeedState>,
 }
 
+/// Whether everything works, in numbers alone: probes need no key.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Ready {
+    ready: bool,
+    collections: usize,
+    /// Collections that could not be opened: they answer 503, the others are served.
+    damaged: usize,
+}
+
 /// An alias of `/livez`, under the name that older orchestrators ask by.
-#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String)))]
-pub async fn healthz() -> &'static str {
-    livez().await
+#[utoipa::path(get, path = "/healthz", responses((status = 200, body = String), (status = 503, body = ErrorBody)))]
+pub async fn healthz(services: State<Arc<Services>>) -> Result<&'static str, ApiError> {
+    livez(services).await
 }
 
-/// The process answers.
-#[utoipa::path(get, path = "/livez", responses((status = 200, body = String)))]
-pub async fn livez() -> &'static str {
-    "ok"
+/// The process answers, and does not hang so that only a restart helps.
+#[utoipa::path(get, path = "/livez", responses((status = 200, body = String), (status = 503, body = ErrorBody)))]
+pub async fn livez(State(services): State<Arc<Services>>) -> Result<&'static str, ApiError> {
+    match services.probe.is_alive() {
+        true => Ok("ok"),
+        false => Err(ApiError::new(ErrorKind::Unavailable, "the server has hung for minutes: restart it", None)),
+    }
 }
 
-/// The collections are open and the encoder has just answered a probe; with `kafka.ready_when_caught_up`, every feed has been read to
-/// its end once.
+/// The encoder has answered the last probe, a second ago, and every collection that is served takes writes; with
+/// `kafka.ready_when_caught_up`, every feed has been read to its end once. `GET /v1/info` has the details, for who has a key.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Ready), (status = 503, body = ErrorBody)))]
 pub async fn readyz(State(services): State<Arc<Services>>) -> Result<Json<Ready>, ApiError> {
-    // Whatever keeps the encoder from answering, a full queue too: traffic should go elsewhere.
-    services.catalog.probe().await.map_err(|e| ApiError::new(ErrorKind::Unavailable, e.to_string(), None))?;
-    if let Some(why) = services.feeds.not_ready() {
-        return Err(ApiError::new(ErrorKind::Unavailable, why, None));
+    let unavailable = |why: String| ApiError::new(ErrorKind::Unavailable, why, None);
+    let health = services.probe.ready().map_err(|e| unavailable(e.to_string()))?;
+    if services.feeds.not_ready().is_some() {
+        return Err(unavailable("a Kafka feed has not caught up with its topic yet: GET /v1/info says which, and why".to_owned()));
     }
-    Ok(Json(Ready { ready: true, collections: services.catalog.count(), feeds: services.feeds.list() }))
+    Ok(Json(Ready { ready: true, collections: health.collections, damaged: health.damaged }))
 }
 
 /// Metrics in Prometheus' text format.
@@ -79,10 +84,6 @@ pub async fn info(State(services): State<Arc<Services>>) -> Json<Info> {
     let model = services.catalog.model().clone();
     let collections = services.catalog.list().into_iter().map(|c| c.name).filter(|name| auth::sees(name)).collect();
     let cross_encoder = services.rerank.model().cloned();
-    Json(Info { version: env!("CARGO_PKG_VERSION"), model, cross_encoder, collections })
-}
-
-/// The description of this API, OpenAPI 3.1.
-pub async fn openapi(api: String) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], api)
+    let feeds = services.feeds.list().into_iter().filter(|feed| auth::sees(&feed.collection)).collect();
+    Json(Info { version: env!("CARGO_PKG_VERSION"), model, cross_encoder, collections, feeds })
 }

@@ -7,12 +7,12 @@ use axum::extract::State;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Services;
 use super::body::JsonBody;
-use super::collections::{blocking, existing};
+use super::collections::{blocking, existing, reading};
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
-use crate::pipeline::{ProfileContents, ProfileInfo};
+use super::{Services, auth};
+use crate::pipeline::{FROM_TEXT, ProfileContents, ProfileInfo};
 use kindred_core::domain::CollectionName;
 use kindred_core::error::ErrorKind;
 
@@ -44,7 +44,11 @@ fn named(name: &str) -> Result<CollectionName, ApiError> {
 #[utoipa::path(get, path = "/v1/collections/{collection}/profiles",
     responses((status = 200, body = ProfileList), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
 pub async fn list(State(services): State<Arc<Services>>, PathParts(collection): PathParts<String>) -> Result<Json<ProfileList>, ApiError> {
-    Ok(Json(ProfileList { profiles: services.profiles.list(&existing(&collection)?)? }))
+    let name = existing(&collection)?;
+    let mut profiles = reading(move || services.profiles.list(&name)).await?;
+    // Directions are names of collections, but for `text`.
+    profiles.iter_mut().for_each(|profile| profile.directions.retain(|direction| direction == FROM_TEXT || auth::sees(direction)));
+    Ok(Json(ProfileList { profiles }))
 }
 
 /// Look at a profile.

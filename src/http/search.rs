@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Services;
 use super::body::JsonBody;
-use super::collections::existing;
+use super::collections::{Named, existing};
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
 use crate::pipeline::{CrossEncode, GroupBy, PipelineError, Placement, ProfileChoice, Query, QueryOptions, QueryRequest, QueryResponse};
@@ -36,7 +36,8 @@ pub struct QueryBody {
     /// A document: of the same collection, or of `collection`.
     id: Option<Id>,
     /// The collection of the document to ask with, where that is another.
-    collection: Option<String>,
+    #[schema(value_type = Option<String>)]
+    collection: Option<Named>,
 }
 
 /// Whether the cross-encoder orders the best hits, and how.
@@ -169,7 +170,8 @@ search_bodies! {
     MatchBody {
         from: From,
         /// The collection to search.
-        to: String,
+        #[schema(value_type = String)]
+        to: Named,
     }
 }
 
@@ -241,7 +243,8 @@ impl Id {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, expecting = "an object such as {\"collection\": \"members\", \"id\": \"m7\"}")]
 pub struct From {
-    collection: String,
+    #[schema(value_type = String)]
+    collection: Named,
     id: Id,
 }
 
@@ -298,8 +301,8 @@ impl QueryBody {
 }
 
 /// The collection of a document to ask with, which the request names in `field`.
-fn asking(services: &Services, name: &str, field: &str) -> Result<CollectionName, ApiError> {
-    let name = existing(name).map_err(|e| e.about(field))?;
+fn asking(services: &Services, name: &Named, field: &str) -> Result<CollectionName, ApiError> {
+    let name = name.check(field)?;
     services.catalog.require(&name).map_err(|e| located(e, field, field))?;
     Ok(name)
 }
@@ -326,7 +329,7 @@ pub async fn match_documents(
 ) -> Result<Json<QueryResponse>, ApiError> {
     let asking = asking(&services, &body.from.collection, "from.collection")?;
     let query = Query::Document { collection: asking, id: body.from.id.check("from.id")? };
-    let collection = existing(&body.to).map_err(|e| e.about("to"))?;
+    let collection = body.to.check("to")?;
     let request = request!(body, collection, query);
     Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
 }

@@ -8,28 +8,46 @@ use super::{MAX_RECORD_BYTES, ReadDocument, ReadError, Record, Records};
 use crate::pipeline::ItemError;
 use kindred_core::error::ErrorKind;
 
-/// The items of a body: a JSON array, lines of JSON, or one object over several lines.
+/// Why a body has no items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BodyError {
+    /// The text of the JSON error of a broken array.
+    Array(String),
+    /// It has more items than it may. They are counted before any is parsed.
+    TooMany { actual: usize },
+}
+
+/// Reads the items of a body: a JSON array, lines of JSON, or one object over several lines.
 ///
 /// # Errors
-/// The text of the JSON error of a broken array.
-pub fn parse_body(bytes: &[u8]) -> Result<Vec<ReadDocument>, String> {
+/// [`BodyError`].
+pub fn parse_body(bytes: &[u8], max_items: usize) -> Result<Vec<ReadDocument>, BodyError> {
     let bytes = without_bom(bytes).trim_ascii();
     if bytes.starts_with(b"[") {
-        return parse_array(bytes);
+        return parse_array(bytes, max_items);
     }
     let first_line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
     let is_one_object =
         first_line.len() < bytes.len() && parse_line(first_line).is_err() && serde_json::from_slice::<&RawValue>(bytes).is_ok();
-    Ok(if is_one_object { vec![parse_line(bytes)] } else { parse_lines(bytes) })
+    if is_one_object {
+        return Ok(vec![parse_line(bytes)]);
+    }
+    within(lines(bytes).count(), max_items)?;
+    Ok(lines(bytes).map(parse_line).collect())
 }
 
-fn parse_lines(bytes: &[u8]) -> Vec<ReadDocument> {
-    bytes.split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty()).map(parse_line).collect()
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|&b| b == b'\n').filter(|line| !line.trim_ascii().is_empty())
+}
+
+fn within(actual: usize, max_items: usize) -> Result<(), BodyError> {
+    if actual <= max_items { Ok(()) } else { Err(BodyError::TooMany { actual }) }
 }
 
 /// Items are read one by one, so that a number out of range spoils its own item alone.
-fn parse_array(bytes: &[u8]) -> Result<Vec<ReadDocument>, String> {
-    let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+fn parse_array(bytes: &[u8], max_items: usize) -> Result<Vec<ReadDocument>, BodyError> {
+    let items: Vec<&RawValue> = serde_json::from_slice(bytes).map_err(|e| BodyError::Array(e.to_string()))?;
+    within(items.len(), max_items)?;
     Ok(items.into_iter().map(|item| parse_line(item.get().as_bytes())).collect())
 }
 
@@ -105,16 +123,19 @@ mod tests {
 
     #[test]
     fn bad_lines_spoil_nothing_but_themselves() {
-        let items = parse_lines(b"{\"id\":1}\n\n{oops\n\xff\xfe\n{\"id\":1e999}\n{\"id\":2}");
+        let items = parse_body(b"{\"id\":1}\n\n{oops\n\xff\xfe\n{\"id\":1e999}\n{\"id\":2}", 5).unwrap();
         let good: Vec<bool> = items.iter().map(Result::is_ok).collect();
         assert_eq!(good, [true, false, false, false, true]);
         assert!(items[2].as_ref().unwrap_err().message.contains("UTF-8"));
-        let items = parse_array(br#"[{"id":1}, {"id":1e999}, 3]"#).unwrap();
+        let items = parse_array(br#"[{"id":1}, {"id":1e999}, 3]"#, 3).unwrap();
         assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true], "3 is JSON, if no document");
-        assert!(parse_array(b"{}").is_err());
-        assert_eq!(parse_body(b"\xef\xbb\xbf{\n \"id\": 1\n}\n").unwrap(), [Ok(serde_json::json!({"id": 1}))]);
-        assert_eq!(parse_body(b" [{\"id\": 1}] ").unwrap().len(), 1);
-        assert_eq!(parse_body(b"{oops\n{\"id\": 1}").unwrap().len(), 2);
+        assert!(parse_array(b"{}", 1).is_err());
+        assert_eq!(parse_body(b"\xef\xbb\xbf{\n \"id\": 1\n}\n", 1).unwrap(), [Ok(serde_json::json!({"id": 1}))]);
+        assert_eq!(parse_body(b" [{\"id\": 1}] ", 1).unwrap().len(), 1);
+        assert_eq!(parse_body(b"{oops\n{\"id\": 1}", 2).unwrap().len(), 2);
+        for body in [b"{}\n{}\n\n{}".as_slice(), b"[{}, {}, {}]"] {
+            assert_eq!(parse_body(body, 2), Err(BodyError::TooMany { actual: 3 }));
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value as Json;
 
-pub use jsonl::parse_body;
+pub use jsonl::{BodyError, parse_body};
 pub use refused::Refused;
 pub use source::{Format, Source};
 

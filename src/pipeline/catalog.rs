@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{Encoders, PipelineError, Tasks, listing};
 use crate::collection::{Collection, Collections, ModelIdentity, Quantization, Searcher};
 use kindred_core::domain::{CollectionDefinition, CollectionName, DocumentId};
-use kindred_encoder::{ModelInfo, QueryOptions};
+use kindred_encoder::{Encoder, EncoderError, ModelInfo, QueryOptions};
 
 /// A collection as its users see it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -36,6 +36,17 @@ pub struct CollectionInfo {
     /// The generation's files on disk.
     pub files: Vec<FileInfo>,
     pub definition: CollectionDefinition,
+}
+
+/// How the collections are, in numbers alone: probes that need no key report them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// Collections that are served.
+    pub collections: usize,
+    /// Collections that could not be opened.
+    pub damaged: usize,
+    /// Collections that take no writes until a restart, because their log could not be made durable.
+    pub poisoned: usize,
 }
 
 /// A file of a generation.
@@ -116,9 +127,11 @@ impl Catalog {
         Ok(())
     }
 
-    /// How many collections there are.
-    pub fn count(&self) -> usize {
-        self.collections.all().len()
+    /// Counts the collections, and those that something is wrong with. Takes no lock that a write holds.
+    pub fn health(&self) -> Health {
+        let all = self.collections.all();
+        let poisoned = all.iter().filter(|collection| collection.is_poisoned() == Some(true)).count();
+        Health { collections: all.len(), damaged: self.collections.damaged().len(), poisoned }
     }
 
     /// One collection.
@@ -179,13 +192,24 @@ impl Catalog {
         self.encoders.configured().info()
     }
 
-    /// Asks the encoder for a real embedding.
+    /// Returns what asks the model whether it works. It holds no collection.
+    pub fn prober(&self) -> Prober {
+        Prober(Arc::clone(self.encoders.configured()))
+    }
+}
+
+/// Asks the model whether it works.
+#[derive(Debug)]
+pub struct Prober(Arc<Encoder>);
+
+impl Prober {
+    /// Asks the model for an embedding, as a query that nothing is kept of.
     ///
     /// # Errors
-    /// [`PipelineError::Encoder`] when it does not answer.
-    pub async fn probe(&self) -> Result<(), PipelineError> {
+    /// [`EncoderError`] if it does not answer.
+    pub async fn probe(&self) -> Result<(), EncoderError> {
         let options = QueryOptions { skip_cache: true, ..QueryOptions::default() };
-        self.encoders.configured().encode_query("", "ready?", options).await?;
+        self.0.encode_query("", "ready?", options).await?;
         Ok(())
     }
 }

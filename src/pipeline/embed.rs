@@ -150,15 +150,6 @@ impl EmbedPipeline {
         .await
     }
 
-    /// Whether the encoder works: it is asked for an embedding.
-    ///
-    /// # Errors
-    /// [`EmbedError::Encoder`].
-    pub async fn probe(&self) -> Result<(), EmbedError> {
-        self.encoders.configured().encode(vec!["ready?".to_owned()]).await?;
-        Ok(())
-    }
-
     /// Refuses the name of any model but the one whose embeddings are handed out.
     ///
     /// # Errors

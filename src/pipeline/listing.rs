@@ -1,5 +1,7 @@
 //! LIST: stored documents without a query: by their ids, in pages, or counted.
 
+use std::collections::HashSet;
+
 use serde_json::Value as Json;
 use serde_json::value::RawValue;
 
@@ -10,6 +12,8 @@ use kindred_core::domain::{CollectionName, DocumentId, Embedding, Filter};
 
 /// Most documents of a page.
 pub const MAX_PAGE: usize = 10_000;
+/// Most bytes of the fields and vectors of an answer with more than one document.
+pub(super) const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// Which documents to list.
 #[derive(Debug, Clone)]
@@ -32,23 +36,27 @@ pub struct Page {
 }
 
 impl Catalog {
-    /// The documents of these ids, in their order; those that are not there are left out. Waits for the disk.
+    /// Returns the documents of these ids, each once, in the order of the ids; ids without a document are left out. Waits for the disk.
     ///
     /// # Errors
-    /// [`PipelineError::Collection`].
+    /// [`PipelineError::AnswerTooLong`], [`PipelineError::Collection`].
     pub fn documents(&self, name: &CollectionName, ids: &[DocumentId], vectors: bool) -> Result<Vec<StoredDocument>, PipelineError> {
         within("ids", ids.len().max(1), MAX_PAGE)?;
         let searcher = self.searcher(name)?;
-        let mut documents = Vec::with_capacity(ids.len());
-        for id in ids {
+        let (mut documents, mut seen, mut room) = (Vec::new(), HashSet::new(), Room::default());
+        for id in ids.iter().filter(|id| seen.insert(*id)) {
             if let Some(found) = searcher.get(id)? {
-                documents.push(stored(&searcher, id.clone(), &found, vectors)?);
+                let document = stored(&searcher, id.clone(), &found, vectors)?;
+                if !room.takes(document.n_bytes()) {
+                    return Err(PipelineError::AnswerTooLong { limit: MAX_ANSWER_BYTES });
+                }
+                documents.push(document);
             }
         }
         Ok(documents)
     }
 
-    /// The documents that match a filter, page by page. Waits for the disk.
+    /// Returns the documents that match a filter, page by page. A page ends early where it would be too long. Waits for the disk.
     ///
     /// # Errors
     /// [`PipelineError::OutOfRange`], [`PipelineError::Filter`], [`PipelineError::Collection`].
@@ -57,7 +65,14 @@ impl Catalog {
         let searcher = self.searcher(&request.collection)?;
         let filter = filter(&searcher, request.filter.as_ref())?;
         let FoundPage { documents: found, next } = searcher.page(&filter, request.from.as_ref(), request.limit)?;
-        let documents = found.into_iter().map(|(id, found)| stored(&searcher, id, &found, request.vectors)).collect::<Result<_, _>>()?;
+        let (mut documents, mut room) = (Vec::new(), Room::default());
+        for (id, found) in found {
+            let document = stored(&searcher, id, &found, request.vectors)?;
+            if !room.takes(document.n_bytes()) {
+                return Ok(Page { documents, next: Some(document.id) });
+            }
+            documents.push(document);
+        }
         Ok(Page { documents, next })
     }
 
@@ -68,6 +83,25 @@ impl Catalog {
     pub fn n_matching(&self, name: &CollectionName, filter: Option<&Json>) -> Result<u64, PipelineError> {
         let searcher = self.searcher(name)?;
         Ok(searcher.n_matching(&self::filter(&searcher, filter)?)?)
+    }
+}
+
+impl StoredDocument {
+    fn n_bytes(&self) -> usize {
+        self.fields.get().len() + self.vector.as_ref().map_or(0, |vector| size_of_val(vector.as_slice()))
+    }
+}
+
+/// The bytes that an answer has so far.
+#[derive(Debug, Default)]
+pub(super) struct Room(usize);
+
+impl Room {
+    /// Adds a document, unless the answer would be too long with it. The first one always fits.
+    pub fn takes(&mut self, n_bytes: usize) -> bool {
+        let fits = self.0 == 0 || self.0 + n_bytes <= MAX_ANSWER_BYTES;
+        self.0 += n_bytes;
+        fits
     }
 }
 

@@ -69,7 +69,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use blocking::{Work, blocking};
-pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, StoredDocument};
+pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, Health, Prober, StoredDocument};
 pub use diverse::GroupBy;
 pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
 pub use encoders::Encoders;
@@ -97,7 +97,7 @@ pub use write::{Incoming, Item, ItemError, Matching, Outcome, WritePipeline, Wri
 use crate::adapter::AdapterError;
 use crate::collection::{CollectionError, NoWords};
 use crate::rescore::RescoreError;
-pub use crate::rescore::{Scorer, Weights};
+pub use crate::rescore::{FROM_TEXT, Scorer, Weights};
 use crate::snapshot::SnapshotError;
 use evaluate::EvaluationError;
 use kindred_core::domain::{DocumentError, EmbeddingError, FieldType, FilterError, Retrieval};
@@ -171,6 +171,8 @@ pub enum PipelineError {
     Wordless,
     #[error("there is no document {id:?} in collection {collection:?}")]
     UnknownDocument { collection: String, id: String },
+    #[error("the answer is over the limit of {limit} bytes: ask for fewer documents, or name the fields to return")]
+    AnswerTooLong { limit: usize },
     #[error("{actual} documents are over the limit of {limit} in one request (limits.max_batch_documents): send them in parts")]
     TooManyDocuments { actual: usize, limit: usize },
     #[error("{actual} searches are waiting already: try again in a moment")]
@@ -256,7 +258,7 @@ impl PipelineError {
             | Self::ItemsRefused { .. } => ErrorKind::Invalid,
             // As a filter on such a field is.
             Self::Facet { .. } | Self::GroupBy { .. } => ErrorKind::Malformed,
-            Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } => ErrorKind::TooLarge,
+            Self::QueryTooLong { .. } | Self::TooManyDocuments { .. } | Self::AnswerTooLong { .. } => ErrorKind::TooLarge,
             Self::UnknownDocument { .. } | Self::NoProfile { .. } | Self::UnknownTask { .. } => ErrorKind::NotFound,
             Self::Gate { .. } | Self::ReadOnly | Self::FieldTaken { .. } | Self::DefinedElsewhere { .. } => ErrorKind::Conflict,
             Self::Overloaded { .. } | Self::TooManyTasks { .. } | Self::Measuring => ErrorKind::Overloaded,
@@ -278,6 +280,15 @@ impl PipelineError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Encoder(e) => e.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the collection that does not exist, if that is the reason, and the names of those that do. Not every
+    /// caller may know the latter.
+    pub fn unknown_collection(&self) -> Option<(&str, &[String])> {
+        match self {
+            Self::Collection(CollectionError::Unknown { name, known }) => Some((name, known)),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use tracing::field::Empty;
 
 use super::diverse;
 use super::facets;
-use super::listing::vector_of;
+use super::listing::{MAX_ANSWER_BYTES, Room, vector_of};
 use super::load::{Depth, Load};
 use super::monitor::Monitor;
 use super::pool::Pool;
@@ -453,10 +453,14 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
 
     let text = |scored: &Scored<'_>| text_of(searcher, &scored.found.document, &searcher.id(&scored.found.document)?);
     let texts = scored.iter().take(checked.n_cross_encoded).map(text).collect::<Result<_, _>>()?;
-    let hit = |(rescore, Scored { score, candidate, found, retrieval }): (u32, Scored<'_>)| -> Result<Hit, PipelineError> {
+    let mut room = Room::default();
+    let mut hit = |(rescore, Scored { score, candidate, found, retrieval }): (u32, Scored<'_>)| -> Result<Hit, PipelineError> {
         let id = searcher.id(&found.document)?;
         let fields = project(searcher.fields(&found.document)?, request.fields.as_deref())
             .map_err(|e| PipelineError::StoredDocument { id: id.to_string(), reason: e.to_string() })?;
+        if !room.takes(fields.get().len()) {
+            return Err(PipelineError::AnswerTooLong { limit: MAX_ANSWER_BYTES });
+        }
         let [retrieval_score, lexical_score] = [found.dense, found.lexical].map(|signal| signal.map(|signal| signal.score));
         let [dense, lexical] = [found.dense, found.lexical].map(|signal| signal.and_then(|signal| signal.rank));
         let (explanation, ranks) = match request.explain {
@@ -468,7 +472,7 @@ fn answer(prepared: &Prepared, mut timings: Timings, waiting: Instant) -> Result
         let (cross_encoder_score, phrases) = (None, Vec::new());
         Ok(Hit { id, score, retrieval_score, lexical_score, cross_encoder_score, fields, seqno, vector, phrases, explanation, ranks })
     };
-    let hits = (1..).zip(scored).map(hit).collect::<Result<_, _>>()?;
+    let hits = (1..).zip(scored).map(&mut hit).collect::<Result<_, _>>()?;
     let facets::Facets { counts, left_out } = facets::count(prepared, &scope)?;
     let generation = searcher.generation();
     let plan = retrieved.plan.clone();

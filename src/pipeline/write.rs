@@ -135,6 +135,11 @@ impl WritePipeline {
         Self { encoders, collections, rebuild, limits }
     }
 
+    /// Most items of a request.
+    pub fn max_items(&self) -> usize {
+        self.limits.max_batch_documents
+    }
+
     /// Writes; when this returns, all accepted items are durable and, unless the request says otherwise, found by the next search.
     ///
     /// # Errors

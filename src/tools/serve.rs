@@ -46,7 +46,8 @@ impl Server {
         }
         let runtime = runtime()?;
         let tls = settings.http.tls().map(|(chain, key)| runtime.block_on(Certificate::open(chain, key))).transpose()?;
-        let connections = ConnectionSettings { tls, max_connections: settings.http.max_connections, ..ConnectionSettings::default() };
+        let (max_connections, trusted_proxies) = (settings.http.max_connections, settings.http.trusted_proxies.clone());
+        let connections = ConnectionSettings { tls, max_connections, trusted_proxies, ..ConnectionSettings::default() };
         let address = settings.http.listen;
         if keys.is_some() && connections.tls.is_none() && !address.ip().is_loopback() {
             tracing::warn!(

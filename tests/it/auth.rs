@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kindred::collection::Access;
-use kindred::http::{Certificate, ConnectionSettings, Keys, NewKey, Role};
+use kindred::http::{About, Certificate, ConnectionSettings, Keys, Need, NewKey, ROUTES, Role, Route};
 use kindred_core::domain::CollectionName;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -22,6 +22,8 @@ struct TestKeys {
     write: String,
     admin: String,
     members: String,
+    /// Of a collection that does not exist.
+    gone: String,
     slow: String,
 }
 
@@ -36,6 +38,9 @@ fn make_keys(file: &Path) -> TestKeys {
         write: key("writer", Role::Write).add_to(file).unwrap(),
         admin: key("admin", Role::Admin).add_to(file).unwrap(),
         members: NewKey { collections: members, ..key("members", Role::Admin) }.add_to(file).unwrap(),
+        gone: NewKey { collections: BTreeSet::from([CollectionName::new("gone").unwrap()]), ..key("gone", Role::Admin) }
+            .add_to(file)
+            .unwrap(),
         slow: NewKey { requests_per_second: NonZeroU32::new(1), ..key("slow", Role::Read) }.add_to(file).unwrap(),
     }
 }
@@ -67,59 +72,139 @@ async fn ask(
     (status, response.json().await.unwrap_or(Value::Null), headers)
 }
 
+/// Method and path of a route, about a collection.
+fn request_to(route: &Route, collection: &str) -> (Method, String) {
+    let method = if route.method == "ANY" { "POST" } else { route.method };
+    let path = route.path.replace("{collection}", collection).replace("{*file}", "index.html");
+    let path = ["{id}", "{profile}", "{task}"].iter().fold(path, |path, part| path.replace(part, "x"));
+    (Method::from_bytes(method.as_bytes()).unwrap(), path)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_asks_for_what_it_needs() {
     let (app, keys) = start(&[], ConnectionSettings::default()).await;
-    let api: Value = app.get("/openapi.json").await.ok();
-    let mut n_checked = 0;
-    for (path, operations) in api["paths"].as_object().unwrap() {
-        let real = path
-            .replace("{collection}", "jobs")
-            .replace("{id}", "x")
-            .replace("{profile}", "x")
-            .replace("{task}", "x")
-            .replace("{name}", "x");
-        for method in operations.as_object().unwrap().keys().filter(|method| *method != "parameters") {
-            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let is_probe = ["/healthz", "/livez", "/readyz", "/health"].contains(&path.as_str());
-            let (status, body, headers) = ask(&app, None, &method, &real, Value::Null).await;
-            if is_probe || (method == Method::GET && path == "/") {
-                assert_eq!(status, StatusCode::OK, "{method} {path}");
-                continue;
-            }
-            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}: {body}");
-            assert_eq!(headers["www-authenticate"], "Bearer");
-            let (status, ..) = ask(&app, Some("kindred_wrong"), &method, &real, Value::Null).await;
-            assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
-            // What changes something is not for those who only read; whatever else is wrong with an empty request, an administrator gets to know.
-            let is_asking = method == Method::GET
-                || [
-                    "search",
-                    "explain",
-                    "match",
-                    "fit",
-                    "embed",
-                    "rerank",
-                    "similarity",
-                    "tokenize",
-                    "mcp",
-                    "query",
-                    "scroll",
-                    "count",
-                    "facet",
-                ]
-                .iter()
-                .any(|word| path.contains(word))
-                || path == "/"
-                || path.ends_with("/points") && method == Method::POST;
-            let (status, body, _) = ask(&app, Some(&keys.read), &method, &real, Value::Null).await;
-            assert_eq!(status == StatusCode::FORBIDDEN, !is_asking, "{method} {path}: {body}");
-            let (status, body, _) = ask(&app, Some(&keys.admin), &method, &real, Value::Null).await;
-            assert!(![StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status), "{method} {path}: {body}");
-            n_checked += 1;
+    for route in ROUTES {
+        let (method, path) = request_to(route, "jobs");
+        let (status, body, headers) = ask(&app, None, &method, &path, Value::Null).await;
+        let Need::Key(role, _) = route.need else {
+            assert_eq!(status, StatusCode::OK, "{method} {path}");
+            continue;
+        };
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}: {body}");
+        assert_eq!(headers["www-authenticate"], "Bearer");
+        let (status, ..) = ask(&app, Some("kindred_wrong"), &method, &path, Value::Null).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
+        // Whatever else is wrong with an empty request, a key that may learns it.
+        for (key, has) in [(&keys.read, Role::Read), (&keys.write, Role::Write), (&keys.admin, Role::Admin)] {
+            let (status, body, _) = ask(&app, Some(key), &method, &path, Value::Null).await;
+            assert_ne!(status, StatusCode::UNAUTHORIZED, "{method} {path}: {body}");
+            assert_eq!(status == StatusCode::FORBIDDEN, has < role, "{method} {path} with {has}: {body}");
         }
     }
-    assert!(n_checked > 30, "{n_checked}");
+    // A method that a path does not have asks for a key, too.
+    assert_eq!(ask(&app, None, &Method::DELETE, "/v1/info", Value::Null).await.0, 401);
+    assert_eq!(ask(&app, Some(&keys.admin), &Method::DELETE, "/v1/info", Value::Null).await.0, 405);
+}
+
+/// What a request to a route names, where it names collections in its body.
+fn bodies_about(path: &str, name: &str) -> Vec<Value> {
+    let tool = |tool: &str, arguments: Value| json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+    match path {
+        "/v1/match" => vec![
+            json!({"from": {"collection": name, "id": "nurse"}, "to": "members"}),
+            json!({"from": {"collection": "members", "id": "m-nurse"}, "to": name}),
+        ],
+        "/v1/fit" => vec![
+            json!({"member": {"collection": name, "id": "nurse"}, "job": {"collection": "members", "id": "m-nurse"}}),
+            json!({"member": {"collection": "members", "id": "m-nurse"}, "job": {"collection": name, "id": "nurse"}}),
+        ],
+        "/v1/evaluations" => {
+            vec![json!({"collection": name, "queries": [{"id": "q", "text": "nurse"}], "judgments": {"q": {"nurse": 1}}})]
+        }
+        "/mcp" => vec![
+            tool("search", json!({"collection": name, "text": "nurse"})),
+            tool("match_documents", json!({"from_collection": name, "id": "nurse", "to_collection": "members"})),
+            tool("match_documents", json!({"from_collection": "members", "id": "m-nurse", "to_collection": name})),
+            tool("get_document", json!({"collection": name, "id": "nurse"})),
+            tool("explain_result", json!({"collection": name, "text": "nurse", "id": "nurse"})),
+        ],
+        "/v1/collections/{collection}/search" => vec![json!({"query": {"id": "nurse", "collection": name}})],
+        "/v1/collections/{collection}/explain" => vec![json!({"query": {"id": "nurse", "collection": name}, "id": "m-nurse"})],
+        other => panic!("{other} names collections in its body: say here how"),
+    }
+}
+
+/// Answers to a scoped key are the same for a collection that exists and for one that does not, and name no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scoped_key_learns_nothing_of_other_collections() {
+    let (app, keys) = start(&[], ConnectionSettings::default()).await;
+    let admin = Some(keys.admin.as_str());
+    assert_eq!(ask(&app, admin, &Method::PUT, "/v1/collections/jobs/documents", jobs()).await.0, 200);
+    assert_eq!(ask(&app, admin, &Method::PUT, "/v1/collections/members/documents", members()).await.0, 200);
+    let profile = json!({"directions": {"text": {"weights": {"dot": 1}}, "zjobsz": {"weights": {"dot": 2}}}});
+    assert_eq!(ask(&app, admin, &Method::PUT, "/v1/collections/members/profiles/p", profile).await.0, 200);
+    // Names of the same length that no path, field or sentence has.
+    let (foreign, unknown) = ("zjobsz", "znonez");
+    assert_eq!(ask(&app, admin, &Method::PUT, &format!("/v1/collections/{foreign}"), json!({"template": "{title}"})).await.0, 201);
+    let answer = async |route: &Route, path_of: &str, name: &str, body: Value| {
+        let (method, path) = request_to(route, path_of);
+        let mut request = client().request(method, format!("http://{}{path}", app.address)).bearer_auth(&keys.members);
+        if route.path == "/mcp" {
+            request = request.header("content-type", "application/json").header("accept", "application/json, text/event-stream");
+        }
+        let request = request.header("x-request-id", "same").body(if body.is_null() { String::new() } else { body.to_string() });
+        let answered = request.send().await.unwrap();
+        let (status, text) = (answered.status().as_u16(), answered.text().await.unwrap());
+        let mut json: Value = serde_json::from_str(&text).unwrap_or_else(|_| json!(text));
+        if let Some(time) = json.get_mut("time") {
+            *time = Value::Null;
+        }
+        (status, json.to_string().replace(name, "NAME"))
+    };
+    let mut n_compared = 0;
+    for route in ROUTES {
+        let in_path = |name: &str| (name.to_owned(), Value::Null);
+        let in_body = |name: &str| bodies_about(route.path, name).into_iter().map(|body| ("members".to_owned(), body)).collect();
+        let of = |name: &str| -> Vec<(String, Value)> {
+            match route.need {
+                Need::Key(_, About::Body) => in_body(name),
+                Need::Key(_, About::Path) if route.path.ends_with("/search") && route.path.starts_with("/v1") => {
+                    [vec![in_path(name)], in_body(name)].concat()
+                }
+                Need::Key(_, About::Path) if route.path.ends_with("/explain") => [vec![in_path(name)], in_body(name)].concat(),
+                Need::Key(_, About::Path) => vec![in_path(name)],
+                _ => Vec::new(),
+            }
+        };
+        for ((path, body), (other_path, other_body)) in of(foreign).into_iter().zip(of(unknown)) {
+            let (there, not_there) = (answer(route, &path, foreign, body).await, answer(route, &other_path, unknown, other_body).await);
+            assert_eq!(there, not_there, "{} {}", route.method, route.path);
+            let is_refusal = there.0 == 403 || route.path == "/mcp" && there.1.contains("not for collection");
+            assert!(is_refusal && !there.1.contains("jobs"), "{} {}: {there:?}", route.method, route.path);
+            n_compared += 1;
+        }
+        // What tells of several collections tells of those that the key is for.
+        if matches!(route.need, Need::Key(_, About::Visible | About::Nothing)) && route.method == "GET" {
+            let (_, text) = answer(route, "members", unknown, Value::Null).await;
+            assert!(!text.contains(foreign), "{}: {text}", route.path);
+        }
+    }
+    assert!(n_compared > 40, "{n_compared}");
+    let (_, listed, _) = ask(&app, Some(&keys.members), &Method::GET, "/v1/collections/members/profiles", Value::Null).await;
+    let named: Vec<_> = listed["profiles"].as_array().unwrap().iter().find(|profile| profile["name"] == "p").into_iter().collect();
+    assert_eq!(named[0]["directions"], json!(["text"]), "a direction is the name of a collection: {listed}");
+
+    // The key's own collection is gone: its error names no other, and an administrator's does.
+    assert_eq!(ask(&app, Some(&keys.gone), &Method::GET, "/v1/collections/gone", Value::Null).await.0, 404);
+    for path in ["/v1/collections/gone/search", "/collections/gone/points/count"] {
+        let (status, told, _) = ask(&app, Some(&keys.gone), &Method::POST, path, json!({})).await;
+        assert!([400, 404].contains(&status.as_u16()) && !told.to_string().contains("jobs"), "{path}: {told}");
+    }
+    let search = json!({"query": {"text": "x"}});
+    let (status, told, _) = ask(&app, Some(&keys.gone), &Method::POST, "/v1/collections/gone/search", search.clone()).await;
+    assert!(status == 404 && !told.to_string().contains("jobs"), "{told}");
+    let (_, told, _) = ask(&app, admin, &Method::POST, "/v1/collections/gone/search", search).await;
+    assert!(told.to_string().contains("there are jobs, members, zjobsz"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,26 +375,43 @@ async fn browsers_may_ask_from_named_origins_only() {
     assert_eq!(send(&app, Some("https://jobs.example.com".to_owned())).await, 401);
 }
 
+/// Status line and headers of an answer on a connection of its own.
+async fn raw(app: &TestApp, path: &str) -> String {
+    let mut stream = TcpStream::connect(&app.address).await.unwrap();
+    let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
+    let mut answer = vec![0; 4_096];
+    let n = stream.read(&mut answer).await.unwrap_or_default();
+    String::from_utf8_lossy(&answer[..n]).into_owned()
+}
+
+/// Beyond the limit, probes are answered on connections that are reserved for them; other requests are refused.
 #[tokio::test(flavor = "multi_thread")]
-async fn more_connections_than_there_may_be_are_closed() {
+async fn beyond_the_connections_there_may_be_only_probes_are_answered() {
     let (app, _) = start(&[], ConnectionSettings { max_connections: 2, ..ConnectionSettings::default() }).await;
-    let mut held = Vec::new();
-    for _ in 0..2 {
+    let hold = async || {
         let mut stream = TcpStream::connect(&app.address).await.unwrap();
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         let mut answer = [0; 15];
-        stream.read_exact(&mut answer).await.unwrap();
-        assert_eq!(&answer, b"HTTP/1.1 200 OK");
-        held.push(stream);
+        let n = stream.read(&mut answer).await.unwrap_or_default();
+        (stream, n)
+    };
+    let mut held = vec![hold().await, hold().await];
+    for path in ["/healthz", "/livez", "/readyz", "/health"] {
+        assert!(raw(&app, path).await.starts_with("HTTP/1.1 200 OK"), "{path}");
     }
-    let mut third = TcpStream::connect(&app.address).await.unwrap();
-    let _ = third.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let mut answer = Vec::new();
-    let _ = third.read_to_end(&mut answer).await;
-    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    for path in ["/v1/info", "/metrics", "/", "/health/x"] {
+        let answer = raw(&app, path).await;
+        assert!(answer.starts_with("HTTP/1.1 503"), "{path}: {answer}");
+        assert!(answer.contains("connection: close") && answer.contains("retry-after: 1"), "{path}: {answer}");
+    }
+    // Reserved connections are bounded, too: at some point one is closed without an answer.
+    while held.last().is_some_and(|(_, n)| *n > 0) {
+        assert!(held.len() < 100);
+        held.push(hold().await);
+    }
     drop(held);
     // A place is free again once the server has seen the end of a connection.
-    answered(&app).await;
+    while !raw(&app, "/v1/info").await.starts_with("HTTP/1.1 401") {}
 }
 
 async fn answered(app: &TestApp) {

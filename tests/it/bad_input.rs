@@ -96,7 +96,10 @@ async fn what_is_not_there_is_404() {
 async fn what_is_too_large_is_413() {
     let app = TestApp::start_with(&["http.max_body_bytes=2000000"]).await;
     let megabyte = "nurse ".repeat(180_000);
-    app.search("jobs", json!({"query": {"text": megabyte}})).await.fails(413, "too_large", Some("query.text"), "max_query_bytes");
+    let long = &megabyte[..100_000];
+    app.search("jobs", json!({"query": {"text": long}})).await.fails(413, "too_large", Some("query.text"), "max_query_bytes");
+    // A question is short: 1 MiB, whatever documents may have.
+    app.search("jobs", json!({"query": {"text": megabyte}})).await.fails(413, "too_large", None, "the limit of this route");
     raw(&app, " ".repeat(2_000_001)).await.fails(413, "too_large", None, "max_body_bytes");
     let documents = json!([{"id": "long", "title": megabyte}, {"id": "short", "title": "Nurse"}]);
     let answer = app.put("/v1/collections/jobs/documents", documents).await.ok();
@@ -153,6 +156,8 @@ async fn batches_that_hold_nothing_or_too_much_are_refused_whole() {
     let app = TestApp::start_with(&["limits.max_batch_documents=4"]).await;
     let path = "/v1/collections/jobs/documents";
     app.put(path, jobs()).await.fails(413, "too_large", None, "max_batch_documents");
+    let lines = "{\"id\": 1}\n".repeat(5);
+    app.call(Method::PUT, path, lines).await.fails(413, "too_large", None, "max_batch_documents");
     app.put(path, json!([])).await.fails(400, "malformed", None, "no documents");
     app.call(Method::PUT, path, "\n \n").await.fails(400, "malformed", None, "no documents");
     app.call(Method::PUT, path, "[{\"id\": 1}, ").await.fails(400, "malformed", None, "array");
@@ -212,4 +217,132 @@ async fn filters_have_limits_on_every_route() {
     // What is within the limits is answered, nested or not.
     let filter = json!({"must": vec![near; 16], "should": vec![city; 200]});
     assert_eq!(ids(&app.search("jobs", json!({"query": {"text": "nurse"}, "filter": filter})).await.ok()), ["nurse"]);
+}
+
+/// Some editors put a mark before what they save, and `curl -d @file` sends it along.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_is_no_mistake() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let marked = |body: Value| format!("\u{feff}{body}");
+    for (method, path, body) in [
+        (Method::PUT, "/v1/collections/jobs/documents", json!([{"id": "a", "title": "Baker"}])),
+        (Method::PUT, "/v1/collections/jobs/documents/b", json!({"title": "Baker"})),
+        (Method::POST, "/v1/collections/jobs/search", json!({"query": {"text": "x"}})),
+        (Method::POST, "/v1/embeddings", json!({"input": "x", "model": "all-MiniLM-L6-v2"})),
+        (Method::POST, "/embed", json!({"inputs": "x"})),
+        (Method::POST, "/collections/jobs/points/count", json!({})),
+        (Method::PUT, "/v1/collections/jobs/profiles/p", json!({"directions": {"text": {"weights": {"dot": 1}}}})),
+    ] {
+        app.call(method, path, marked(body)).await.ok();
+    }
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let request = crate::app::client().post(format!("http://{}/mcp", app.address)).header("content-type", "application/json");
+    let request = request.header("accept", "application/json, text/event-stream").body(marked(call));
+    let answer: Value = request.send().await.unwrap().json().await.unwrap();
+    assert!(answer["result"]["tools"].is_array(), "{answer}");
+}
+
+/// A gzip member whose contents are stored as they are.
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = b"\x1f\x8b\x08\0\0\0\0\0\0\xff".to_vec();
+    let blocks: Vec<&[u8]> = bytes.chunks(60_000).collect();
+    for (position, block) in blocks.iter().enumerate() {
+        let len = u16::try_from(block.len()).unwrap();
+        packed.push(u8::from(position + 1 == blocks.len()));
+        packed.extend(len.to_le_bytes());
+        packed.extend((!len).to_le_bytes());
+        packed.extend(*block);
+    }
+    packed.extend(crc32fast::hash(bytes).to_le_bytes());
+    packed.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+    packed
+}
+
+/// A zstd frame of one raw block.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(bytes.len()).unwrap();
+    let header = (u32::from(len) << 3 | 1).to_le_bytes();
+    [b"\x28\xb5\x2f\xfd\x20".as_slice(), &[len], &header[..3], bytes].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_may_be_compressed_and_answers_are_when_asked() {
+    let app = TestApp::start().await;
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let url = |path: &str| format!("http://{}{path}", app.address);
+    let send = async |path: &str, encoding: &str, body: Vec<u8>| {
+        let request = crate::app::client().post(url(path)).header("content-encoding", encoding).body(body);
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let search = "/v1/collections/jobs/search";
+    let body = json!({"query": {"text": "keep patients safe at night"}, "limit": 1}).to_string().into_bytes();
+    for (encoding, packed) in
+        [("gzip", gzip(&body)), ("GZIP", gzip(&body)), ("x-gzip", gzip(&body)), ("zstd", zstd(&body)), ("identity", body.clone())]
+    {
+        let (status, found) = send(search, encoding, packed).await;
+        assert_eq!((status, &found["hits"][0]["id"]), (200, &json!("nurse")), "{encoding}: {found}");
+    }
+    let (_, embedded) = send("/embed", "gzip", gzip(b"{\"inputs\": \"x\"}")).await;
+    assert_eq!(embedded[0].as_array().unwrap().len(), 384);
+    for encoding in ["br", "deflate", "gzip, gzip", "compress"] {
+        let (status, refused) = send(search, encoding, body.clone()).await;
+        assert_eq!((status, &refused["error"]["code"]), (415, &json!("unsupported_encoding")), "{encoding}: {refused}");
+    }
+    let (status, refused) = send("/embed", "br", body.clone()).await;
+    assert_eq!((status, &refused["error_type"]), (415, &json!("Validation")), "in the shape of the route");
+    let (status, refused) = send(search, "gzip", body.clone()).await;
+    assert_eq!((status, &refused["error"]["code"]), (400, &json!("malformed")), "no gzip: {refused}");
+    // What counts is the length of what is inside.
+    let bomb = include_bytes!("../fixtures/two_mebibytes.gz");
+    assert!(bomb.len() < 10_000);
+    let (status, refused) = send(search, "gzip", bomb.to_vec()).await;
+    assert_eq!((status, &refused["error"]["code"]), (413, &json!("too_large")), "{refused}");
+
+    for (accepted, encoding) in [("gzip", Some("gzip")), ("zstd", Some("zstd")), ("br", None), ("identity", None)] {
+        let answer = crate::app::client().get(url("/v1/collections")).header("accept-encoding", accepted).send().await.unwrap();
+        let told = answer.headers().get("content-encoding").map(|told| told.to_str().unwrap().to_owned());
+        assert_eq!(told.as_deref(), encoding);
+        let (is_json, n_bytes) = answer.bytes().await.map(|bytes| (bytes.starts_with(b"{"), bytes.len())).unwrap();
+        assert_eq!(is_json, encoding.is_none(), "{accepted}: {n_bytes} bytes");
+    }
+}
+
+/// Two bodies of the greatest length are all that there is memory for; others are told to come again, and searches have memory of their
+/// own.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_flight_are_bounded_together() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let app = TestApp::start_with(&["http.max_body_bytes=2000000"]).await;
+    let path = "/v1/collections/jobs/documents";
+    let begin = async || {
+        let mut stream = tokio::net::TcpStream::connect(&app.address).await.unwrap();
+        let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2000000\r\n\r\n[");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let mut held = vec![begin().await, begin().await];
+    let document = json!([{"id": "a", "title": "Baker", "free": "x".repeat(100_000)}]);
+    let refused = loop {
+        let answer = app.put(path, document.clone()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        // The server has not seen both yet, or one came while this had room.
+        held.push(begin().await);
+    };
+    refused.fails(429, "overloaded", None, "try again in a moment");
+    app.search("jobs", json!({"query": {"text": "x"}})).await.ok();
+    drop(held);
+    while app.put(path, document.clone()).await.status != 200 {}
+    // Without a length, a body takes what comes.
+    let mut stream = tokio::net::TcpStream::connect(&app.address).await.unwrap();
+    let head = format!("PUT {path} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    let document = json!([{"id": "c", "title": "Baker"}]).to_string();
+    let chunk = format!("{:x}\r\n{document}\r\n0\r\n\r\n", document.len());
+    stream.write_all((head + &chunk).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }

@@ -1,8 +1,14 @@
 //! What operators and their machines ask.
 
+use std::sync::Arc;
+
+use kindred::app::App;
+use kindred::collection::Access;
+use kindred::http::{Handler, ROUTES};
+use kindred_encoder::{Encoder, EncoderSettings};
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, jobs};
+use crate::app::{TestApp, jobs, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_info_answer() {
@@ -10,12 +16,34 @@ async fn probes_and_info_answer() {
     for path in ["/healthz", "/livez"] {
         assert_eq!(app.get(path).await.ok(), "ok");
     }
-    assert_eq!(app.get("/readyz").await.ok(), json!({"ready": true, "collections": 2}));
+    assert_eq!(app.get("/readyz").await.ok(), json!({"ready": true, "collections": 2, "damaged": 0}));
     let info = app.get("/v1/info").await.ok();
     assert_eq!(info["model"]["provider"], "CPU");
     assert_eq!((&info["model"]["query_precision"], &info["model"]["document_precision"]), (&json!("int8"), &json!("fp32")));
     assert_eq!(info["model"]["dims"], 384);
     assert_eq!(info["collections"], json!(["jobs", "members"]));
+}
+
+/// They answer from what a probe in the background found, whatever else the model has to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_answer_under_overload_and_name_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path(), &[]);
+    let slow = EncoderSettings { threads: 1, max_queue: 1, ..settings.encoder.clone() };
+    let open = move || App::with_encoder(&settings, Access::Serve, Arc::new(Encoder::load(&slow).unwrap())).unwrap();
+    let app = TestApp::serve(dir, tokio::task::spawn_blocking(open).await.unwrap()).await;
+    let texts = vec!["nurse ".repeat(200); 200];
+    let busy = app.post("/embed", json!({"inputs": texts, "truncate": true}));
+    let probes = async {
+        // Each of them asked the model before, and was refused.
+        for path in ["/readyz", "/health", "/livez", "/healthz"].repeat(50) {
+            let answer = app.get(path).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+            assert!(!answer.body.to_string().contains("jobs"), "{path}: {}", answer.body);
+        }
+    };
+    let (busy, ()) = tokio::join!(busy, probes);
+    busy.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,71 +76,9 @@ async fn the_description_names_every_path() {
         paths.extend(methods.as_object().unwrap().keys().map(|method| format!("{method} {path}")));
     }
     paths.sort();
-    let expected = [
-        "delete /collections/{collection}",
-        "delete /v1/collections/{collection}",
-        "delete /v1/collections/{collection}/documents/{id}",
-        "delete /v1/collections/{collection}/profiles/{profile}",
-        "delete /v1/tasks/{id}",
-        "get /collections",
-        "get /collections/{collection}",
-        "get /collections/{collection}/exists",
-        "get /collections/{collection}/points/{id}",
-        "get /health",
-        "get /healthz",
-        "get /info",
-        "get /livez",
-        "get /metrics",
-        "get /readyz",
-        "get /v1/collections",
-        "get /v1/collections/{collection}",
-        "get /v1/collections/{collection}/documents/{id}",
-        "get /v1/collections/{collection}/generations",
-        "get /v1/collections/{collection}/profiles",
-        "get /v1/collections/{collection}/profiles/{profile}",
-        "get /v1/collections/{collection}/recall",
-        "get /v1/evaluations/{task}",
-        "get /v1/evaluations/{task}/svg",
-        "get /v1/info",
-        "get /v1/models",
-        "get /v1/models/{id}",
-        "get /v1/tasks",
-        "get /v1/tasks/{id}",
-        "get /v1/tasks/{id}/events",
-        "patch /v1/collections/{collection}/documents",
-        "patch /v1/collections/{collection}/documents/{id}",
-        "post /",
-        "post /collections/{collection}/points",
-        "post /collections/{collection}/points/count",
-        "post /collections/{collection}/points/delete",
-        "post /collections/{collection}/points/query",
-        "post /collections/{collection}/points/scroll",
-        "post /collections/{collection}/points/search",
-        "post /embed",
-        "post /rerank",
-        "post /similarity",
-        "post /tokenize",
-        "post /v1/collections/{collection}/documents/delete",
-        "post /v1/collections/{collection}/explain",
-        "post /v1/collections/{collection}/generations/{id}/activate",
-        "post /v1/collections/{collection}/rebuild",
-        "post /v1/collections/{collection}/recall",
-        "post /v1/collections/{collection}/rollback",
-        "post /v1/collections/{collection}/search",
-        "post /v1/embeddings",
-        "post /v1/evaluations",
-        "post /v1/fit",
-        "post /v1/match",
-        "post /v1/rerank",
-        "post /v1/snapshots",
-        "post /v2/rerank",
-        "put /collections/{collection}",
-        "put /collections/{collection}/index",
-        "put /collections/{collection}/points",
-        "put /v1/collections/{collection}",
-        "put /v1/collections/{collection}/documents",
-        "put /v1/collections/{collection}/documents/{id}",
-        "put /v1/collections/{collection}/profiles/{profile}",
-    ];
+    let documented = ROUTES.iter().filter(|route| matches!(route.handler, Handler::Documented(_)));
+    let mut expected: Vec<String> = documented.map(|route| format!("{} {}", route.method.to_lowercase(), route.path)).collect();
+    expected.sort();
     assert_eq!(paths, expected);
+    assert!(paths.len() > 60, "{}", paths.len());
 }

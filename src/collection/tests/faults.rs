@@ -196,6 +196,29 @@ fn asynchronous_writes_are_synced_while_others_keep_coming() {
     assert!(most_unsynced < 25, "{most_unsynced} writes in a row without a sync");
 }
 
+#[test]
+fn a_log_that_could_not_be_made_durable_is_known_as_poisoned() {
+    let root = tempfile::tempdir().unwrap();
+    let twin = Twin::watch(root.path());
+    let collection = create_and_open(&root.path().join("jobs"), Durability::Sync).unwrap();
+    let put = |id| {
+        let (id, fields) = titled(id, 1);
+        apply(&collection, vec![upsert("one", &id, &fields, Precondition::None)])
+    };
+    // The writer answers before it lets go of the log.
+    let is_poisoned = || std::iter::repeat_with(|| collection.is_poisoned()).flatten().next().unwrap();
+    put(0).unwrap();
+    assert!(!is_poisoned());
+    let before = twin.n_steps();
+    put(1).unwrap();
+    let sync = twin.steps()[before..].iter().position(|step| matches!(step, Step::Sync(_))).unwrap();
+    twin.fail_at(twin.n_steps() + sync, Failure::Refuse(std::io::ErrorKind::Other));
+    put(2).unwrap_err();
+    assert!(is_poisoned());
+    put(3).unwrap_err();
+    assert!(is_poisoned(), "until a restart");
+}
+
 fn brief(step: &Step) -> String {
     match step {
         Step::Write(path, at, bytes) => format!("write {} bytes at {at} of {}", bytes.len(), path.display()),

@@ -4,12 +4,10 @@
 //! |---|---|
 //! | `mod.rs` | every request: its key, what it needs, the caller that handlers ask about |
 //! | `keys.rs` | the keys, as they lie in a file: hashed |
-//! | `needs.rs` | what each route needs |
 //!
 //! Without a file of keys everyone may do everything, which is why a server without one listens on loopback only.
 
 mod keys;
-mod needs;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,18 +22,14 @@ use axum::response::Response;
 
 use keys::Key;
 pub use keys::{Keys, KeysError, NewKey, Role};
-use needs::{Need, need};
 
 use super::LOOPBACK;
-use super::compat;
 use super::error::ApiError;
+use super::routes::{self, About, Need};
 use kindred_core::error::ErrorKind;
 
 /// Headers that a key may come in, beside `Authorization: Bearer`: what clients of other servers send.
 const KEY_HEADERS: [&str; 2] = ["api-key", "x-api-key"];
-
-/// What says nothing but whether the server is well: whoever looks after it calls it by its address.
-const PROBES: [&str; 4] = ["/healthz", "/livez", "/readyz", "/health"];
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -123,7 +117,7 @@ pub fn own_names(listen: IpAddr, allowed: Vec<String>, has_keys: bool) -> Vec<St
 impl Guard {
     /// The name that the request calls this server by, if it is none of its own: a page elsewhere may give its own name this server's address.
     fn misnamed(&self, request: &Request) -> Option<String> {
-        let host = host(request).filter(|_| !self.hosts.is_empty() && !PROBES.contains(&request.uri().path()))?;
+        let host = host(request).filter(|_| !self.hosts.is_empty() && !routes::is_probe(request.uri().path()))?;
         let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
         let name = name.trim_end_matches('.');
         (!self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))).then(|| name.to_owned())
@@ -154,30 +148,36 @@ pub(super) async fn authorize(
     next: Next,
 ) -> Response {
     if let Some(host) = guard.misnamed(&request) {
-        return Refused::Misnamed { host }.at(request.uri().path());
+        return Refused::Misnamed { host }.at(&request);
     }
     if let Some(origin) = guard.foreign(&request) {
-        return Refused::Foreign { origin }.at(request.uri().path());
+        return Refused::Foreign { origin }.at(&request);
     }
     let caller = match guard.keys.as_deref().map_or(Ok(Caller::Anyone), |keys| admit(keys, &request)) {
         Ok(caller) => caller,
-        Err(refused) => return refused.at(request.uri().path()),
+        Err(refused) => return refused.at(&request),
     };
     let named = params.iter().flatten().find(|(name, _)| *name == "collection").map(|(_, collection)| collection);
     if let (Some(collection), Caller::With(key)) = (named, &caller)
         && !caller.sees(collection)
     {
-        return Refused::Scope { key: key.name.clone(), what: format!("collection {collection:?}") }.at(request.uri().path());
+        return Refused::Scope { key: key.name.clone(), what: format!("collection {collection:?}") }.at(&request);
     }
     CALLER.scope(caller, next.run(request)).await
 }
 
-/// Who asks, if what they ask for is theirs to ask.
+/// Returns the caller of a request, if the caller's key lets it through.
 fn admit(keys: &Keys, request: &Request) -> Result<Caller, Refused> {
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    // Where there is no route, there is nothing to protect.
-    let needed = route.map_or(Need::Nothing, |route| need(request.method(), route));
-    let Need::Role { role, all_collections } = needed else { return Ok(Caller::Nobody) };
+    let (role, about) = match request.extensions().get::<MatchedPath>() {
+        // Where there is no route, there is nothing to protect.
+        None => return Ok(Caller::Nobody),
+        Some(pattern) => match routes::find(request.method(), pattern.as_str()).map(|route| route.need) {
+            Some(Need::Probe | Need::Nothing) => return Ok(Caller::Nobody),
+            Some(Need::Key(role, about)) => (role, about),
+            // A method that the path does not have.
+            None => (Role::Admin, About::Nothing),
+        },
+    };
     let presented = presented(request.headers()).ok_or(Refused::NoKey)?;
     let key = keys.find(presented)?;
     if let Some(wait) = key.wait() {
@@ -186,7 +186,7 @@ fn admit(keys: &Keys, request: &Request) -> Result<Caller, Refused> {
     if key.role < role {
         return Err(Refused::Role { key: key.name.clone(), has: key.role, needs: role });
     }
-    if all_collections && key.collections.is_some() {
+    if about == About::All && key.collections.is_some() {
         return Err(Refused::Scope { key: key.name.clone(), what: "what is about all collections".to_owned() });
     }
     Ok(Caller::With(key))
@@ -223,7 +223,7 @@ enum Refused {
 }
 
 impl Refused {
-    fn at(self, path: &str) -> Response {
+    fn at(self, request: &Request) -> Response {
         let message = self.to_string();
         let error = match self {
             Self::NoKey | Self::UnknownKey | Self::Expired { .. } => {
@@ -234,7 +234,7 @@ impl Refused {
             }
             Self::TooOften { wait, .. } => ApiError::new(ErrorKind::Overloaded, message, None).after(wait),
         };
-        let mut response = compat::error_at(path, error);
+        let mut response = routes::errors_at(request.method(), request.uri().path()).answer(error);
         if response.status() == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }

@@ -25,19 +25,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::error::ApiError;
-
-/// An error at any path, in the shape that its clients know: also before the server is ready, and where there is no route.
-pub fn error_at(path: &str, error: ApiError) -> Response {
-    match path {
-        "/" | "/embed" | "/rerank" | "/similarity" | "/tokenize" | "/info" | "/health" => tei::Error::from(error).into_response(),
-        "/v1/embeddings" | "/v1/models" => openai::Error::from(error).into_response(),
-        "/v1/rerank" | "/v2/rerank" => cohere::Error::from(error).into_response(),
-        _ if path == "/collections" || path.starts_with("/collections/") => qdrant::Error::from(error).into_response(),
-        _ if path.starts_with("/v1/models/") => openai::Error::from(error).into_response(),
-        _ => error.into_response(),
-    }
-}
+use crate::pipeline::{self, Work};
 
 /// Answers of up to so many numbers or tokens are written as JSON by the thread that answers: 32 embeddings of 384 dimensions take half a
 /// millisecond.
@@ -47,6 +35,6 @@ const INLINE_ITEMS: usize = 12_288;
 async fn json<T: Serialize>(n_items: usize, body: impl FnOnce() -> T + Send + 'static) -> Response {
     let write = move || serde_json::to_vec(&body()).expect("numbers and texts can be written as JSON");
     let written =
-        if n_items <= INLINE_ITEMS { write() } else { tokio::task::spawn_blocking(write).await.expect("writing JSON does not panic") };
+        if n_items <= INLINE_ITEMS { write() } else { pipeline::blocking(Work::Read, write).await.expect("writing JSON does not panic") };
     ([(header::CONTENT_TYPE, "application/json")], written).into_response()
 }

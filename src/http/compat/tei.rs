@@ -229,8 +229,8 @@ pub async fn info(State(services): State<Arc<Services>>) -> Json<Info> {
     })
 }
 
-/// The encoder has just answered a probe.
+/// The encoder has answered the last probe, a second ago.
 #[utoipa::path(get, path = "/health", responses((status = 200), (status = 503, body = ErrorBody)))]
 pub async fn health(State(services): State<Arc<Services>>) -> Result<(), Error> {
-    services.embed.probe().await.map_err(|e| Error::unhealthy(&e))
+    services.probe.ready().map(drop).map_err(Error::unhealthy)
 }

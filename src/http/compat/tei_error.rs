@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::http::error::{self, ApiError};
+use crate::http::probe::NotReady;
 use crate::pipeline::{EmbedError, RerankError};
 use kindred_core::error::ErrorKind;
 
@@ -62,8 +63,8 @@ impl Error {
         Self::new(ErrorType::Validation, error)
     }
 
-    /// Whatever keeps the encoder from answering, a full queue too: traffic should go elsewhere.
-    pub fn unhealthy(e: &EmbedError) -> Self {
+    /// A server that should not be asked now.
+    pub fn unhealthy(e: NotReady) -> Self {
         Self::new(ErrorType::Unhealthy, e.to_string())
     }
 }
@@ -137,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn whatever_keeps_the_encoder_from_answering_is_unhealthy() {
-        let error = Error::unhealthy(&EmbedError::NoInputs);
+    fn a_server_that_is_not_ready_is_unhealthy() {
+        let error = Error::unhealthy(NotReady::Model);
         assert_eq!((error.status.as_u16(), error.body.error_type), (503, ErrorType::Unhealthy));
     }
 }

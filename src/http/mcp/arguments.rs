@@ -5,6 +5,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::tools::{DEFAULT_LIMIT, MAX_LIMIT};
+use crate::http::collections::Named;
 use crate::http::error::ApiError;
 use crate::http::search::Id;
 use kindred_core::error::ErrorKind;
@@ -12,7 +13,7 @@ use kindred_core::error::ErrorKind;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchArguments {
-    pub collection: String,
+    pub collection: Named,
     pub text: String,
     pub filter: Option<String>,
     #[serde(default = "default_limit", deserialize_with = "limit")]
@@ -22,9 +23,9 @@ pub struct SearchArguments {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MatchArguments {
-    pub from_collection: String,
+    pub from_collection: Named,
     pub id: Id,
-    pub to_collection: String,
+    pub to_collection: Named,
     pub filter: Option<String>,
     #[serde(default = "default_limit", deserialize_with = "limit")]
     pub limit: usize,
@@ -33,14 +34,14 @@ pub struct MatchArguments {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DocumentArguments {
-    pub collection: String,
+    pub collection: Named,
     pub id: Id,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExplainArguments {
-    pub collection: String,
+    pub collection: Named,
     pub text: String,
     pub id: Id,
     pub filter: Option<String>,

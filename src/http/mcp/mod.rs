@@ -18,6 +18,8 @@ mod tools;
 
 use std::sync::Arc;
 
+use axum::middleware;
+use axum::routing::{MethodRouter, any_service};
 use rmcp::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData, Implementation, ListToolsResult, PaginatedRequestParams,
@@ -31,9 +33,10 @@ use serde_json::{Map, Value};
 use super::LOOPBACK;
 use super::Services;
 use super::auth::{self, Asking};
-use super::collections::existing;
+use super::body;
+use super::collections::{Named, existing, reading};
 use super::error::ApiError;
-use super::fit::{JOBS, MEMBERS};
+use super::fit::{self, JOBS, MEMBERS};
 use super::request::{self, Current};
 use super::search::{Id, located};
 use crate::pipeline::{FitRequest, Query, QueryRequest};
@@ -47,12 +50,16 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// Parts of its text that a hit is shown with.
 const PHRASES: usize = 1;
 
+type McpService = StreamableHttpService<Agents, NeverSessionManager>;
+
 /// What answers at `/mcp`.
-pub type McpService = StreamableHttpService<Agents, NeverSessionManager>;
+pub fn routes(services: &Arc<Services>) -> MethodRouter<Arc<Services>> {
+    any_service(service(services)).layer(middleware::from_fn(body::without_bom))
+}
 
 /// The service over these components. Pages of this machine may call it, and those of `http.cors_origins`; besides those who say nothing of where
 /// they come from.
-pub fn service(services: &Arc<Services>) -> McpService {
+fn service(services: &Arc<Services>) -> McpService {
     let local = LOOPBACK.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:*")));
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -106,7 +113,7 @@ impl Agents {
         match tool {
             "search" => self.search(arguments::read(arguments)?).await,
             "match_documents" => self.match_documents(arguments::read(arguments)?).await,
-            "get_document" => self.get_document(arguments::read(arguments)?),
+            "get_document" => self.get_document(arguments::read(arguments)?).await,
             "explain_result" => self.explain(arguments::read(arguments)?).await,
             "assess_fit" => self.assess_fit(arguments::read(arguments)?).await,
             "list_collections" => {
@@ -133,7 +140,7 @@ impl Agents {
     }
 
     async fn match_documents(&self, asked: MatchArguments) -> Result<CallToolResult, ApiError> {
-        let from = existing(&asked.from_collection).map_err(|e| e.about("from_collection"))?;
+        let from = asked.from_collection.check("from_collection")?;
         self.services.catalog.require(&from).map_err(|e| located(e, "id", "from_collection"))?;
         let (to, filter, shown) = self.target(&asked.to_collection, "to_collection", asked.filter.as_deref())?;
         let query = Query::Document { collection: from, id: asked.id.check("id")? };
@@ -142,10 +149,11 @@ impl Agents {
         Ok(answers::hits(&response, &shown))
     }
 
-    fn get_document(&self, asked: DocumentArguments) -> Result<CallToolResult, ApiError> {
-        let (collection, id) = (existing(&asked.collection)?, asked.id.check("id")?);
-        let found = self.services.catalog.document(&collection, &id).map_err(|e| located(e, "id", "collection"))?;
-        Ok(answers::document(&found))
+    async fn get_document(&self, asked: DocumentArguments) -> Result<CallToolResult, ApiError> {
+        let (collection, id) = (asked.collection.check("collection")?, asked.id.check("id")?);
+        let catalog = Arc::clone(&self.services.catalog);
+        let found = reading(move || Ok(answers::document(&catalog.document(&collection, &id)?)));
+        found.await.map_err(|e| located(e, "id", "collection"))
     }
 
     async fn explain(&self, asked: ExplainArguments) -> Result<CallToolResult, ApiError> {
@@ -159,15 +167,14 @@ impl Agents {
     async fn assess_fit(&self, asked: FitArguments) -> Result<CallToolResult, ApiError> {
         let of = |collection: &str, id: Id, field: &str| Ok::<_, ApiError>((existing(collection)?, id.check(field)?));
         let request = FitRequest { member: of(MEMBERS, asked.member_id, "member_id")?, job: of(JOBS, asked.job_id, "job_id")? };
-        for (field, (collection, id)) in [("member_id", &request.member), ("job_id", &request.job)] {
-            self.services.catalog.document(collection, id).map_err(|e| located(e, field, field))?;
-        }
-        Ok(answers::fit(&self.services.fit.fit(&request).await?))
+        let report = self.services.fit.fit(&request).await;
+        let report = report.map_err(|e| fit::located(e, &request, ["member_id", "job_id"], ["member_id", "job_id"]))?;
+        Ok(answers::fit(&report))
     }
 
     /// The collection that is searched, the filter in its words, and what its hits are told by.
-    fn target(&self, collection: &str, argument: &str, line: Option<&str>) -> Result<(CollectionName, Option<Value>, Shown), ApiError> {
-        let name = existing(collection).map_err(|e| e.about(argument))?;
+    fn target(&self, collection: &Named, argument: &str, line: Option<&str>) -> Result<(CollectionName, Option<Value>, Shown), ApiError> {
+        let name = collection.check(argument)?;
         let definition = self.services.catalog.get(&name).map_err(|e| located(e, "id", argument))?.definition;
         let filter = filter::read(line.unwrap_or_default(), &definition)
             .map_err(|reason| ApiError::new(ErrorKind::Invalid, reason, Some("filter".to_owned())))?;

@@ -141,7 +141,7 @@ impl From<PipelineError> for Error {
                 let first = items.first().map(|(position, e)| format!("point {position}: {}", e.message));
                 format!("{}; nothing was written", first.unwrap_or_default())
             }
-            e => e.to_string(),
+            e => error::message(e),
         };
         Self { retry_after: e.retry_after(), ..Self::new(e.kind(), message) }
     }
