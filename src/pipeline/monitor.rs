@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::prepared::Prepared;
 use super::probes::{Origin, Probe};
 use super::recall::{self, Measured, RecallOfGroup};
-use crate::collection::Searcher;
+use crate::collection::{Collection, Searcher};
 use crate::telemetry::metrics;
 use kindred_core::domain::{CollectionName, StrategyChoice, mix_bits};
 use kindred_core::priority;
@@ -69,7 +69,8 @@ pub struct RecallHistory {
 
 /// A search to look at.
 struct Sample {
-    collection: CollectionName,
+    name: CollectionName,
+    of: Weak<Collection>,
     searcher: Arc<Searcher>,
     probe: Probe,
     ef_search: usize,
@@ -85,8 +86,10 @@ pub(super) struct Monitor {
 }
 
 /// What was seen of a collection.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
+    /// A collection that was deleted and made again is another one, with a history of its own.
+    of: Weak<Collection>,
     /// Finished ones, oldest first.
     points: VecDeque<RecallPoint>,
     /// Of the one that grows.
@@ -135,26 +138,38 @@ impl Monitor {
             filter: checked.filter.clone(),
             exclude: prepared.asked.exclude.clone(),
         };
-        let (collection, searcher) = (checked.collection.name().clone(), Arc::clone(&checked.searcher));
+        let (name, of) = (checked.collection.name().clone(), Arc::downgrade(&checked.collection));
+        let searcher = Arc::clone(&checked.searcher);
         let ef_search = checked.ef_search.max(checked.candidates);
         // A full channel: another one is being looked at.
-        let _ = samples.try_send(Sample { collection, searcher, probe, ef_search });
+        let _ = samples.try_send(Sample { name, of, searcher, probe, ef_search });
     }
 
     /// What was seen of a collection.
-    pub fn history(&self, collection: &CollectionName) -> RecallHistory {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(seen) = seen.get(collection) else { return RecallHistory { history: Vec::new(), alarm: false } };
-        RecallHistory { history: seen.points.iter().cloned().chain(seen.growing()).collect(), alarm: seen.alarm }
+    pub fn history(&self, collection: &Arc<Collection>) -> RecallHistory {
+        let history = self.seen_of(collection, |seen| {
+            let history = seen.points.iter().cloned().chain(seen.growing()).collect();
+            RecallHistory { history, alarm: seen.alarm }
+        });
+        history.unwrap_or(RecallHistory { history: Vec::new(), alarm: false })
     }
 
     /// Whether live searches of a collection find too little.
-    pub fn alarm(&self, collection: &CollectionName) -> bool {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(collection).is_some_and(|seen| seen.alarm)
+    pub fn alarm(&self, collection: &Arc<Collection>) -> bool {
+        self.seen_of(collection, |seen| seen.alarm).unwrap_or(false)
+    }
+
+    fn seen_of<T>(&self, collection: &Arc<Collection>, look: impl FnOnce(&Seen) -> T) -> Option<T> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(collection.name()).filter(|seen| std::ptr::eq(seen.of.as_ptr(), Arc::as_ptr(collection))).map(look)
     }
 }
 
 impl Seen {
+    fn new(of: Weak<Collection>) -> Self {
+        Self { of, points: VecDeque::new(), growing: Vec::new(), since: None, last_at: None, alarm: false }
+    }
+
     fn growing(&self) -> Option<RecallPoint> {
         let (recall, at) = (recall::mean_of(&self.growing)?, self.last_at?);
         let n_queries = self.growing.len();
@@ -181,23 +196,42 @@ impl Seen {
     }
 }
 
+/// Adds a search to what was seen of its collection, and forgets collections that were deleted.
+fn add(
+    seen: &mut BTreeMap<CollectionName, Seen>,
+    name: &CollectionName,
+    of: Weak<Collection>,
+    measured: Measured,
+    alarm_below: f64,
+) -> Option<bool> {
+    seen.retain(|_, seen| seen.of.strong_count() > 0);
+    if of.strong_count() == 0 {
+        return None;
+    }
+    let of_name = seen.entry(name.clone()).or_insert_with(|| Seen::new(of.clone()));
+    if !of_name.of.ptr_eq(&of) {
+        *of_name = Seen::new(of);
+    }
+    of_name.add(measured, alarm_below)
+}
+
 fn watch(waiting: &Receiver<Sample>, seen: &Mutex<BTreeMap<CollectionName, Seen>>, alarm_below: f64) {
     // It ends with the pipeline that sends.
-    while let Ok(Sample { collection, searcher, probe, ef_search }) = waiting.recv() {
+    while let Ok(Sample { name, of, searcher, probe, ef_search }) = waiting.recv() {
         let started = Instant::now();
         let measured = match recall::measure(&searcher, &probe, K, ef_search) {
             Ok(Some(measured)) => measured,
             // Nothing matches.
             Ok(None) => continue,
             Err(e) => {
-                tracing::warn!(%collection, error = kindred_core::error::chain(&e), "a search could not be looked at");
+                tracing::warn!(collection = %name, error = kindred_core::error::chain(&e), "a search could not be looked at");
                 continue;
             }
         };
         drop(searcher);
-        let name = collection.as_str();
-        metrics::recall(name, recall::group_of(measured.selectivity), measured.recall);
-        let changed = seen.lock().unwrap_or_else(PoisonError::into_inner).entry(collection.clone()).or_default().add(measured, alarm_below);
+        metrics::recall(name.as_str(), recall::group_of(measured.selectivity), measured.recall);
+        let changed = add(&mut seen.lock().unwrap_or_else(PoisonError::into_inner), &name, of, measured, alarm_below);
+        let name = name.as_str();
         match changed {
             Some(true) => {
                 tracing::warn!(collection = name, alarm_below, "live searches find too little: rebuild the collection, or widen ef_search")

@@ -18,6 +18,7 @@ use super::pool::Pool;
 use super::prepared::{Asked, AskedBy, Checked, Prepared};
 use super::profiles::{Chosen, ProfileCatalog};
 use super::project::project;
+use super::recall::Measuring;
 use super::recent::{Recent, RecentQuery};
 use super::request::{Hit, Query, QueryRequest, QueryResponse, Ranks, Timings};
 use super::rerank::{RerankPipeline, text_of};
@@ -52,8 +53,7 @@ pub struct QueryPipeline {
     load: Load,
     /// Watches the recall of live searches.
     pub(super) monitor: Monitor,
-    /// Held while recall is measured.
-    pub(super) measuring: tokio::sync::Mutex<()>,
+    pub(super) measuring: Measuring,
 }
 
 impl QueryPipeline {
@@ -68,7 +68,7 @@ impl QueryPipeline {
         let pool = Pool::new(settings.threads, settings.max_queue);
         let load = Load::new(settings.load(pool.n_threads()));
         let monitor = Monitor::start(settings.monitor());
-        let (recent, measuring) = (Recent::default(), tokio::sync::Mutex::default());
+        let (recent, measuring) = (Recent::default(), Measuring::default());
         Self { encoders, rerank, collections, profiles, settings, limits, pool, recent, load, monitor, measuring }
     }
 

@@ -4,7 +4,8 @@
 //! at least that of the last that belongs to the answer, so ties count for either. One query at a time goes to the threads that
 //! search: a measurement takes one of them at most, and searches pass between its queries.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -86,6 +87,32 @@ pub(super) struct Measured {
     auto_us: u64,
 }
 
+/// The collections whose recall is being measured: one measurement of each at a time.
+#[derive(Debug, Default)]
+pub(super) struct Measuring(Mutex<BTreeSet<CollectionName>>);
+
+/// The turn of one collection, until it is dropped.
+pub(super) struct Turn<'a> {
+    all: &'a Measuring,
+    collection: CollectionName,
+}
+
+impl Measuring {
+    fn turn_of(&self, collection: &CollectionName) -> Option<Turn<'_>> {
+        self.lock().insert(collection.clone()).then(|| Turn { all: self, collection: collection.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<CollectionName>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.collection);
+    }
+}
+
 impl QueryPipeline {
     /// Measures the recall of a collection's searches.
     ///
@@ -100,7 +127,7 @@ impl QueryPipeline {
         within("ef_search", ef_search, self.limits.max_ef_search)?;
         let searcher = collection.searcher();
         let filter = request.filter.as_ref().map(|json| Filter::parse(json, &searcher.meaning().schema)).transpose()?;
-        let Ok(_turn) = self.measuring.try_lock() else { return Err(PipelineError::Measuring) };
+        let _turn = self.measuring.turn_of(&request.collection).ok_or(PipelineError::Measuring)?;
 
         let seed = request.seed.unwrap_or_else(|| jiff::Timestamp::now().as_microsecond().unsigned_abs());
         let (pinned, recent, num, k) = (Arc::clone(&searcher), self.recent.of(&collection), request.num, request.k);
@@ -120,13 +147,13 @@ impl QueryPipeline {
     /// # Errors
     /// There is no such collection.
     pub fn recall_history(&self, collection: &CollectionName) -> Result<RecallHistory, PipelineError> {
-        self.collections.get(collection)?;
-        Ok(self.monitor.history(collection))
+        Ok(self.monitor.history(&self.collections.get(collection)?))
     }
 
     /// Whether its live searches find too little.
     pub fn recall_alarm(&self, collection: &str) -> bool {
-        CollectionName::new(collection).is_ok_and(|name| self.monitor.alarm(&name))
+        let collection = CollectionName::new(collection).ok().and_then(|name| self.collections.get(&name).ok());
+        collection.is_some_and(|collection| self.monitor.alarm(&collection))
     }
 }
 

@@ -334,10 +334,7 @@ mod tests {
         let released = Arc::new(Mutex::new(released));
         let start = || {
             let released = Arc::clone(&released);
-            tasks.start("wait", None, move |_| {
-                drop(released.lock().unwrap().recv());
-                Ok(Json::Null)
-            })
+            tasks.start("wait", None, move |_| Ok(Json::Bool(released.lock().unwrap().recv().is_err())))
         };
         let waiting: Vec<_> = (0..MAX_ACTIVE).map(|_| start().unwrap()).collect();
         let refused = start().unwrap_err();

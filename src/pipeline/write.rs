@@ -13,10 +13,10 @@ use serde_json::Value as Json;
 use tracing::Instrument;
 
 use super::checked::{CheckOptions, Checked, Source, Unchecked};
-use super::{Encoders, Limits, PipelineError, RebuildPipeline};
+use super::{Encoders, Limits, PipelineError, RebuildPipeline, Work};
 use crate::collection::{Applied, Change, Changes, Collection, CollectionError, Collections, Searcher};
 use crate::telemetry::metrics;
-use crate::telemetry::traces::{in_current_span, stage};
+use crate::telemetry::traces::stage;
 use kindred_core::Progress;
 use kindred_core::domain::{CollectionName, DocumentError, DocumentId, FeedPosition, Filter, Precondition, Refresh, Schema, SeqNo};
 use kindred_core::error::ErrorKind;
@@ -241,7 +241,7 @@ impl WritePipeline {
         }
         let n_texts = texts.len();
         let description = searcher.description();
-        let encoder = self.encoders.of(description)?;
+        let encoder = self.encoders.get(description).await?;
         let prompt = encoder.document_prompt(&description.definition.document_prompt).to_owned();
         let chunking = description.definition.chunks;
         let mut embeddings: Vec<Vec<f32>> = Vec::with_capacity(n_texts);
@@ -315,5 +315,5 @@ impl Matching {
 
 /// Runs work that waits for the disk or takes long away from the threads that serve HTTP.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PipelineError> {
-    tokio::task::spawn_blocking(in_current_span(work)).await.map_err(|_| PipelineError::WorkerLost)
+    super::blocking(Work::Write, work).await
 }

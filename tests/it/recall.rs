@@ -177,4 +177,7 @@ async fn live_searches_are_watched_and_a_broken_graph_raises_an_alarm() {
     let metrics = metrics.as_str().unwrap();
     assert!(metrics.contains("kindred_recall_alarm{collection=\"jobs\"} 1"), "{metrics}");
     assert!(metrics.contains("kindred_recall_count{collection=\"jobs\",selectivity=\"1\"}"), "{metrics}");
+    // Made anew, it is another collection.
+    app.delete("/v1/collections/jobs").await.ok();
+    assert_eq!(app.get("/v1/collections/jobs/recall").await.ok(), json!({"history": [], "alarm": false}));
 }

@@ -241,3 +241,39 @@ async fn a_server_that_takes_no_writes_says_so() {
     fails(&app.delete("/collections/jobs").await, 409, "read_only");
     assert_eq!(app.get("/collections/jobs/exists").await.ok()["result"]["exists"], true);
 }
+
+/// 10,000 times the id of a long document was an answer of gigabytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_bounded() {
+    let app = TestApp::start().await;
+    posts(&app).await;
+    let long = "x".repeat(3_000_000);
+    for batch in 0..5 {
+        let points: Vec<Value> = (0..6).map(|i| json!({"id": batch * 6 + i, "payload": {"text": "nurse", "free": long}})).collect();
+        upsert(&app, json!(points)).await.ok();
+    }
+    let once = app.post(&format!("{POSTS}/points"), json!({"ids": vec![7; 10_000]})).await.ok();
+    assert_eq!(once["result"].as_array().unwrap().len(), 1, "each point once");
+    let order = app.post(&format!("{POSTS}/points"), json!({"ids": [3, "1", 3, 1, 2], "with_payload": false})).await.ok();
+    let order: Vec<&Value> = order["result"].as_array().unwrap().iter().map(|point| &point["id"]).collect();
+    assert_eq!(order, [&json!(3), &json!(1), &json!(2)]);
+    let all: Vec<usize> = (0..30).collect();
+    fails(&app.post(&format!("{POSTS}/points"), json!({"ids": all})).await, 413, "ask for fewer");
+    // A page ends where it would be too long, and says where the next one begins.
+    let mut n_listed = 0;
+    let mut offset = Value::Null;
+    loop {
+        let page = app.post(&format!("{POSTS}/points/scroll"), json!({"limit": 100, "offset": offset})).await.ok();
+        let points = page["result"]["points"].as_array().unwrap();
+        assert!(points.len() < 30);
+        n_listed += points.len();
+        offset = page["result"]["next_page_offset"].clone();
+        if offset.is_null() {
+            break;
+        }
+    }
+    assert_eq!(n_listed, 30);
+    let asked = |fields: Value| json!({"query": {"text": "nurse"}, "limit": 30, "fields": fields});
+    app.search("posts", asked(json!(["text"]))).await.ok();
+    app.search("posts", json!({"query": {"text": "nurse"}, "limit": 30})).await.fails(413, "too_large", None, "name the fields");
+}
