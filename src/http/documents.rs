@@ -6,11 +6,13 @@ use std::time::Instant;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::Instrument;
 
 use super::Services;
+use super::answer;
 use super::body::{JsonBody, RawBody};
 use super::collections::{existing, reading};
 use super::error::{ApiError, ErrorBody, ErrorDetail, status_of};
@@ -295,9 +297,10 @@ async fn write_one(
 pub async fn get(
     State(services): State<Arc<Services>>,
     PathParts((collection, id)): PathParts<(String, String)>,
-) -> Result<Json<StoredDocument>, ApiError> {
+) -> Result<Response, ApiError> {
     let (name, id) = (existing(&collection)?, DocumentId::new(id)?);
-    Ok(Json(reading(move || services.catalog.document(&name, &id)).await?))
+    let document = reading(move || services.catalog.document(&name, &id)).await?;
+    Ok(answer::long_json(document.fields.get().len(), move || document).await)
 }
 
 /// Delete a document. When this answers, the deletion is durable and searches no longer find it.

@@ -10,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Services;
+use super::answer;
 use super::body::JsonBody;
-use super::collections::{Named, blocking};
+use super::collections::{Named, blocking, reading};
 use super::error::{ApiError, ErrorBody};
 use super::generations::Started;
 use super::path::PathParts;
@@ -61,7 +62,8 @@ pub async fn start(
     responses((status = 200, body = EvaluationReport), (status = "4XX", body = ErrorBody)))]
 pub async fn get(State(services): State<Arc<Services>>, PathParts(task): PathParts<String>) -> Result<Response, ApiError> {
     visible(&services, &task)?;
-    Ok(Json(&*services.evaluations.report(&task)?).into_response())
+    let report = services.evaluations.report(&task)?;
+    Ok(answer::long_json(usize::MAX, move || report).await)
 }
 
 /// The same as a picture.
@@ -69,6 +71,7 @@ pub async fn get(State(services): State<Arc<Services>>, PathParts(task): PathPar
     responses((status = 200, body = String, content_type = "image/svg+xml"), (status = "4XX", body = ErrorBody)))]
 pub async fn picture(State(services): State<Arc<Services>>, PathParts(task): PathParts<String>) -> Result<Response, ApiError> {
     visible(&services, &task)?;
-    let svg = Picture::of(&*services.evaluations.report(&task)?).svg();
+    let report = services.evaluations.report(&task)?;
+    let svg = reading(move || Ok(Picture::of(&report).svg())).await?;
     Ok(([(CONTENT_TYPE, "image/svg+xml")], svg).into_response())
 }

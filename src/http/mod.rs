@@ -26,12 +26,14 @@
 //! | `openapi.rs` | `GET /openapi.json`: the description of documented routes |
 //! | `body.rs` | JSON bodies whose errors name the field |
 //! | `admission.rs` | bodies before they are read: their length, memory, pace and compression |
+//! | `answer.rs` | answers whose JSON may be long |
 //! | `path.rs` | parts of the path and of the query string |
 //! | `gate.rs` | answering from the first moment, before the server is ready |
 //! | `error.rs` | the one error shape, and the one map from kinds of errors to statuses |
 //! | `request.rs` | ids, log lines, metrics and traces of requests; panics |
 
 mod admission;
+mod answer;
 mod auth;
 mod body;
 mod collections;

@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Services;
+use super::answer;
 use super::body::JsonBody;
 use super::collections::{Named, existing};
 use super::error::{ApiError, ErrorBody};
@@ -255,10 +257,11 @@ pub async fn search(
     State(services): State<Arc<Services>>,
     PathParts(collection): PathParts<String>,
     JsonBody(body): JsonBody<SearchBody>,
-) -> Result<Json<QueryResponse>, ApiError> {
+) -> Result<Response, ApiError> {
     let collection = existing(&collection)?;
     let request = request!(body, collection.clone(), body.query.read(&services, collection)?);
-    Ok(Json(services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?))
+    let response = services.query.search(request).await.map_err(|e| located(e, "query.id", "collection"))?;
+    Ok(answered(response).await)
 }
 
 /// Say what becomes of a document in a search: its place at each stage, or what keeps it out.
@@ -279,6 +282,11 @@ pub async fn explain(
     let is_asked_with = |e: &PipelineError| matches!((e, &asked_with), (PipelineError::UnknownDocument { collection, id }, Some(asked)) if (collection, id) == (&asked.0, &asked.1));
     let explained = services.query.explain(request, id).await;
     Ok(Json(explained.map_err(|e| if is_asked_with(&e) { located(e, "query.id", "collection") } else { located(e, "id", "collection") })?))
+}
+
+async fn answered(response: QueryResponse) -> Response {
+    let n_bytes = response.hits.iter().map(|hit| hit.fields.get().len()).sum();
+    answer::long_json(n_bytes, move || response).await
 }
 
 impl QueryBody {
@@ -323,13 +331,11 @@ pub(super) fn located(e: PipelineError, id: &str, collection: &str) -> ApiError 
 /// Find the documents of one collection that match a document of another, or of the same.
 #[utoipa::path(post, path = "/v1/match", request_body = MatchBody,
     responses((status = 200, body = QueryResponse), (status = "4XX", body = ErrorBody), (status = "5XX", body = ErrorBody)))]
-pub async fn match_documents(
-    State(services): State<Arc<Services>>,
-    JsonBody(body): JsonBody<MatchBody>,
-) -> Result<Json<QueryResponse>, ApiError> {
+pub async fn match_documents(State(services): State<Arc<Services>>, JsonBody(body): JsonBody<MatchBody>) -> Result<Response, ApiError> {
     let asking = asking(&services, &body.from.collection, "from.collection")?;
     let query = Query::Document { collection: asking, id: body.from.id.check("from.id")? };
     let collection = body.to.check("to")?;
     let request = request!(body, collection, query);
-    Ok(Json(services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?))
+    let response = services.query.search(request).await.map_err(|e| located(e, "from.id", "to"))?;
+    Ok(answered(response).await)
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Services;
 use super::body::JsonBody;
+use super::collections::blocking;
 use super::error::{ApiError, ErrorBody};
 use super::generations::Started;
 use kindred_core::domain::CollectionName;
@@ -33,6 +34,6 @@ pub async fn create(
     State(services): State<Arc<Services>>,
     JsonBody(body): JsonBody<SnapshotBody>,
 ) -> Result<(StatusCode, Json<Started>), ApiError> {
-    let task = services.snapshots.start(&body.to, &body.collections)?;
+    let task = blocking(move || services.snapshots.start(&body.to, &body.collections)).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { task: task.id().to_owned() })))
 }

@@ -69,8 +69,9 @@ pub fn cancelled_by_signal() -> Result<Cancel> {
     let mut signals = runtime.block_on(async { Signals::listen() }).context("cannot listen for signals")?;
     let wait = move || {
         runtime.block_on(signals.wait());
-        eprintln!("cancelling (once more ends it at once)");
+        // First cancelled, then said: what reads the message may rely on it.
         handle.cancel();
+        eprintln!("cancelling (once more ends it at once)");
         runtime.block_on(signals.wait());
         std::process::exit(i32::from(INTERRUPTED));
     };

@@ -21,20 +21,15 @@ pub mod tei;
 mod tei_error;
 pub mod tei_rerank;
 
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 
-use crate::pipeline::{self, Work};
+use super::answer;
 
-/// Answers of up to so many numbers or tokens are written as JSON by the thread that answers: 32 embeddings of 384 dimensions take half a
-/// millisecond.
-const INLINE_ITEMS: usize = 12_288;
-
-/// The answer with a body of `n_items` numbers or tokens. A long one is written where it holds nobody up.
+/// The answer with a body of `n_items` numbers or tokens, of which each takes some ten bytes of JSON and a good part of the time that
+/// writing it takes: 32 embeddings of 384 dimensions take half a millisecond.
 async fn json<T: Serialize>(n_items: usize, body: impl FnOnce() -> T + Send + 'static) -> Response {
-    let write = move || serde_json::to_vec(&body()).expect("numbers and texts can be written as JSON");
-    let written =
-        if n_items <= INLINE_ITEMS { write() } else { pipeline::blocking(Work::Read, write).await.expect("writing JSON does not panic") };
-    ([(header::CONTENT_TYPE, "application/json")], written).into_response()
+    answer::long_json(n_items * BYTES_PER_ITEM, body).await
 }
+
+const BYTES_PER_ITEM: usize = 10;
