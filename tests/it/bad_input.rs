@@ -202,7 +202,13 @@ async fn filters_have_limits_on_every_route() {
             ("/collections/jobs/points/count", json!({"filter": filter})),
             ("/collections/jobs/points/delete", json!({"filter": filter})),
         ] {
+            // A question may have 1 MiB in all, so that such a filter fits into a deletion only.
+            let is_too_long = body.to_string().len() > 1 << 20 && !path.ends_with("/delete");
             let answer = app.post(path, body).await;
+            if is_too_long {
+                assert_eq!(answer.status.as_u16(), 413, "{path}: {}", answer.body);
+                continue;
+            }
             assert_eq!(answer.status.as_u16(), 400, "{path}: {}", answer.body);
             assert!(answer.body.to_string().contains(limit), "{path}: {}", answer.body);
         }
