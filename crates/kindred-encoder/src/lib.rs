@@ -5,6 +5,7 @@
 //! | `lib.rs` | the handle: loading, `encode`, fingerprints |
 //! | `settings.rs`, `error.rs` | what is configured, what can fail |
 //! | `loading.rs` | from settings and a model folder to sessions |
+//! | `cpu.rs` | whether the processor sums products of bytes exactly |
 //! | `model_folder.rs` | what a model folder holds |
 //! | `sentence_transformers.rs` | the same from the usual files of sentence-transformers |
 //! | `tokenizer.rs` | text to token ids |
@@ -38,6 +39,7 @@ mod cache;
 mod call;
 mod chunks;
 mod classifier_folder;
+mod cpu;
 mod cross_encoder;
 mod error;
 mod head;

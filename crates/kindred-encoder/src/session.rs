@@ -15,6 +15,7 @@ use ort::session::builder::SessionBuilder;
 use ort::session::{IoBinding, SessionInputValue};
 use ort::value::{Tensor, TensorElementType, ValueType};
 
+use super::cpu::sums_byte_products_exactly;
 use super::head::Head;
 use super::tokenizer::Sequence;
 use super::{CudaSettings, Device, EncoderError, Precision};
@@ -119,9 +120,16 @@ fn with_cuda(_: SessionBuilder, _: u32, _: &CudaSettings) -> Result<SessionBuild
     Err("this kindred was built without CUDA: build it with `--features cuda`".into())
 }
 
-/// One thread, which does not spin when it has nothing to do: other threads of this process need the core.
+/// Makes ONNX Runtime turn signed weights into unsigned ones, whose kernels sum products of bytes exactly on every x86-64 processor.
+/// Measured on AVX2: a query takes 11 % longer than with the kernels that clamp. With VNNI it would take 37 % longer, so it is not set there.
+const UNSIGNED_WEIGHTS: &str = "session.x64quantprecision";
+
+/// Configures a session with one thread, which does not spin while it is idle because other threads of this process need the core.
 fn builder(environment: &Environment) -> Result<SessionBuilder, ort::Error> {
-    Ok(ort::session::Session::builder(environment)?.with_intra_threads(1)?.with_inter_threads(1)?.with_intra_op_spinning(false)?)
+    let builder =
+        ort::session::Session::builder(environment)?.with_intra_threads(1)?.with_inter_threads(1)?.with_intra_op_spinning(false)?;
+    // In every precision: a model.onnx that a user brings may be quantised.
+    if sums_byte_products_exactly() { Ok(builder) } else { Ok(builder.with_config_entry(UNSIGNED_WEIGHTS, "1")?) }
 }
 
 /// What a session is made from.
