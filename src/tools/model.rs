@@ -59,8 +59,13 @@ pub fn run(settings: &Settings, args: &ImportArgs) -> Result<()> {
     let whence = if imported.graph_written { "its graph written here" } else { "its own model.onnx" };
     let what = imported.dims.map_or_else(|| "a cross-encoder".to_owned(), |dims| format!("{dims} dims"));
     println!("wrote {}: {what}, {} tokens, {whence}", args.to.display(), imported.max_tokens);
-    if let Some(Closeness { n_texts, min_cosine, mean_cosine }) = imported.int8 {
+    if let Some(closeness @ Closeness { n_texts, min_cosine, mean_cosine }) = imported.int8 {
         println!("int8 against fp32 on {n_texts} texts held out: cosine {mean_cosine:.4} in the mean, {min_cosine:.4} at worst");
+        if !closeness.is_close() {
+            println!(
+                "this is too far: a server that finds the same in its self-test uses fp32. Calibrate with more texts of the kind that will be embedded"
+            );
+        }
     }
     let flag = if imported.dims.is_some() { "--model-dir " } else { "--set cross_encoder.model_dir=" };
     println!("use it with: kindred serve {flag}{}", args.to.display());

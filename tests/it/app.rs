@@ -1,5 +1,6 @@
 //! A whole server on a port of its own, in a folder of its own. The model is loaded once for all of them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -8,10 +9,11 @@ use kindred::collection::Access;
 use kindred::config::{Settings, Sources};
 use kindred::http::{self, ConnectionSettings, Gate, Keys};
 use kindred::pipeline::{Query, QueryRequest};
-use kindred_core::domain::CollectionName;
-use kindred_encoder::{CrossEncoder, Encoder, PairFit, Side, assets};
+use kindred_core::domain::{CollectionName, hex};
+use kindred_encoder::{CrossEncoder, Encoder, ModelFolder, PairFit, Side, assets};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -47,6 +49,22 @@ pub async fn logits(query: &str, texts: &[&str]) -> Vec<f32> {
     });
     let fit = PairFit { cut: Some(Side::Right), max_document_tokens: None };
     cross_encoder.score(query.to_owned(), texts.iter().map(ToString::to_string).collect(), fit).await.unwrap().logits
+}
+
+/// A model folder whose int8 file embeds most words as nothing, so that it is far from fp32.
+pub fn with_poor_int8() -> TempDir {
+    let (from, dir) = (models().join(assets::MODEL_NAME), tempfile::tempdir().unwrap());
+    let mut bytes = fs::read(from.join("model.int8.onnx")).unwrap();
+    // The table of words is its first tensor: 30,522 rows of 768 bytes.
+    bytes[1_000_000..15_000_000].fill(0);
+    let mut config = ModelFolder::open(&from).unwrap().config;
+    config.int8.as_mut().expect("the default model has int8").sha256 = hex(Sha256::digest(&bytes));
+    fs::write(dir.path().join("model.int8.onnx"), bytes).unwrap();
+    fs::write(dir.path().join("kindred-model.toml"), toml::to_string(&config).unwrap()).unwrap();
+    for name in ["model.onnx", "tokenizer.json"] {
+        fs::copy(from.join(name), dir.path().join(name)).unwrap();
+    }
+    dir
 }
 
 /// A search for three hits, everything else by default.

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use kindred::config::{Settings, Sources};
+use kindred_encoder::assets;
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, jobs};
+use crate::app::{TestApp, jobs, models, with_poor_int8};
 use crate::bulk::{kindred, says};
 
 fn parsed(output: &Output) -> Value {
@@ -41,6 +42,7 @@ fn the_doctor_finds_a_machine_well() {
         ("clock", "20"),
         ("runtime", "onnxruntime"),
         ("model", "all-MiniLM-L6-v2: 384 dims"),
+        ("int8", "cosine to fp32 0.99"),
         ("device", "CPU"),
         ("embedding", "ms"),
         ("data folder", "is not there yet"),
@@ -55,6 +57,19 @@ fn the_doctor_finds_a_machine_well() {
     let told = kindred(dir.path(), &["doctor", "--set", "http.listen=127.0.0.1:0"]);
     says(&told, 0, &["ok    model", "ok    port"]);
     assert!(!told.stdout.contains(&0x1b), "no colour where there is no terminal");
+}
+
+#[test]
+fn the_doctor_warns_of_poor_int8() {
+    let (dir, model_dir, library) = (tempfile::tempdir().unwrap(), with_poor_int8(), assets::ensure_library(&models()).unwrap());
+    let (model_dir, library) = (model_dir.path().to_str().unwrap(), format!("encoder.ort_library={:?}", library.display().to_string()));
+    let output = bare(dir.path(), &["doctor", "--json", "--model-dir", model_dir, "--set", &library, "--set", "http.listen=127.0.0.1:0"]);
+    let report = parsed(&output);
+    let int8 = check(&report, "int8");
+    assert_eq!((output.status.code(), &int8["status"]), (Some(0), &json!("warn")), "{report}");
+    let found = int8["found"].as_str().unwrap();
+    assert!(found.contains("model.int8.onnx is not used") && found.contains("encoder.precision"), "{int8}");
+    assert!(check(&report, "model")["found"].as_str().unwrap().contains("queries in fp32, documents in fp32"), "{report}");
 }
 
 #[test]

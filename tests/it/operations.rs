@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kindred::app::App;
 use kindred::collection::Access;
 use kindred::http::{Handler, ROUTES};
-use kindred_encoder::{Encoder, EncoderSettings};
+use kindred_encoder::{Encoder, EncoderSettings, assets};
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, jobs, settings};
+use crate::app::{TestApp, jobs, models, settings, with_poor_int8};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn probes_and_info_answer() {
@@ -20,6 +20,7 @@ async fn probes_and_info_answer() {
     let info = app.get("/v1/info").await.ok();
     assert_eq!(info["model"]["provider"], "CPU");
     assert_eq!((&info["model"]["query_precision"], &info["model"]["document_precision"]), (&json!("int8"), &json!("fp32")));
+    assert!(info["model"]["int8_closeness"]["min_cosine"].as_f64().unwrap() >= 0.995 && info["model"]["warning"].is_null(), "{info}");
     assert_eq!(info["model"]["dims"], 384);
     assert_eq!(info["collections"], json!(["jobs", "members"]));
 }
@@ -44,6 +45,26 @@ async fn probes_answer_under_overload_and_name_nothing() {
     };
     let (busy, ()) = tokio::join!(busy, probes);
     busy.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_poor_int8_answers_in_fp32_and_says_so() {
+    let (dir, model_dir) = (tempfile::tempdir().unwrap(), with_poor_int8());
+    let flags = [
+        format!("encoder.model_dir={:?}", model_dir.path().display().to_string()),
+        format!("encoder.ort_library={:?}", assets::ensure_library(&models()).unwrap().display().to_string()),
+    ];
+    let settings = settings(dir.path(), &flags.each_ref().map(String::as_str));
+    let app = App::with_encoder(&settings, Access::Serve, Arc::new(Encoder::load(&settings.encoder).unwrap())).unwrap();
+    let app = TestApp::serve(dir, app).await;
+    let info = app.get("/v1/info").await.ok();
+    assert_eq!((&info["model"]["query_precision"], &info["model"]["document_precision"]), (&json!("fp32"), &json!("fp32")));
+    assert!(info["model"]["int8_closeness"]["mean_cosine"].as_f64().unwrap() < 0.998, "{info}");
+    let warning = info["model"]["warning"].as_str().unwrap();
+    assert!(warning.contains("model.int8.onnx is not used") && warning.contains("kindred model import --int8"), "{warning}");
+    app.put("/v1/collections/jobs/documents", jobs()).await.ok();
+    let hits = app.search("jobs", json!({"query": {"text": "nurse"}, "retrieval": "dense"})).await.ok();
+    assert!(hits["hits"][0]["fields"]["title"].as_str().unwrap().to_lowercase().contains("nurse"), "{hits}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

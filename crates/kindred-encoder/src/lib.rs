@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `lib.rs` | the handle: loading, `encode`, fingerprints |
 //! | `settings.rs`, `error.rs` | what is configured, what can fail |
-//! | `loading.rs` | from settings and a model folder to sessions |
+//! | `loading.rs` | from settings and a model folder to sessions; the self-test of int8 |
+//! | `closeness.rs` | how close int8 is to fp32, and how close it must be |
 //! | `cpu.rs` | whether the processor sums products of bytes exactly |
 //! | `model_folder.rs` | what a model folder holds |
 //! | `sentence_transformers.rs` | the same from the usual files of sentence-transformers |
@@ -39,6 +40,7 @@ mod cache;
 mod call;
 mod chunks;
 mod classifier_folder;
+mod closeness;
 mod cpu;
 mod cross_encoder;
 mod error;
@@ -69,9 +71,10 @@ use std::time::Instant;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use closeness::Closeness;
 pub use cross_encoder::{CrossEncoder, CrossEncoderInfo, CrossEncoderSettings, Scored, probability};
 pub use error::EncoderError;
-pub use import::{Closeness, ImportError, ImportRequest, Imported, Ranges, import, linear_weight_bytes};
+pub use import::{ImportError, ImportRequest, Imported, Ranges, import, linear_weight_bytes};
 pub use inline::InlinePermit;
 pub use model_folder::{ModelConfig, ModelFolder, ModelFolderError, Precision};
 pub use pairs::PairFit;
@@ -84,7 +87,7 @@ pub use tokens::Side;
 use cache::{PhraseCache, QueryCache};
 use call::Finished;
 use kindred_core::domain::{Embedding, hex};
-use loading::Loading;
+use loading::{Copies, Loading, Opened};
 use tokenizer::Tokenizer;
 use workers::{BatchSettings, Workers};
 
@@ -94,7 +97,7 @@ const INLINE_BYTES: usize = 8 * 1024;
 const INLINE_TOKENS: usize = 32;
 
 /// What a loaded encoder is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ModelInfo {
     pub name: String,
     /// sha256 over model, tokenizer, pooling, max_tokens and dims, as hex.
@@ -109,6 +112,12 @@ pub struct ModelInfo {
     pub query_precision: Precision,
     /// The numbers that documents are encoded with.
     pub document_precision: Precision,
+    /// How close int8 is to fp32 on this CPU, by the self-test at load; only where the settings lead to int8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub int8_closeness: Option<Closeness>,
+    /// Why int8 is replaced by fp32, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
     /// Lengths to which an embedding may be cut and still be one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub matryoshka_dims: Vec<usize>,
@@ -177,7 +186,8 @@ impl fmt::Debug for Encoder {
 }
 
 impl Encoder {
-    /// Loads ONNX Runtime and the model, starts the threads and encodes one text, so that a model that does not work fails here.
+    /// Loads ONNX Runtime and the model, starts the threads and encodes one text, so that a model that does not work fails here. Where
+    /// int8 differs from fp32 by more than allowed, it logs a warning and uses fp32.
     ///
     /// # Errors
     /// Any [`EncoderError`] but `Overloaded`; its message names the file or setting at fault.
@@ -194,18 +204,29 @@ impl Encoder {
             (loading.open(document_precision, None), fingerprint.join().expect("hashing does not panic"))
         });
         let (of_model, model_fingerprint) = fingerprint?;
-        let (documents, provider) = opened?;
+        let (models, provider) = opened?;
+        let mut opened = Opened { provider, documents: Copies { precision: document_precision, models }, queries: None };
         let query_precision = settings.precision.of_queries(provider, &folder)?;
-        let batches = loading.batches(document_precision, provider);
-        // Queries that have threads of their own go before documents.
-        let of_documents = BatchSettings { gives_way: query_precision != document_precision, ..batches };
-        let documents = Arc::new(Workers::start("encoder", documents, of_documents)?);
-        let queries = if query_precision == document_precision {
-            Arc::clone(&documents)
-        } else {
+        if query_precision != document_precision {
             folder.hash(query_precision, of_model)?;
             let (models, _) = loading.open(query_precision, Some(provider))?;
-            Arc::new(Workers::start("queries", models, loading.batches(query_precision, provider))?)
+            opened.queries = Some(Copies { precision: query_precision, models });
+        }
+        let int8_closeness = loading.self_test(&mut opened, &tokenizer)?;
+        let warning = int8_closeness.and_then(|closeness| closeness.warning(&folder));
+        if let Some(warning) = &warning {
+            tracing::warn!("{warning}");
+        }
+        let Opened { documents, queries, .. } = opened;
+        let document_precision = documents.precision;
+        let query_precision = queries.as_ref().map_or(document_precision, |queries| queries.precision);
+        let batches = loading.batches(document_precision, provider);
+        // Queries that have threads of their own go before documents.
+        let of_documents = BatchSettings { gives_way: queries.is_some(), ..batches };
+        let documents = Arc::new(Workers::start("encoder", documents.models, of_documents)?);
+        let queries = match queries {
+            None => Arc::clone(&documents),
+            Some(queries) => Arc::new(Workers::start("queries", queries.models, loading.batches(query_precision, provider))?),
         };
         let ModelConfig { name, dims, pooling, matryoshka_dims, query_prompt, document_prompt, .. } = folder.config.clone();
         let info = ModelInfo {
@@ -217,6 +238,8 @@ impl Encoder {
             provider: provider.to_string(),
             query_precision,
             document_precision,
+            int8_closeness,
+            warning,
             matryoshka_dims,
             query_prompt,
             document_prompt,

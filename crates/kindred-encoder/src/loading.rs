@@ -1,16 +1,17 @@
-//! From settings and a model folder to sessions: in which numbers, how many, on what.
+//! From settings and a model folder to sessions: in which precision, how many, on which device; and the self-test of int8.
 
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use super::closeness::{Closeness, SELF_TEST_TEXTS};
 use super::head::{Head, Pooled};
 use super::model_folder::{self, ModelConfig, ModelFolder, ModelFolderError, Precision};
 use super::session::{Provider, Session, SessionSettings};
-use super::tokenizer::{Sequence, Tokens};
+use super::tokenizer::{Sequence, Tokenizer, Tokens};
 use super::workers::{BatchSettings, Models, RunBatch};
 use super::{EncoderError, EncoderSettings, PrecisionChoice, fingerprint_of};
-use kindred_core::domain::hex;
+use kindred_core::domain::{Embedding, hex};
 
 /// Most threads that `threads = 0` stands for: each holds its own copy of the model.
 const MAX_DEFAULT_THREADS: usize = 8;
@@ -33,13 +34,59 @@ pub struct Loading<'a> {
     pub max_tokens: usize,
 }
 
+/// Copies of the model in one precision.
+pub struct Copies {
+    pub precision: Precision,
+    pub models: Models<Tokens>,
+}
+
+/// The models that encode documents and queries.
+pub struct Opened {
+    pub provider: Provider,
+    pub documents: Copies,
+    /// `None`: the documents' models encode queries, too.
+    pub queries: Option<Copies>,
+}
+
 impl Loading<'_> {
     /// Opens the sessions of one precision.
     pub fn open(&self, precision: Precision, provider: Option<Provider>) -> Result<(Models<Tokens>, Provider), EncoderError> {
+        open(self.settings, &self.session(precision)?, self.max_tokens, provider)
+    }
+
+    fn session(&self, precision: Precision) -> Result<SessionSettings<Pooled>, EncoderError> {
         let ModelConfig { dims, pooling, .. } = self.folder.config;
         let model = self.folder.model_path(precision).ok_or(EncoderError::Precision { precision })?;
         let (library, head, cuda) = (self.library.clone(), Pooled { dims, pooling }, self.settings.cuda.clone());
-        open(self.settings, &SessionSettings { library, model, head, precision, cuda }, self.max_tokens, provider)
+        Ok(SessionSettings { library, model, head, precision, cuda })
+    }
+
+    /// Compares int8 with fp32 on a few texts where int8 is in use, and replaces it by fp32 where they differ by more than allowed. The
+    /// index stays as it is, because fp32 is what int8 approximates. Returns how close they are, or `None` without int8.
+    ///
+    /// # Errors
+    /// What is wrong with the library or the model.
+    pub fn self_test(&self, opened: &mut Opened, tokenizer: &Tokenizer) -> Result<Option<Closeness>, EncoderError> {
+        let texts = tokenizer.tokenize(&SELF_TEST_TEXTS.map(str::to_owned))?;
+        let Opened { provider, documents, queries } = opened;
+        let closeness = match (documents.precision, queries) {
+            (Precision::Fp32, Some(queries)) if queries.precision == Precision::Int8 => {
+                Closeness::between(&encode(&mut documents.models[0], &texts)?, &encode(&mut queries.models[0], &texts)?)
+            }
+            (Precision::Int8, None) => {
+                let mut session = Session::open(&self.session(Precision::Fp32)?, *provider)?;
+                let mut fp32: RunBatch = Box::new(move |texts| session.run(texts));
+                Closeness::between(&encode(&mut fp32, &texts)?, &encode(&mut documents.models[0], &texts)?)
+            }
+            _ => return Ok(None),
+        };
+        if !closeness.is_close() {
+            opened.queries = None;
+            if opened.documents.precision == Precision::Int8 {
+                opened.documents = Copies { precision: Precision::Fp32, models: self.open(Precision::Fp32, Some(opened.provider))?.0 };
+            }
+        }
+        Ok(Some(closeness))
     }
 
     /// The sha256 of `model.onnx`, and the fingerprint of embeddings in this precision.
@@ -89,6 +136,15 @@ pub fn open<T: Sequence, H: Head>(
     });
     let run = |mut session: Session<H>| -> RunBatch<T, H::Output> { Box::new(move |texts| session.run(texts)) };
     Ok(([vec![first], rest?].into_iter().flatten().map(run).collect(), provider))
+}
+
+/// Encodes each text alone.
+fn encode(run: &mut RunBatch, texts: &[Tokens]) -> Result<Vec<Embedding>, EncoderError> {
+    let mut embeddings = Vec::with_capacity(texts.len());
+    for text in texts {
+        embeddings.append(&mut run(&[text])?);
+    }
+    Ok(embeddings)
 }
 
 /// How batches form, by the settings of this section of the file.

@@ -76,17 +76,72 @@ async fn many_callers_at_once_get_their_own() {
     assert!(encoded.timings.encode_us > 0);
 }
 
-#[tokio::test]
-async fn queries_in_int8_are_close_to_those_in_fp32() {
+/// Encodes the texts at these positions as queries and compares them with fp32.
+async fn int8_is_close_to_fp32(is_chosen: impl Fn(usize) -> bool) {
     let info = ENCODER.info();
-    assert_eq!((info.query_precision, info.document_precision), (Precision::Int8, Precision::Fp32));
+    assert_eq!((info.query_precision, info.document_precision), (Precision::Int8, Precision::Fp32), "{:?}", info.warning);
+    assert!(info.warning.is_none() && info.int8_closeness.is_some_and(|closeness| closeness.is_close()), "{info:?}");
     let (texts, expected) = reference();
-    let mut worst = 1.0f64;
-    for (text, expected) in texts.iter().zip(&expected) {
+    let (mut exact, mut rough) = (Vec::new(), Vec::new());
+    for (_, (text, expected)) in texts.iter().zip(expected).enumerate().filter(|(i, _)| is_chosen(*i)) {
         let encoded = ENCODER.encode_query("", text, QueryOptions::default()).await.unwrap();
-        worst = worst.min(cosine(encoded.embedding.as_slice(), expected));
+        rough.push(Embedding::clone(&encoded.embedding));
+        exact.push(Embedding::new(expected, info.dims).unwrap());
     }
-    assert!((0.99..0.9999).contains(&worst), "worst cosine {worst}");
+    let closeness = Closeness::between(&exact, &rough);
+    println!("{closeness:?}");
+    assert!(closeness.is_close() && closeness.min_cosine < 0.9999, "{closeness:?}");
+}
+
+/// Few enough texts to run on an emulated processor, too (`.ci/emulated`).
+#[tokio::test]
+async fn int8_is_close_to_fp32_on_a_sample() {
+    int8_is_close_to_fp32(|i| i % 3 == 0).await;
+}
+
+#[tokio::test]
+async fn int8_is_close_to_fp32_on_the_other_texts() {
+    int8_is_close_to_fp32(|i| i % 3 != 0).await;
+}
+
+/// A model folder whose int8 file embeds most words as nothing, so that it is far from fp32.
+fn with_poor_int8() -> tempfile::TempDir {
+    let (from, dir) = (settings().model_dir, tempfile::tempdir().unwrap());
+    for name in ["model.onnx", "tokenizer.json"] {
+        fs::copy(from.join(name), dir.path().join(name)).unwrap();
+    }
+    let mut bytes = fs::read(from.join("model.int8.onnx")).unwrap();
+    // The table of words is its first tensor: 30,522 rows of 768 bytes.
+    bytes[1_000_000..15_000_000].fill(0);
+    fs::write(dir.path().join("model.int8.onnx"), &bytes).unwrap();
+    let mut config = ModelFolder::open(&from).unwrap().config;
+    config.int8.as_mut().unwrap().sha256 = hex(Sha256::digest(&bytes));
+    fs::write(dir.path().join("kindred-model.toml"), toml::to_string(&config).unwrap()).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn int8_far_from_fp32_is_replaced_with_a_warning() {
+    let dir = with_poor_int8();
+    let text = "keep patients safe as a nurse on night shift";
+    let exact = ENCODER.encode(vec![text.to_owned()]).await.unwrap().embeddings.remove(0);
+    for precision in [PrecisionChoice::Auto, PrecisionChoice::Mixed, PrecisionChoice::Int8] {
+        let settings = EncoderSettings { model_dir: dir.path().to_owned(), threads: 1, precision, ..settings() };
+        let encoder = Encoder::load(&settings).unwrap();
+        let info = encoder.info();
+        assert_eq!((info.query_precision, info.document_precision), (Precision::Fp32, Precision::Fp32), "{precision:?}");
+        assert!(info.int8_closeness.is_some_and(|closeness| !closeness.is_close()), "{info:?}");
+        let (warning, file) = (info.warning.clone().unwrap(), dir.path().join("model.int8.onnx"));
+        assert!(warning.contains(file.to_str().unwrap()) && warning.contains("fp32 is used instead"), "{warning}");
+        let query = encoder.encode_query("", text, QueryOptions::default()).await.unwrap().embedding;
+        assert!(query.dot(&exact) > 0.9999, "{precision:?}");
+        // The index keeps its fingerprint: fp32 is what int8 stands for.
+        let is_of_fp32 = info.model_fingerprint == ENCODER.info().model_fingerprint;
+        assert_eq!(is_of_fp32, precision != PrecisionChoice::Int8);
+    }
+    let without = EncoderSettings { model_dir: dir.path().to_owned(), threads: 1, precision: PrecisionChoice::Fp32, ..settings() };
+    let info = Encoder::load(&without).unwrap().info().clone();
+    assert!(info.int8_closeness.is_none() && info.warning.is_none(), "int8 is not wanted: {info:?}");
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Findings;
+use super::{Check, Findings, Status};
 use crate::config::Settings;
 use crate::tools::serve;
-use kindred_encoder::{CrossEncoder, Encoder, EncoderError, ModelFolder, QueryOptions, find_library, library_build};
+use kindred_encoder::{Closeness, CrossEncoder, Encoder, EncoderError, ModelFolder, QueryOptions, find_library, library_build};
 
 /// A text like those that are searched for.
 const TEXT: &str = "keep patients safe as a nurse on night shift";
@@ -59,6 +59,14 @@ pub fn look(findings: &mut Findings, settings: &Settings) -> Option<Arc<Encoder>
             started.elapsed().as_secs_f64()
         ),
     );
+    match (&info.warning, info.int8_closeness) {
+        // It says what to do, too.
+        (Some(warning), _) => findings.add(Check { name: "int8", status: Status::Warn, found: warning.clone(), advice: None }),
+        (None, Some(Closeness { n_texts, min_cosine, mean_cosine })) => {
+            findings.ok("int8", format!("cosine to fp32 {mean_cosine:.4} in the mean, {min_cosine:.4} at worst, on {n_texts} texts"))
+        }
+        (None, None) => {}
+    }
     let built = if cfg!(feature = "cuda") { "this build has CUDA" } else { "this build has no CUDA" };
     findings.ok("device", format!("{} (encoder.device is {}; {built}), {} threads", info.provider, of.device, info.threads));
     embedding(findings, &encoder);

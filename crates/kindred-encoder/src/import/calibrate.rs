@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::ImportError;
 use super::calibration::Calibration;
 use crate::CudaSettings;
+use crate::closeness::Closeness;
 use crate::head::Pooled;
 use crate::model_folder::{ModelConfig, Precision, TOKENIZER_FILE};
 use crate::session::{Observer, Provider, Session, SessionSettings};
@@ -17,14 +16,6 @@ use kindred_core::Progress;
 const MIN_TEXTS: usize = 20;
 /// One text in so many checks the result instead of making it.
 const HELD_OUT: usize = 5;
-
-/// How close two models' embeddings of the same texts are.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Closeness {
-    pub n_texts: usize,
-    pub min_cosine: f64,
-    pub mean_cosine: f64,
-}
 
 /// Texts as tokens, in two parts that share none.
 pub struct Split {
@@ -74,12 +65,11 @@ pub fn compare(made: &Path, config: &ModelConfig, library: &Path, texts: Vec<Tok
         let settings = SessionSettings { library: library.to_owned(), model, head, precision, cuda };
         Session::open(&settings, Provider::Cpu)
     };
-    let (mut exact, mut rough) = (open(Precision::Fp32)?, open(Precision::Int8)?);
-    let (n_texts, mut min_cosine, mut sum) = (texts.len(), 1f64, 0f64);
+    let (mut fp32, mut int8) = (open(Precision::Fp32)?, open(Precision::Int8)?);
+    let (mut exact, mut rough) = (Vec::new(), Vec::new());
     for tokens in texts {
-        let (a, b) = (exact.run(&[&tokens])?, rough.run(&[&tokens])?);
-        let cosine = f64::from(a[0].dot(&b[0]));
-        (min_cosine, sum) = (min_cosine.min(cosine), sum + cosine);
+        exact.append(&mut fp32.run(&[&tokens])?);
+        rough.append(&mut int8.run(&[&tokens])?);
     }
-    Ok(Closeness { n_texts, min_cosine, mean_cosine: sum / n_texts.max(1) as f64 })
+    Ok(Closeness::between(&exact, &rough))
 }

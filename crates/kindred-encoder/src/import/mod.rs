@@ -28,10 +28,10 @@ use sha2::{Digest, Sha256};
 
 use super::EncoderError;
 use super::classifier_folder::is_classifier;
+use super::closeness::Closeness;
 use super::model_folder::{CONFIG_FILE, MODEL_FILE, ModelConfig, ModelFolder, Precision, TOKENIZER_FILE, Variant};
 use super::sentence_transformers::{Layout, LayoutError, required, required_json};
 use bert::{BertConfig, Numbers, Output};
-pub use calibrate::Closeness;
 use calibrate::Split;
 use calibration::Calibration;
 use kindred_core::domain::hex;
