@@ -52,7 +52,7 @@ def answers():
 
 with tempfile.TemporaryDirectory() as work:
     shutil.copytree(FOLDER, work, dirs_exist_ok=True)
-    with Demo(BINARY, work, 60):
+    with Demo(BINARY, work):
         now = answers()
 if "--record" in sys.argv:
     FILE.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
