@@ -25,9 +25,6 @@ pub struct Info {
     #[serde(skip_serializing_if = "Option::is_none")]
     cross_encoder: Option<CrossEncoderInfo>,
     collections: Vec<String>,
-    /// The Kafka feed of each fed collection. A server whose feed stands still is ready: it answers with what it has.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    feeds: Vec<FeedState>,
 }
 
 /// Whether everything works, in numbers alone: probes need no key.
@@ -55,15 +52,27 @@ pub async fn livez(State(services): State<Arc<Services>>) -> Result<&'static str
 }
 
 /// The encoder has answered the last probe, a second ago, and every collection that is served takes writes; with
-/// `kafka.ready_when_caught_up`, every feed has been read to its end once. `GET /v1/info` has the details, for who has a key.
+/// `kafka.ready_when_caught_up`, every feed has been read to its end once. `GET /v1/feeds` has the details, for administrators.
 #[utoipa::path(get, path = "/readyz", responses((status = 200, body = Ready), (status = 503, body = ErrorBody)))]
 pub async fn readyz(State(services): State<Arc<Services>>) -> Result<Json<Ready>, ApiError> {
     let unavailable = |why: String| ApiError::new(ErrorKind::Unavailable, why, None);
     let health = services.probe.ready().map_err(|e| unavailable(e.to_string()))?;
-    if services.feeds.not_ready().is_some() {
-        return Err(unavailable("a Kafka feed has not caught up with its topic yet: GET /v1/info says which, and why".to_owned()));
+    if !services.feeds.is_ready() {
+        return Err(unavailable("a Kafka feed has not caught up with its topic yet: GET /v1/feeds says which, and why".to_owned()));
     }
     Ok(Json(Ready { ready: true, collections: health.collections, damaged: health.damaged }))
+}
+
+/// The feeds of this server.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Feeds {
+    feeds: Vec<FeedState>,
+}
+
+/// The Kafka feed of each fed collection: how far it is, what it waits for, and what it could not read. Needs the role `admin`.
+#[utoipa::path(get, path = "/v1/feeds", responses((status = 200, body = Feeds)))]
+pub async fn feeds(State(services): State<Arc<Services>>) -> Json<Feeds> {
+    Json(Feeds { feeds: services.feeds.list() })
 }
 
 /// Metrics in Prometheus' text format.
@@ -84,6 +93,5 @@ pub async fn info(State(services): State<Arc<Services>>) -> Json<Info> {
     let model = services.catalog.model().clone();
     let collections = services.catalog.list().into_iter().map(|c| c.name).filter(|name| auth::sees(name)).collect();
     let cross_encoder = services.rerank.model().cloned();
-    let feeds = services.feeds.list().into_iter().filter(|feed| auth::sees(&feed.collection)).collect();
-    Json(Info { version: env!("CARGO_PKG_VERSION"), model, cross_encoder, collections, feeds })
+    Json(Info { version: env!("CARGO_PKG_VERSION"), model, cross_encoder, collections })
 }

@@ -227,6 +227,7 @@ pub const ROUTES: &[Route] = &[
     route(GET,    "/livez",                                       PROBE, Kindred, Small, doc!(operations::livez)),
     route(GET,    "/readyz",                                      PROBE, Kindred, Small, doc!(operations::readyz)),
     route(GET,    "/metrics",                            reads(All),     Kindred, Small, doc!(operations::metrics)),
+    route(GET,    "/v1/feeds",                      administers(All),     Kindred, Small, doc!(operations::feeds)),
     route(GET,    "/v1/info",                            reads(Visible), Kindred, Small, doc!(operations::info)),
     route(GET,    "/openapi.json",                                OPEN,  Kindred, Small, Undocumented(|_| get(openapi::description))),
     // The console.
