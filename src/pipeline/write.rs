@@ -6,7 +6,7 @@
 //! Wrong items are refused one by one before anything is embedded. All others become durable as a whole or not at all. A text is
 //! embedded once: a document whose text is unchanged keeps its embedding, and equal texts share one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -217,6 +217,16 @@ impl WritePipeline {
     /// [`PipelineError::Collection`] when there is none of that name.
     pub fn position(&self, name: &CollectionName, source: &str) -> Result<Option<u64>, PipelineError> {
         Ok(self.collections.get(name)?.searcher().positions().get(source).copied())
+    }
+
+    /// The positions whose source begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`PipelineError::Collection`] when there is no collection of that name.
+    pub fn positions(&self, name: &CollectionName, prefix: &str) -> Result<BTreeMap<String, u64>, PipelineError> {
+        let searcher = self.collections.get(name)?.searcher();
+        let positions = searcher.positions().iter().filter(|(source, _)| source.starts_with(prefix));
+        Ok(positions.map(|(source, &next)| (source.clone(), next)).collect())
     }
 
     /// Makes the missing embeddings, each text once. Returns how many texts were encoded.

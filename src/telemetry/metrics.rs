@@ -133,9 +133,12 @@ pub fn kafka_records(collection: &str, topic: &str, n: usize) {
     metrics::counter!("kindred_kafka_records_total", &of_feed(collection, topic)).increment(n as u64);
 }
 
-/// There from the start: what begins at one has not grown, to those who look at growth.
-pub fn kafka_no_dead_letter(collection: &str, topic: &str) {
+/// Registers the counters of a feed at 0, because a counter that begins at 1 does not show growth.
+pub fn kafka_begins(collection: &str, topic: &str) {
     ["key", "size", "utf8", "json", "id", "document"].into_iter().for_each(|reason| dead_letters(collection, topic, reason, 0));
+    ["tls", "authentication", "name", "connection", "timeout"]
+        .into_iter()
+        .for_each(|reason| connection_errors(collection, topic, reason, 0));
 }
 
 pub fn kafka_dead_letter(collection: &str, topic: &str, reason: &'static str) {
@@ -145,6 +148,26 @@ pub fn kafka_dead_letter(collection: &str, topic: &str, reason: &'static str) {
 fn dead_letters(collection: &str, topic: &str, reason: &'static str, n: u64) {
     let [collection, topic] = of_feed(collection, topic);
     metrics::counter!("kindred_kafka_dead_letters_total", &[collection, topic, ("reason", reason.to_owned())]).increment(n);
+}
+
+pub fn kafka_connection_error(collection: &str, topic: &str, reason: &'static str) {
+    connection_errors(collection, topic, reason, 1);
+}
+
+fn connection_errors(collection: &str, topic: &str, reason: &'static str, n: u64) {
+    let [collection, topic] = of_feed(collection, topic);
+    metrics::counter!("kindred_kafka_connection_errors_total", &[collection, topic, ("reason", reason.to_owned())]).increment(n);
+}
+
+pub fn kafka_lost_offsets(collection: &str, topic: &str, partition: i32, n: u64) {
+    let [collection, topic] = of_feed(collection, topic);
+    metrics::gauge!("kindred_kafka_lost_offsets", &[collection, topic, ("partition", partition.to_string())]).set(n as f64);
+}
+
+/// When this was last noticed, in seconds since 1970; 0: never.
+pub fn kafka_warning(collection: &str, topic: &str, kind: &'static str, at_s: f64) {
+    let [collection, topic] = of_feed(collection, topic);
+    metrics::gauge!("kindred_kafka_warning_timestamp_seconds", &[collection, topic, ("kind", kind.to_owned())]).set(at_s);
 }
 
 pub fn kafka_retry(collection: &str, topic: &str) {
@@ -162,6 +185,10 @@ pub fn kafka_connected(collection: &str, topic: &str, connected: bool) {
 
 pub fn kafka_waiting(collection: &str, topic: &str, waiting: bool) {
     metrics::gauge!("kindred_kafka_waiting", &of_feed(collection, topic)).set(f64::from(u8::from(waiting)));
+}
+
+pub fn kafka_caught_up(collection: &str, topic: &str, caught_up: bool) {
+    metrics::gauge!("kindred_kafka_caught_up", &of_feed(collection, topic)).set(f64::from(u8::from(caught_up)));
 }
 
 pub fn kafka_freshness(collection: &str, topic: &str, seconds: f64) {

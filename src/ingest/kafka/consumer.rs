@@ -1,41 +1,54 @@
-//! A consumer of one topic that tells where the topic ends and whether a broker answers.
+//! A consumer of one topic.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::statistics::Statistics;
-use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::batch::Record;
-use super::client::{base_config, code, is_about_the_way, refused};
+use super::client::{Cause, base_config, code, refused};
+use super::context::{Context, End};
+use super::ledger::Watermarks;
+use super::one_state::{OneState, Wait};
 use super::settings::KafkaSettings;
 
-/// Time that a broker has to tell what it has, while the feed does nothing else.
-const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time in which a broker must answer a question, while the feed does nothing else.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Pause in librdkafka's events after which all earlier ones have been handled.
+const QUIET: Duration = Duration::from_millis(20);
+/// Longest time to wait for such a pause.
+const DRAIN: Duration = Duration::from_secs(2);
 
-/// What a poll brought.
+/// What a poll returned.
 #[derive(Debug)]
 pub(super) enum Polled {
     Record(Record),
-    /// There is nothing more in this partition, for now.
-    End(i32),
-    /// Something that the feed should look into: the topic may have gone.
-    Trouble(String),
+    /// The partition has no further record, for now.
+    End(i32, Option<End>),
+    /// A partition does not have the offset at which it should be read.
+    OutOfRange,
+    /// The topic was deleted and created again: what follows is from another topic of this name.
+    OtherTopic,
+    /// The topic cannot be read; it may be gone.
+    Trouble(Wait),
     Nothing,
 }
 
-/// What a topic looks like from here.
+/// The topic, as the brokers describe it.
 #[derive(Debug)]
 pub(super) enum Topic {
-    Partitions(Vec<i32>),
+    /// By partition, whether it has a leader, without which it cannot be read.
+    Partitions(BTreeMap<i32, bool>),
     Missing,
-    /// No broker answers; or they do, but with a refusal.
-    Unknown(String),
+    /// No broker answers.
+    Unreachable,
+    /// A broker refuses to describe it.
+    Unknown(Wait),
 }
 
 /// Reads one topic.
@@ -43,89 +56,153 @@ pub(super) struct Consumer {
     inner: BaseConsumer<Context>,
     topic: String,
     max_value_bytes: usize,
-}
-
-/// Hears what librdkafka says beside the records.
-#[derive(Default)]
-struct Context {
-    topic: String,
-    is_connected: AtomicBool,
-    /// By partition, the offset after its last record.
-    ends: Mutex<BTreeMap<i32, u64>>,
-    n_commits_under_way: AtomicUsize,
-    commit_failed: AtomicBool,
+    is_assigned: Cell<bool>,
 }
 
 impl Consumer {
     /// Connects in the background.
     ///
     /// # Errors
-    /// The text of what librdkafka has against the settings.
-    pub fn new(settings: &KafkaSettings, topic: &str) -> Result<Self, String> {
-        let context = Context { topic: topic.to_owned(), ..Context::default() };
-        let inner = consumer_config(settings).create_with_context(context).map_err(|e: KafkaError| refused(&e))?;
-        Ok(Self { inner, topic: topic.to_owned(), max_value_bytes: settings.max_value_bytes })
+    /// Why librdkafka rejects the settings.
+    pub fn new(settings: &KafkaSettings, topic: &str, state: OneState) -> Result<Self, String> {
+        let context = Context::new(topic, state);
+        let inner = consumer_config(settings).create_with_context(context).map_err(|e: KafkaError| refused(settings, &e))?;
+        Ok(Self { inner, topic: topic.to_owned(), max_value_bytes: settings.max_value_bytes, is_assigned: Cell::new(false) })
     }
 
     pub fn is_connected(&self) -> bool {
-        self.inner.context().is_connected.load(Ordering::Relaxed)
+        self.context().is_connected.load(Ordering::Relaxed)
     }
 
-    /// Asks a broker for the topic's partitions.
+    /// Why no broker answers.
+    pub fn no_broker(&self) -> Wait {
+        self.context().no_broker()
+    }
+
+    /// The topic's id, once a broker has named it.
+    pub fn topic_id(&self) -> Option<String> {
+        self.context().heard().topic_id.clone()
+    }
+
+    fn context(&self) -> &Context {
+        self.inner.context()
+    }
+
+    /// Asks a broker for the topic's partitions. Blocks for [`ANSWER`] at most.
     pub fn look_up(&self) -> Topic {
-        let metadata = self.inner.fetch_metadata(Some(&self.topic), METADATA_TIMEOUT);
-        let is_connected = !matches!(&metadata, Err(e) if e.rdkafka_error_code().is_none_or(is_about_the_way));
-        self.inner.context().is_connected.store(is_connected, Ordering::Relaxed);
+        let metadata = self.inner.fetch_metadata(Some(&self.topic), ANSWER);
+        let is_connected = !matches!(&metadata, Err(e) if e.rdkafka_error_code().is_none_or(|code| Cause::of(code).is_some()));
         let metadata = match metadata {
-            Ok(metadata) => metadata,
-            Err(e) => return Topic::Unknown(format!("no Kafka broker answers as it should ({})", code(&e))),
+            Ok(metadata) => {
+                self.note_answer();
+                metadata
+            }
+            Err(e) => {
+                self.context().is_connected.store(is_connected, Ordering::Relaxed);
+                let refusal = || Wait::new("broker", format!("a Kafka broker refuses to describe the topic: {}", code(&e)));
+                return if is_connected { Topic::Unknown(refusal()) } else { Topic::Unreachable };
+            }
         };
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == self.topic) else { return Topic::Missing };
         match topic.error().map(RDKafkaErrorCode::from) {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => Topic::Missing,
-            Some(code) => Topic::Unknown(format!("the broker says of the topic: {code}")),
+            Some(code) => Topic::Unknown(Wait::new("topic", format!("a Kafka broker refuses the topic {:?}: {code}", self.topic))),
             None if topic.partitions().is_empty() => Topic::Missing,
-            None => Topic::Partitions(topic.partitions().iter().map(|partition| partition.id()).collect()),
+            None => Topic::Partitions(topic.partitions().iter().map(|partition| (partition.id(), partition.leader() >= 0)).collect()),
         }
     }
 
-    /// Reads these partitions from now on, each from its offset, or from its beginning. What was fetched before is dropped.
+    /// Asks the leaders of these partitions for their first and last offsets. Blocks for [`ANSWER`] a partition at most.
     ///
     /// # Errors
-    /// The text of librdkafka's error.
-    pub fn assign(&self, partitions: &BTreeMap<i32, Option<u64>>) -> Result<(), String> {
-        let mut list = TopicPartitionList::with_capacity(partitions.len());
-        for (&partition, next) in partitions {
-            let offset = next.and_then(|next| i64::try_from(next).ok()).map_or(Offset::Beginning, Offset::Offset);
-            list.add_partition_offset(&self.topic, partition, offset).map_err(|e| code(&e))?;
+    /// A leader did not answer.
+    pub fn watermarks(&self, partitions: &BTreeMap<i32, bool>) -> Result<BTreeMap<i32, Option<Watermarks>>, Wait> {
+        let mut watermarks = BTreeMap::new();
+        for (&partition, &has_leader) in partitions {
+            let marks = if has_leader { Some(self.watermarks_of(partition)?) } else { None };
+            watermarks.insert(partition, marks);
         }
-        self.inner.context().ends().clear();
-        self.inner.assign(&list).map_err(|e| code(&e))
+        Ok(watermarks)
     }
 
-    /// Reads nothing until the next assignment; what was fetched is dropped.
+    fn watermarks_of(&self, partition: i32) -> Result<Watermarks, Wait> {
+        let refusal = |kind, why| Wait::new(kind, format!("partition {partition} of the topic {:?} cannot be read: {why}", self.topic));
+        let (low, high) = self.inner.fetch_watermarks(&self.topic, partition, ANSWER).map_err(|e| {
+            let cause = e.rdkafka_error_code().and_then(Cause::of);
+            refusal(cause.map_or("broker", Cause::name), code(&e))
+        })?;
+        match (u64::try_from(low), u64::try_from(high)) {
+            (Ok(low), Ok(high)) => Ok(Watermarks { low, high }),
+            _ => Err(refusal("broker", format!("its leader reports the offsets {low} to {high}"))),
+        }
+    }
+
+    /// Handles all events that have come so far and drops the records among them. Events of a connection that has failed since must not
+    /// count against the next one, and the topic's id is among them.
+    ///
+    /// # Panics
+    /// While partitions are assigned, because their records would be lost.
+    pub fn drain(&self) {
+        assert!(!self.is_assigned.get(), "records of assigned partitions must not be dropped");
+        let begun = Instant::now();
+        let n_events = || self.context().n_events.load(Ordering::Relaxed);
+        while begun.elapsed() < DRAIN {
+            let before = n_events();
+            if self.inner.poll(QUIET).is_none() && n_events() == before {
+                break;
+            }
+        }
+    }
+
+    /// A broker has just answered, whatever earlier events say.
+    pub fn note_answer(&self) {
+        self.context().is_connected.store(true, Ordering::Relaxed);
+    }
+
+    /// Reads these partitions from now on, each from its offset. Records that were fetched before are dropped.
+    ///
+    /// # Errors
+    /// Why librdkafka refuses.
+    pub fn assign(&self, next: &BTreeMap<i32, u64>) -> Result<(), Wait> {
+        let refusal = |e: &KafkaError| Wait::new("broker", format!("the topic {:?} cannot be read: {}", self.topic, code(e)));
+        let mut list = TopicPartitionList::with_capacity(next.len());
+        for (&partition, &next) in next {
+            list.add_partition_offset(&self.topic, partition, offset(next)).map_err(|e| refusal(&e))?;
+        }
+        self.context().heard().high_watermarks.clear();
+        self.inner.assign(&list).map_err(|e| refusal(&e))?;
+        self.is_assigned.set(true);
+        Ok(())
+    }
+
+    /// Reads nothing until the next assignment; records that were fetched are dropped.
     pub fn unassign(&self) {
         if let Err(e) = self.inner.unassign() {
             tracing::debug!(topic = self.topic, "librdkafka: {e}");
         }
+        self.is_assigned.set(false);
     }
 
-    /// Waits for a record, or for something else to tell, for this time at most.
-    pub fn poll(&self, timeout: Duration) -> Polled {
+    /// Waits for a record or another event, at most for `timeout`. `topic_id` is the topic that the assignment was made for.
+    pub fn poll(&self, timeout: Duration, topic_id: Option<&str>) -> Polled {
         match self.inner.poll(timeout) {
             None => Polled::Nothing,
+            Some(Ok(_)) if self.context().heard().topic_id.as_deref() != topic_id => Polled::OtherTopic,
             Some(Ok(message)) => {
-                self.inner.context().is_connected.store(true, Ordering::Relaxed);
+                self.note_answer();
                 Polled::Record(self.own(&message))
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => Polled::End(partition),
-            // The context has heard of it, and librdkafka goes on trying.
-            Some(Err(e)) if e.rdkafka_error_code().is_some_and(is_about_the_way) => Polled::Nothing,
-            Some(Err(e)) => Polled::Trouble(code(&e)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Polled::End(partition, self.context().heard().end.take()),
+            Some(Err(e)) => match e.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation) => Polled::OutOfRange,
+                // The context has noted the reason, and librdkafka tries again.
+                Some(code) if Cause::of(code).is_some() => Polled::Nothing,
+                _ => Polled::Trouble(Wait::new("topic", format!("the topic {:?} cannot be read: {}", self.topic, code(&e)))),
+            },
         }
     }
 
-    /// A copy. An empty value is a deletion like one that is not there: some producers cannot send the latter.
+    /// A copy. An empty value deletes like an absent one, because some producers cannot send the latter.
     fn own(&self, message: &impl Message) -> Record {
         let value = message.payload().filter(|value| !value.is_empty());
         Record {
@@ -138,100 +215,56 @@ impl Consumer {
         }
     }
 
-    /// By partition, the offset after its last record, as far as brokers have told.
-    pub fn ends(&self) -> BTreeMap<i32, u64> {
-        self.inner.context().ends().clone()
+    /// The offset after the last record of a partition, committed or not; `None` until its leader has reported it.
+    pub fn high_watermark(&self, partition: i32) -> Option<u64> {
+        self.context().heard().high_watermarks.get(&partition).copied()
     }
 
-    /// Tells the consumer group how far the feed is, for tools that show lag. Nothing depends on it.
+    /// Commits the feed's positions to the consumer group, for tools that show lag. Nothing else reads them.
     pub fn commit(&self, next: &BTreeMap<i32, u64>) {
         let mut list = TopicPartitionList::with_capacity(next.len());
         for (&partition, &next) in next {
-            let offset = i64::try_from(next).map_or(Offset::Invalid, Offset::Offset);
-            if let Err(e) = list.add_partition_offset(&self.topic, partition, offset) {
-                return self.inner.context().committed(Err(e));
+            if let Err(e) = list.add_partition_offset(&self.topic, partition, offset(next)) {
+                return self.context().committed(Err(e));
             }
         }
         match self.inner.commit(&list, CommitMode::Async) {
-            Ok(()) => drop(self.inner.context().n_commits_under_way.fetch_add(1, Ordering::Relaxed)),
-            Err(e) => self.inner.context().committed(Err(e)),
+            Ok(()) => drop(self.context().n_commits_under_way.fetch_add(1, Ordering::Relaxed)),
+            Err(e) => self.context().committed(Err(e)),
         }
     }
 
-    /// Waits for commits under way, for this time at most. What is read meanwhile is dropped.
+    /// Waits for commits under way, at most for `timeout`. Records that come meanwhile are dropped.
     pub fn settle(&self, timeout: Duration) {
-        let begun = std::time::Instant::now();
-        while self.inner.context().n_commits_under_way.load(Ordering::Relaxed) > 0 && begun.elapsed() < timeout {
-            self.poll(Duration::from_millis(20));
+        let begun = Instant::now();
+        while self.context().n_commits_under_way.load(Ordering::Relaxed) > 0 && begun.elapsed() < timeout {
+            drop(self.inner.poll(QUIET));
         }
     }
 }
 
-impl Context {
-    fn ends(&self) -> std::sync::MutexGuard<'_, BTreeMap<i32, u64>> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn committed(&self, result: KafkaResult<()>) {
-        let failed = result.is_err();
-        let failed_before = self.commit_failed.swap(failed, Ordering::Relaxed);
-        if let (Err(e), false) = (result, failed_before) {
-            let (topic, error) = (&self.topic, code(&e));
-            tracing::warn!(topic, error, "offsets cannot be committed to the consumer group: lag tools will not see how far the feed is");
-        }
-    }
-}
-
-impl ClientContext for Context {
-    /// One line of our own says what matters; librdkafka says it again and again.
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if facility == "OFFSET" && (level as i32) <= (RDKafkaLogLevel::Warning as i32) {
-            tracing::warn!(
-                topic = self.topic,
-                message,
-                "where the feed stood is not in the topic any more (retention?): it goes on at the oldest record that is left"
-            );
-        } else {
-            tracing::debug!(topic = self.topic, facility, "librdkafka: {message}");
-        }
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let is_connected = statistics.brokers.values().any(|broker| broker.state == "UP");
-        self.is_connected.store(is_connected, Ordering::Relaxed);
-        let Some(topic) = statistics.topics.get(&self.topic) else { return };
-        let ends = topic.partitions.values().filter_map(|p| Some((p.partition, u64::try_from(p.hi_offset).ok()?)));
-        self.ends().extend(ends);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.is_connected.store(false, Ordering::Relaxed);
-        }
-        tracing::debug!(topic = self.topic, reason, "librdkafka: {error}");
-    }
-}
-
-impl ConsumerContext for Context {
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        self.n_commits_under_way.fetch_sub(1, Ordering::Relaxed);
-        self.committed(result);
-    }
+fn offset(next: u64) -> Offset {
+    i64::try_from(next).map_or(Offset::Invalid, Offset::Offset)
 }
 
 fn consumer_config(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base_config(settings);
     config.set("group.id", settings.group_id.trim());
-    // The collections know how far they are; the group is only told.
+    // The collections keep their positions; the group is only informed.
     config.set("enable.auto.commit", "false");
     config.set("enable.auto.offset.store", "false");
     config.set("enable.partition.eof", "true");
-    config.set("auto.offset.reset", "earliest");
+    // The feed decides where to go on, and reports what is missing; librdkafka would skip it without an event.
+    config.set("auto.offset.reset", "error");
     config.set("statistics.interval.ms", "1000");
+    // The context reads the topic's id from the log, and `forward_log` keeps the rest of these lines out of it.
+    let debug = config.get("debug").map_or_else(|| "topic".to_owned(), |contexts| format!("topic,{contexts}"));
+    config.set("debug", debug);
+    config.set_log_level(RDKafkaLogLevel::Debug);
     let defaults = [
         // Read ahead no further than this; then brokers wait.
         ("queued.max.messages.kbytes", (settings.prefetch_bytes / 1024).to_string()),
-        // How long a broker may keep a question that it has no answer to; some keep it although records have come meanwhile.
+        // How long a broker may keep a request that it has no record for; some keep it although records have come meanwhile.
         ("fetch.wait.max.ms", "50".to_owned()),
         ("fetch.queue.backoff.ms", "20".to_owned()),
         ("fetch.error.backoff.ms", "100".to_owned()),

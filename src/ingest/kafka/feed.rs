@@ -71,10 +71,11 @@ impl Feed {
     fn start_threads(self, runtime: &Handle) -> Result<RunningFeed, FeedError> {
         use super::consumer::Consumer;
         use super::dead_letters::DeadLetters;
+        use super::one_state::OneState;
         use super::producer::Producer;
-        use super::state::OneState;
         use super::worker::Worker;
 
+        self.settings.check_files().map_err(FeedError::Client)?;
         let topic = &self.settings.dead_letter_topic;
         let dead_letters = Arc::new(match topic.trim() {
             "" => DeadLetters::to_file(self.dead_letter_file),
@@ -84,16 +85,16 @@ impl Feed {
         let mut workers = Vec::new();
         let mut running = RunningFeed::default();
         for (collection, topic) in self.settings.feeds() {
-            crate::telemetry::metrics::kafka_no_dead_letter(collection.as_str(), topic);
+            let state = OneState::of(&self.states, collection, topic);
             workers.push(Worker {
                 collection: collection.clone(),
                 topic: topic.to_owned(),
                 settings: self.settings.clone(),
-                consumer: Consumer::new(&self.settings, topic).map_err(FeedError::Client)?,
+                consumer: Consumer::new(&self.settings, topic, state.clone()).map_err(FeedError::Client)?,
                 write: Arc::clone(&self.write),
                 runtime: runtime.clone(),
                 dead_letters: Arc::clone(&dead_letters),
-                state: OneState::of(&self.states, collection),
+                state,
                 stop: running.stop.clone(),
                 cancel: running.cancel.clone(),
             });

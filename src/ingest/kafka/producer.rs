@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::statistics::Statistics;
 
-use super::client::{base_config, code, refused};
+use super::client::{Cause, base_config, code, forward_log, refused, without_statistics};
 use super::dead_letters::DeadLetter;
 use super::settings::KafkaSettings;
 
@@ -28,6 +28,8 @@ pub struct Producer {
 struct Deliveries {
     n_delivered: AtomicUsize,
     failure: Mutex<Option<String>>,
+    /// Why the latest connection failed.
+    connection_failure: Mutex<Option<String>>,
 }
 
 impl Producer {
@@ -39,7 +41,7 @@ impl Producer {
         let mut config = base_config(settings);
         config.set("enable.idempotence", "true").set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string());
         // Those are settings of a consumer, too; an unknown one is only warned of.
-        let inner = config.create_with_context(Deliveries::default()).map_err(|e: KafkaError| refused(&e))?;
+        let inner = config.create_with_context(Deliveries::default()).map_err(|e: KafkaError| refused(settings, &e))?;
         Ok(Self { inner: Mutex::new(inner) })
     }
 
@@ -78,11 +80,13 @@ impl Producer {
         if flushed.is_err() {
             producer.purge(PurgeConfig::default().queue().inflight());
         }
-        match deliveries.failure().take() {
-            Some(failure) => Err(failure),
-            None if deliveries.n_delivered.load(Ordering::Relaxed) == n_sent => Ok(()),
-            None => Err(flushed.err().map_or_else(|| "not all were acknowledged".to_owned(), |e| code(&e))),
-        }
+        let failure = match deliveries.failure().take() {
+            Some(failure) => failure,
+            None if deliveries.n_delivered.load(Ordering::Relaxed) == n_sent => return Ok(()),
+            None => flushed.err().map_or_else(|| "not all were acknowledged".to_owned(), |e| code(&e)),
+        };
+        let connection_failure = deliveries.connection_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Err(connection_failure.map_or(failure.clone(), |why| format!("{failure}: {why}")))
     }
 }
 
@@ -93,14 +97,17 @@ impl Deliveries {
 }
 
 impl ClientContext for Deliveries {
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(facility, "librdkafka: {message}");
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        forward_log("dead letters", level, facility, message);
     }
 
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(reason, "librdkafka: {error}");
+        let code = error.rdkafka_error_code();
+        if code.is_some_and(|code| code != RDKafkaErrorCode::AllBrokersDown && Cause::of_failure(code, reason).is_some()) {
+            *self.connection_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(without_statistics(reason).to_owned());
+        }
     }
 }
 

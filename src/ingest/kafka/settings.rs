@@ -1,7 +1,8 @@
 //! The settings of the feed, and what of librdkafka's own is not left to them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,25 @@ impl KafkaSettings {
         let mut flat = BTreeMap::new();
         flatten("", &self.properties, &mut flat);
         flat
+    }
+
+    /// The files that librdkafka reads (`ssl.ca.location` and the like), by the name of their property.
+    pub fn files(&self) -> BTreeMap<String, String> {
+        let mut files = self.flat_properties();
+        files.retain(|name, value| name.ends_with(".location") && value != "probe");
+        files
+    }
+
+    /// Checks that these files can be read. The errors of librdkafka do not name them.
+    ///
+    /// # Errors
+    /// The setting, its file, and why that cannot be read.
+    pub fn check_files(&self) -> Result<(), String> {
+        for (name, file) in self.files() {
+            let read = if Path::new(&file).is_dir() { Ok(()) } else { File::open(&file).map(drop) };
+            read.map_err(|e| format!("cannot read kafka.properties.{name} = {file:?}: {e}"))?;
+        }
+        Ok(())
     }
 
     /// Checks what can be checked without a broker.
@@ -157,6 +177,15 @@ mod tests {
             let error = settings(toml).check().unwrap_err();
             assert!(error.contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_are_named() {
+        let with = |value: &str| settings(&format!("[topics]\njobs = \"j\"\n[properties]\nssl.ca.location = {value:?}"));
+        with("probe").check_files().unwrap();
+        with("/").check_files().unwrap();
+        let error = with("/no/such/ca.pem").check_files().unwrap_err();
+        assert!(error.contains("kafka.properties.ssl.ca.location = \"/no/such/ca.pem\""), "{error}");
     }
 
     #[test]

@@ -1,36 +1,47 @@
-//! One topic into one collection: read, write, and only then say so.
+//! One topic into one collection: find it, read it, write it.
 //!
-//! Where the feed stands is kept by the collection itself, in the same log frame as the changes, so a crash anywhere loses nothing and
-//! repeats nothing. The consumer group is told afterwards, for tools that show lag.
+//! The collection itself keeps the feed's position, in the same log frame as the changes, so a crash loses nothing and repeats nothing.
+//! The consumer group is informed afterwards, for tools that show lag.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 
+use super::assigned::Assigned;
 use super::batch::Batch;
 use super::consumer::{Consumer, Polled, Topic};
 use super::dead_letters::DeadLetters;
+use super::ledger::{Ledger, Moment, position_name, prefix};
+use super::one_state::{OneState, Wait};
 use super::settings::KafkaSettings;
-use super::state::OneState;
 use super::stop::{Pause, Stop};
+use super::warnings;
 use super::write::Applied;
 use crate::pipeline::{PipelineError, WritePipeline};
 use kindred_core::Cancel;
 use kindred_core::domain::CollectionName;
 use kindred_core::error::chain;
 
-/// Bytes of values that are held in one batch.
+/// Bytes of values in one batch.
 const BATCH_BYTES: usize = 16 << 20;
 /// Longest wait for a record before the feed looks around.
 const IDLE: Duration = Duration::from_millis(200);
-/// Time between two looks for new partitions.
-const DISCOVERY: Duration = Duration::from_secs(30);
-/// Time between two looks at where the collection stands.
+/// Time between two looks for new partitions. The request is small, and lag is unknown in partitions that nobody has found.
+const DISCOVERY: Duration = Duration::from_secs(5);
+/// Time between two looks at the collection's positions.
 const COMPARISON: Duration = Duration::from_secs(1);
-/// Time that the group's last commit has at the end.
+/// Time for the last commit to the consumer group.
 const SETTLE: Duration = Duration::from_secs(2);
+/// An assignment that lasts this long has worked: the next one may follow soon.
+const STEADY: Duration = Duration::from_secs(10);
+/// Longest pause between two assignments or two attempts to find the topic.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Attempts after which brokers that name no topic id are believed to have none.
+const ATTEMPTS_WITHOUT_ID: u32 = 10;
 
 /// Feeds one collection.
 pub(super) struct Worker {
@@ -46,104 +57,167 @@ pub(super) struct Worker {
     pub cancel: Cancel,
 }
 
-/// The partitions that are read.
-pub(super) struct Assigned {
-    /// By partition, where the collection stands.
-    pub(super) next: BTreeMap<i32, Option<u64>>,
-    /// By partition, what was read last, and the next offset.
-    read: BTreeMap<i32, u64>,
-    /// Partitions that were read to their ends.
-    ended: BTreeSet<i32>,
-    looked_up: Instant,
-    compared: Instant,
+/// Why records are not read any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// A broker refused a position.
+    OutOfRange,
+    /// Anything else: look at the topic and the collection again.
+    Otherwise,
 }
 
 impl Worker {
     /// Feeds until it is told to stop.
     pub fn run(self) {
-        while let Some(assigned) = self.assign() {
-            self.follow(assigned);
+        let mut ended = Ended::Otherwise;
+        let mut pause = Pause::up_to(LONGEST_PAUSE);
+        while let Some(assigned) = self.assign(ended == Ended::OutOfRange) {
+            let begun = Instant::now();
+            ended = self.follow(assigned);
+            if begun.elapsed() > STEADY {
+                pause = Pause::up_to(LONGEST_PAUSE);
+            }
+            pause.wait(&self.stop);
         }
         self.consumer.settle(SETTLE);
     }
 
-    /// Finds the topic and where the collection stands in it; waits for both. `None` when it is told to stop.
-    fn assign(&self) -> Option<Assigned> {
-        let mut pause = Pause::up_to(Duration::from_secs(2));
+    /// Finds the topic and the collection's positions; waits for both. `None` when it is told to stop.
+    fn assign(&self, is_out_of_range: bool) -> Option<Assigned> {
+        let mut pause = Pause::up_to(LONGEST_PAUSE);
         self.consumer.unassign();
+        let mut attempt = 0;
         while !self.stop.is_stopped() {
-            let looked_up = self.consumer.look_up();
+            self.consumer.drain();
+            let found = self.consumer.look_up();
             self.state.connected(self.consumer.is_connected());
-            let why = match looked_up {
-                Topic::Missing => format!("there is no topic {:?} yet", self.topic),
+            let why = match found {
+                Topic::Missing => Wait::new("topic", format!("there is no topic {:?} yet", self.topic)),
+                Topic::Unreachable => {
+                    // The reason is among the events.
+                    self.consumer.drain();
+                    self.consumer.no_broker()
+                }
                 Topic::Unknown(why) => why,
-                Topic::Partitions(ids) => match self.begin(&ids) {
-                    Ok(assigned) => {
-                        self.state.waiting_for(None);
-                        return Some(assigned);
+                Topic::Partitions(partitions) => {
+                    attempt += 1;
+                    match self.begin(&partitions, is_out_of_range, attempt) {
+                        Ok(assigned) => return Some(assigned),
+                        Err(why) => why,
                     }
-                    Err(why) => why,
-                },
+                }
             };
-            self.state.waiting_for(Some(why));
-            // Serves what librdkafka has to say.
-            self.consumer.poll(Duration::ZERO);
+            self.state.waits(why);
             pause.wait(&self.stop);
         }
         None
     }
 
-    fn begin(&self, ids: &[i32]) -> Result<Assigned, String> {
-        let next = ids.iter().map(|&partition| Ok((partition, self.position(partition)?)));
-        let next: BTreeMap<i32, Option<u64>> = next.collect::<Result<_, PipelineError>>().map_err(|e| chain(&e))?;
-        self.consumer.assign(&next)?;
-        tracing::info!(collection = %self.collection, topic = self.topic, from = ?next, "the Kafka feed begins");
-        let read = next.iter().filter_map(|(&partition, &next)| Some((partition, next?))).collect();
-        Ok(Assigned { next, read, ended: BTreeSet::new(), looked_up: Instant::now(), compared: Instant::now() })
+    /// Starts to read these partitions; `attempt` counts from 1.
+    fn begin(&self, partitions: &BTreeMap<i32, bool>, is_out_of_range: bool, attempt: u32) -> Result<Assigned, Wait> {
+        let found = self.consumer.watermarks(partitions)?;
+        // The answers have also brought the topic's id, as an event.
+        self.consumer.drain();
+        self.consumer.note_answer();
+        self.state.connected(true);
+        let topic_id = self.consumer.topic_id();
+        let ledger = self.ledger()?;
+        if topic_id.is_none() && ledger.has_topic_ids() && attempt < ATTEMPTS_WITHOUT_ID {
+            return Err(Wait::new("topic id", format!("the brokers have not named the id of the topic {:?} yet", self.topic)));
+        }
+        let start = ledger.start(topic_id.as_deref(), &found, is_out_of_range, now_ms());
+        if start.next.is_empty() {
+            return Err(Wait::new("leader", format!("no partition of the topic {:?} has a leader", self.topic)));
+        }
+        self.keep(start.updates.clone()).map_err(Wait::write)?;
+        let collection = self.collection.as_str();
+        warnings::log_start(collection, &self.topic, &start);
+        let ledger = self.ledger()?;
+        warnings::show(&self.state, collection, &self.topic, &ledger, start.next.keys());
+        self.consumer.assign(&start.next)?;
+        tracing::debug!(collection, topic = self.topic, topic_id, from = ?start.next, "the Kafka feed begins");
+        let is_complete = start.next.len() == partitions.len();
+        Ok(Assigned::new(topic_id, &start.next, is_complete, ledger.time_ms(Moment::Read), now_ms()))
     }
 
-    /// Reads and writes, until there are other partitions, or the collection stands elsewhere, or it is told to stop.
-    fn follow(&self, mut assigned: Assigned) {
+    /// Reads and writes, until the topic or the collection is not as it was, or until it is told to stop.
+    fn follow(&self, mut assigned: Assigned) -> Ended {
         while !self.stop.is_stopped() {
-            let (mut batch, trouble) = self.collect(&mut assigned);
+            let (mut batch, last) = self.collect(&mut assigned);
             if !batch.is_empty() {
                 match self.apply(&mut batch, &mut assigned) {
                     Applied::Durable => {}
-                    Applied::Moved | Applied::Stopped => return,
+                    Applied::Moved | Applied::Stopped => return Ended::Otherwise,
                 }
             }
-            self.tell(&assigned, &trouble);
-            // A broker that comes back may have other topics under the same names: it is asked anew, and told nothing of the old ones.
-            if !self.consumer.is_connected() {
-                return;
+            match last {
+                Polled::OutOfRange => {
+                    self.state.waits(Wait::new("position", "a broker no longer has the next record: looking for what is left".to_owned()));
+                    return Ended::OutOfRange;
+                }
+                Polled::OtherTopic => return Ended::Otherwise,
+                Polled::Trouble(why) => {
+                    self.state.waits(why);
+                    return Ended::Otherwise;
+                }
+                Polled::Record(_) | Polled::End(..) | Polled::Nothing => {}
             }
-            let is_due = assigned.looked_up.elapsed() >= DISCOVERY;
-            if trouble.is_some() || self.has_moved(&mut assigned) || (is_due && self.has_other_partitions(&mut assigned)) {
-                return;
+            // A broker that returns may have lost records or topics: look at all of them again.
+            if !self.consumer.is_connected() {
+                self.consumer.unassign();
+                self.consumer.drain();
+                self.state.connected(false);
+                self.state.waits(self.consumer.no_broker());
+                return Ended::Otherwise;
+            }
+            self.show(&assigned);
+            self.settle(&mut assigned, false);
+            if self.has_moved_lately(&mut assigned) || self.has_other_partitions(&mut assigned) {
+                return Ended::Otherwise;
             }
         }
+        self.settle(&mut assigned, true);
+        Ended::Otherwise
     }
 
-    /// Whether the collection was made anew, restored or deleted, while there was nothing to write.
-    fn has_moved(&self, assigned: &mut Assigned) -> bool {
+    /// Whether the collection was made anew, restored or deleted, while there was nothing to write. Looks once a second.
+    fn has_moved_lately(&self, assigned: &mut Assigned) -> bool {
         if assigned.compared.elapsed() < COMPARISON {
             return false;
         }
         assigned.compared = Instant::now();
-        assigned.next.iter().any(|(&partition, next)| !matches!(self.position(partition), Ok(stands) if stands == *next))
+        self.has_moved(assigned)
+    }
+
+    /// Whether the collection keeps other positions than the feed wrote last.
+    pub(super) fn has_moved(&self, assigned: &Assigned) -> bool {
+        let topic_id = assigned.topic_id.as_deref();
+        let has_moved = |id, next| !matches!(self.position(topic_id, id), Ok(Some(stands)) if stands == next);
+        assigned.partitions.iter().any(|(&id, partition)| has_moved(id, partition.next))
     }
 
     fn has_other_partitions(&self, assigned: &mut Assigned) -> bool {
+        if assigned.looked_up.elapsed() < DISCOVERY {
+            return false;
+        }
         assigned.looked_up = Instant::now();
         match self.consumer.look_up() {
-            Topic::Partitions(ids) => !ids.iter().eq(assigned.next.keys()),
+            Topic::Partitions(found) => {
+                assigned.is_complete = found.keys().eq(assigned.partitions.keys());
+                // One without a leader is not worth a new beginning yet.
+                found.iter().any(|(id, has_leader)| *has_leader && !assigned.partitions.contains_key(id))
+            }
             Topic::Missing => true,
-            Topic::Unknown(_) => false,
+            Topic::Unreachable | Topic::Unknown(_) => {
+                assigned.is_complete = false;
+                false
+            }
         }
     }
 
-    /// The next records: as many as come within the linger time, or as are there already, up to a full batch.
-    fn collect(&self, assigned: &mut Assigned) -> (Batch, Option<String>) {
+    /// The next records: as many as come within the linger time, or as are there already, up to a full batch. Also returns the event that
+    /// ended the batch.
+    fn collect(&self, assigned: &mut Assigned) -> (Batch, Polled) {
         let mut batch = Batch::default();
         let mut wait = IDLE;
         let mut begun: Option<Instant> = None;
@@ -151,62 +225,43 @@ impl Worker {
             if let Some(begun) = begun {
                 wait = Duration::from_millis(self.settings.linger_ms).saturating_sub(begun.elapsed());
             }
-            match self.consumer.poll(wait) {
+            match self.consumer.poll(wait, assigned.topic_id.as_deref()) {
                 Polled::Record(record) => {
                     begun.get_or_insert_with(Instant::now);
-                    self.note_restart(assigned, record.partition, record.offset);
-                    assigned.read.insert(record.partition, record.offset + 1);
-                    assigned.ended.remove(&record.partition);
+                    assigned.note_record(record.partition, record.offset, now_ms());
                     batch.push(record);
                 }
-                Polled::End(partition) => drop(assigned.ended.insert(partition)),
-                Polled::Trouble(why) => return (batch, Some(why)),
+                Polled::End(partition, end) => assigned.note_end(partition, end, now_ms()),
                 Polled::Nothing if begun.is_some() && !wait.is_zero() => {}
-                Polled::Nothing => break,
+                last => return (batch, last),
             }
         }
-        (batch, None)
+        (batch, Polled::Nothing)
     }
 
-    fn note_restart(&self, assigned: &Assigned, partition: i32, offset: u64) {
-        if let Some(&next) = assigned.read.get(&partition)
-            && offset < next
-        {
-            tracing::warn!(
-                collection = %self.collection, topic = self.topic, partition, expected = next, found = offset,
-                "the partition begins anew: it was made again, or lost its records. The feed follows it"
-            );
+    /// What the collection keeps about this feed.
+    pub(super) fn ledger(&self) -> Result<Ledger, Wait> {
+        let kept = self.write.positions(&self.collection, &prefix(&self.topic)).map_err(|e| Wait::write(chain(&e)))?;
+        Ok(Ledger::of(&self.topic, &kept))
+    }
+
+    /// The collection's position in a partition of the topic with this id.
+    pub(super) fn position(&self, topic_id: Option<&str>, partition: i32) -> Result<Option<u64>, PipelineError> {
+        self.write.position(&self.collection, &position_name(&self.topic, topic_id, partition))
+    }
+
+    /// Shows how the feed is doing.
+    fn show(&self, assigned: &Assigned) {
+        self.state.connected(true);
+        self.state.goes_on();
+        self.state.lag(&assigned.lags(|partition| self.consumer.high_watermark(partition)), assigned.is_complete);
+        if assigned.have_all_been_read() {
+            self.state.has_caught_up();
         }
     }
+}
 
-    pub(super) fn position(&self, partition: i32) -> Result<Option<u64>, PipelineError> {
-        self.write.position(&self.collection, &self.source(partition))
-    }
-
-    pub(super) fn source(&self, partition: i32) -> String {
-        format!("kafka:{}/{partition}", self.topic)
-    }
-
-    /// Says how the feed is doing.
-    fn tell(&self, assigned: &Assigned, trouble: &Option<String>) {
-        let is_connected = self.consumer.is_connected();
-        self.state.connected(is_connected);
-        let no_broker = (!is_connected).then(|| "no Kafka broker answers: the feed reconnects by itself".to_owned());
-        self.state.waiting_for(trouble.clone().or(no_broker));
-        let ends = self.consumer.ends();
-        let lags = assigned.next.iter().map(|(&partition, next)| {
-            let next = next.unwrap_or_default();
-            // Ends are heard of once a second; a partition that was read to its end has none.
-            let end = if assigned.ended.contains(&partition) { next } else { ends.get(&partition).copied().unwrap_or_default() };
-            (partition, end.saturating_sub(next))
-        });
-        let lags: Vec<(i32, u64)> = lags.collect();
-        let total = lags.iter().map(|(_, lag)| lag).sum();
-        for (partition, lag) in lags {
-            self.state.lag(partition, lag, total);
-        }
-        if assigned.ended.len() == assigned.next.len() {
-            self.state.caught_up();
-        }
-    }
+/// The time in milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default()
 }

@@ -1,14 +1,16 @@
 //! A batch into its collection: what is refused becomes dead letters first, and what fails is tried again.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::Instrument;
 
+use super::assigned::Assigned;
 use super::batch::{Batch, Refusal};
 use super::dead_letters::DeadLetter;
+use super::ledger::position_name;
+use super::one_state::Wait;
 use super::stop::Pause;
-use super::worker::{Assigned, Worker};
+use super::worker::Worker;
 use crate::pipeline::{PipelineError, WriteRequest};
 use crate::telemetry::metrics;
 use crate::telemetry::traces::stage;
@@ -29,14 +31,14 @@ impl Worker {
     pub(super) fn apply(&self, batch: &mut Batch, assigned: &mut Assigned) -> Applied {
         let mut pause = Pause::up_to(Duration::from_secs(10));
         loop {
-            match self.attempt(batch, &assigned.next) {
+            match self.attempt(batch, assigned) {
                 Ok(Some(applied)) => {
                     if matches!(applied, Applied::Durable) {
-                        assigned.next.extend(batch.next().iter().map(|(&partition, &next)| (partition, Some(next))));
+                        assigned.note_durable(batch.next());
                         self.count(batch);
                         self.consumer.commit(batch.next());
                     }
-                    self.state.waiting_for(None);
+                    self.state.goes_on();
                     return applied;
                 }
                 // Something was refused and put away; the rest is still to be written.
@@ -44,7 +46,7 @@ impl Worker {
                 Err(_) if self.stop.is_stopped() => return Applied::Stopped,
                 Err(why) => {
                     metrics::kafka_retry(self.collection.as_str(), &self.topic);
-                    self.state.waiting_for(Some(why));
+                    self.state.waits(Wait::write(why));
                     pause.wait(&self.stop);
                     if self.stop.is_stopped() {
                         return Applied::Stopped;
@@ -55,8 +57,8 @@ impl Worker {
     }
 
     /// One attempt to write a batch; the text of an error is why it will be tried again.
-    fn attempt(&self, batch: &mut Batch, stood: &BTreeMap<i32, Option<u64>>) -> Result<Option<Applied>, String> {
-        if let Some(applied) = self.where_it_stands(batch, stood)? {
+    fn attempt(&self, batch: &mut Batch, assigned: &Assigned) -> Result<Option<Applied>, String> {
+        if let Some(applied) = self.where_it_stands(batch, assigned)? {
             return Ok(Some(applied));
         }
         let (mut numbers, mut items, mut refused) = (Vec::new(), Vec::new(), Vec::new());
@@ -70,8 +72,9 @@ impl Worker {
             }
         }
         if refused.is_empty() {
-            let positions =
-                batch.next().iter().map(|(&partition, &next)| FeedPosition { source: self.source(partition), next: Some(next) });
+            let topic_id = assigned.topic_id.as_deref();
+            let source = |partition| position_name(&self.topic, topic_id, partition);
+            let positions = batch.next().iter().map(|(&partition, &next)| FeedPosition { source: source(partition), next: Some(next) });
             // Nothing is written while something is refused: the dead letter comes before the position.
             let request = WriteRequest { items, positions: positions.collect(), whole: true, ..WriteRequest::default() };
             let progress = Progress::hidden().cancelled_by(&self.cancel);
@@ -93,11 +96,11 @@ impl Worker {
 
     /// Looks whether the collection still stands where this batch begins: it may have been made anew, or an attempt that failed may
     /// have been durable all the same.
-    fn where_it_stands(&self, batch: &Batch, stood: &BTreeMap<i32, Option<u64>>) -> Result<Option<Applied>, String> {
+    fn where_it_stands(&self, batch: &Batch, assigned: &Assigned) -> Result<Option<Applied>, String> {
         let (mut is_before, mut is_after) = (true, true);
         for (&partition, &next) in batch.next() {
-            let stands = self.position(partition).map_err(|e| chain(&e))?;
-            is_before &= stands == stood.get(&partition).copied().flatten();
+            let stands = self.position(assigned.topic_id.as_deref(), partition).map_err(|e| chain(&e))?;
+            is_before &= stands == assigned.partitions.get(&partition).map(|partition| partition.next);
             is_after &= stands == Some(next);
         }
         if is_before {

@@ -77,8 +77,10 @@ fn kafka(findings: &mut Findings, settings: &Settings) {
         findings.fail("kafka", found, "Use such a build, or empty kafka.brokers");
     } else if topics.is_empty() {
         findings.warn("kafka", "kafka.brokers is set, but no topic", "Name topics: [kafka.topics] jobs = \"job-postings\"");
+    } else if let Err(found) = kafka.check_files() {
+        findings.fail("kafka", found, "Correct the path, or let the server's user read the file");
     } else {
-        findings.ok("kafka", format!("topics {} of {}; GET /readyz tells whether they are read", topics.join(", "), kafka.brokers));
+        findings.ok("kafka", format!("topics {} of {}; GET /v1/feeds shows whether they are read", topics.join(", "), kafka.brokers));
     }
 }
 
