@@ -121,6 +121,12 @@ PARTS = [
 ]
 
 
+def the_feed_is_shown(page):
+    page.go("#/collections/jobs")
+    page.one("h2", "Feed")
+    page.until(lambda: "Connection refused" in page.text("#main"), "the page does not say why the feed waits")
+
+
 def check(page, pictures_dir=None):
     for part in PARTS:
         print(part.__name__.replace("_", " "), flush=True)
@@ -148,6 +154,9 @@ def main():
         folder, keys = given.folder or f"{own}/demo", f"{own}/keys.toml"
         with Demo(given.binary, folder):
             check(page, given.pictures)
+        with Demo(given.binary, folder, KINDRED__KAFKA__BROKERS="127.0.0.1:1"):
+            print("the feed is shown", flush=True)
+            the_feed_is_shown(page)
         key = new_key(given.binary, keys)
         with Demo(given.binary, folder, KINDRED__AUTH__KEYS_FILE=keys):
             print("a key is asked for", flush=True)

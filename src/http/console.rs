@@ -21,10 +21,10 @@ macro_rules! files {
     ($($name:literal)*) => { [$(File { name: $name, bytes: include_bytes!(concat!("console/", $name)) }),*] };
 }
 
-const FILES: [File; 31] = files! {
+const FILES: [File; 32] = files! {
     "index.html" "icon.svg" "base.css" "pages.css" "search.css" "api.js" "app.js" "ask.js" "charts.js" "collections.js"
     "details.js" "dialog.js" "dom.js" "errors.js" "evaluation_form.js" "evaluation_input.js" "evaluation_report.js"
-    "evaluations.js" "filters.js" "form.js" "format.js" "generations.js" "hits.js" "phrases.js" "picker.js" "recall.js"
+    "evaluations.js" "feed.js" "filters.js" "form.js" "format.js" "generations.js" "hits.js" "phrases.js" "picker.js" "recall.js"
     "reference.js" "schema.js" "search.js" "tasks.js" "why.js"
 };
 

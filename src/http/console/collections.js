@@ -3,6 +3,7 @@
 import { h, facts, replace, table } from './dom.js';
 import { collectionPath, get } from './api.js';
 import { attempt } from './errors.js';
+import { feed } from './feed.js';
 import { bytes, count, plural, time } from './format.js';
 import { generations } from './generations.js';
 import { recall } from './recall.js';
@@ -56,7 +57,7 @@ function one(main, name, signal) {
   const section = (id, title, ...content) => h('section', { 'aria-labelledby': id }, h('h2', { id }, title), ...content);
   main.append(
     h('p', { class: 'back' }, h('a', { href: '#/collections' }, 'Collections')),
-    h('h1', {}, name), about,
+    h('h1', {}, name), about, feed(name, signal),
     section('generations', 'Generations', built.element),
     section('tasks', 'Tasks', tasks.element),
     section('recall', 'Recall', recall(name, signal)),
