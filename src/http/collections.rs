@@ -11,7 +11,7 @@ use super::body::JsonBody;
 use super::error::{ApiError, ErrorBody};
 use super::path::PathParts;
 use super::{Services, auth};
-use crate::pipeline::{self, CollectionInfo, PipelineError, Work};
+use crate::pipeline::{self, CollectionInfo, DamagedCollection, PipelineError, Work};
 use kindred_core::domain::{CollectionDefinition, CollectionName};
 use kindred_core::error::ErrorKind;
 
@@ -19,6 +19,9 @@ use kindred_core::error::ErrorKind;
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct CollectionList {
     collections: Vec<CollectionInfo>,
+    /// Collections that are not served because their files are damaged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<DamagedCollection>,
 }
 
 /// What was deleted.
@@ -64,7 +67,9 @@ fn visible(name: &CollectionName) -> Result<(), ApiError> {
 pub async fn list(State(services): State<Arc<Services>>) -> Json<CollectionList> {
     let mut collections = services.catalog.list();
     collections.retain(|collection| auth::sees(&collection.name));
-    Json(CollectionList { collections })
+    let mut damaged = services.catalog.damaged();
+    damaged.retain(|collection| auth::sees(&collection.name));
+    Json(CollectionList { collections, damaged })
 }
 
 /// Look at a collection.

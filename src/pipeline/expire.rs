@@ -1,5 +1,5 @@
-//! Deletes documents whose time is over, once a second. Searches do not find them in the meantime either: this makes it last, whatever
-//! the clock does later, and frees their place.
+//! Once a second, deletes documents that expired at least an hour ago by a clock that did not jump. Searches hide them as soon as they
+//! expire; this frees their space.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};

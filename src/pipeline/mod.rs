@@ -69,7 +69,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use blocking::{Work, blocking};
-pub use catalog::{Catalog, CollectionInfo, Embeddings, FileInfo, Health, Prober, StoredDocument};
+pub use catalog::{Catalog, CollectionInfo, DamagedCollection, Embeddings, FileInfo, Health, Prober, StoredDocument};
 pub use diverse::GroupBy;
 pub use embed::{EmbedError, EmbedPipeline, EmbedRequest, Embedded, Input, MAX_INPUTS, Overlong, check_number};
 pub use encoders::Encoders;

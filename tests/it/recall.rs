@@ -119,26 +119,26 @@ async fn a_measurement_is_limited() {
 fn break_graph(generation: &Path) {
     let (graph, manifest) = (generation.join("graph.bin"), generation.join("manifest.bin"));
     let (_, before) = container_checksum(&graph).unwrap();
-    rewrite(&graph, *b"GRPH", 5, |section, bytes| {
+    rewrite(&graph, *b"GRPH", 2, 5, |section, bytes| {
         if section == 1 {
             let (row, codes, links) = (bytes.len() / 3_000, 384, (0u32..32).flat_map(u32::to_le_bytes).collect::<Vec<u8>>());
             bytes.chunks_exact_mut(row).for_each(|row| row[codes..codes + links.len()].copy_from_slice(&links));
         }
     });
     let (_, after) = container_checksum(&graph).unwrap();
-    rewrite(&manifest, *b"MANI", 1, |_, bytes| {
+    rewrite(&manifest, *b"MANI", 3, 1, |_, bytes| {
         let at = bytes.windows(4).position(|four| four == before.to_le_bytes()).expect("the manifest knows the graph");
         bytes[at..at + 4].copy_from_slice(&after.to_le_bytes());
     });
 }
 
 /// Writes a container anew with other bytes.
-fn rewrite(path: &Path, kind: [u8; 4], n_sections: usize, change: impl Fn(usize, &mut [u8])) {
-    let file = SectionFile::open(path, kind, 2, n_sections).unwrap();
+fn rewrite(path: &Path, kind: [u8; 4], version: u32, n_sections: usize, change: impl Fn(usize, &mut [u8])) {
+    let file = SectionFile::open(path, kind, version, n_sections).unwrap();
     let sections: Vec<Vec<u8>> = (0..n_sections).map(|section| file.bytes(section).unwrap().to_vec()).collect();
     drop(file);
     std::fs::remove_file(path).unwrap();
-    let mut writer = SectionWriter::create(path, kind, 2).unwrap();
+    let mut writer = SectionWriter::create(path, kind, version).unwrap();
     for (section, mut bytes) in sections.into_iter().enumerate() {
         change(section, &mut bytes);
         writer.section(&bytes).unwrap();

@@ -382,3 +382,31 @@ async fn given_embeddings_are_known_again_however_they_are_stored() {
     app.call(Method::PATCH, "/v1/collections/jobs/documents/a", r#"{"company": null}"#).await.ok();
     assert_eq!(results(&app.put("/v1/collections/jobs/documents", document).await.ok()), ["unchanged"], "through patches too");
 }
+
+/// Of several items with one id, a patch applies to the earlier ones and any other replaces them; the document is written once.
+#[tokio::test(flavor = "multi_thread")]
+async fn items_with_one_id_are_one_document() {
+    let app = TestApp::start().await;
+    let path = "/v1/collections/jobs/documents";
+    let write = async |method: Method, lines: Value| {
+        let answer = app.call(method, path, lines.to_string()).await.ok();
+        answer["items"].as_array().unwrap().iter().map(|item| item["result"].as_str().unwrap_or("refused").to_owned()).collect::<Vec<_>>()
+    };
+    let fields = async |id: &str| app.get(&format!("{path}/{id}")).await.ok()["fields"].clone();
+    let put = json!([{"id": "a", "title": "First"}, {"id": "b", "title": "Other"}, {"id": "a", "title": "Second"}, {"id": "a", "title": "Third"}]);
+    assert_eq!(write(Method::PUT, put.clone()).await, ["superseded", "created", "superseded", "created"]);
+    assert_eq!(fields("a").await, json!({"title": "Third"}));
+    assert_eq!(
+        write(Method::PUT, put).await,
+        ["superseded", "unchanged", "superseded", "unchanged"],
+        "the last is compared with what is stored"
+    );
+    let patches = json!([{"id": "a", "company": "X"}, {"id": "a", "company": null, "skills": ["y"]}, {"id": "c", "title": "not there"}]);
+    assert_eq!(write(Method::PATCH, patches).await, ["superseded", "updated", "refused"]);
+    assert_eq!(fields("a").await, json!({"title": "Third", "skills": ["y"]}), "both patches count");
+    // A wrong item replaces nothing.
+    let wrong = json!([{"id": "b", "title": "Good"}, {"id": "b", "salary": {"min": "much"}, "title": "Bad"}]);
+    assert_eq!(write(Method::PUT, wrong).await, ["updated", "refused"]);
+    assert_eq!(fields("b").await, json!({"title": "Good"}));
+    assert_eq!(app.get("/v1/collections/jobs").await.ok()["n_documents"], 2);
+}
