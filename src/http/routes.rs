@@ -45,7 +45,7 @@ pub enum About {
     Nothing,
     /// The `{collection}` of the path. Checked before the handler runs.
     Path,
-    /// Those that the body names. Handlers read them as [`collections::Named`], which checks them.
+    /// Those that the body names. Handlers read them as `collections::Named`, which checks them.
     Body,
     /// All that the caller may see: the handler leaves out the others.
     Visible,
