@@ -63,7 +63,7 @@ pub async fn start(
 pub async fn get(State(services): State<Arc<Services>>, PathParts(task): PathParts<String>) -> Result<Response, ApiError> {
     visible(&services, &task)?;
     let report = services.evaluations.report(&task)?;
-    Ok(answer::long_json(usize::MAX, move || report).await)
+    Ok(answer::long_json(usize::MAX, move || Arc::unwrap_or_clone(report)).await)
 }
 
 /// The same as a picture.
