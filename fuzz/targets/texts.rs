@@ -54,7 +54,9 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(Adapter::read(&adapter.write()).expect("it was written here"), adapter);
             }
         }
-        b't' => assert!(parse_time_us(&text).is_none_or(f64::is_finite)),
+        b't' => {
+            let _ = parse_time_us(&text);
+        }
         b'c' => drop(Settings::load(&Sources { file: Some(&written("kindred.toml")), environment: Vec::new(), flags: Vec::new() })),
         b'm' | b'h' => {
             let path = written(if *kind == b'm' { "kindred-model.toml" } else { "config.json" });

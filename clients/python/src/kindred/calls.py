@@ -84,9 +84,7 @@ def delete_document(collection: str, document: str, options: t.WriteOptions) -> 
     return Call("DELETE", _of(collection, "documents", document), params=_params(options))
 
 
-def delete_documents(
-    collection: str, ids: Sequence[str] | None, matching: t.Json | None, every: bool
-) -> Call[t.Deleted]:
+def delete_documents(collection: str, ids: Sequence[str] | None, matching: t.Json | None, every: bool) -> Call[t.Deleted]:
     """Delete documents by ids, by a filter, or all."""
     body = {"ids": ids, "filter": matching, "all": every or None}
     return Call("POST", _of(collection, "documents", "delete"), {key: it for key, it in body.items() if it is not None})
