@@ -15,8 +15,8 @@ use std::sync::Arc;
 use super::changes::{ForeignDocument, LoggedChanges};
 use super::generation::{self, Generation};
 use super::{Collection, CollectionError, Description, Searcher, WAL, manifest};
-use crate::wal::{self, Renewed, RenewedDocument, StoredDocument};
-use kindred_core::domain::{Epoch, GenerationId, SeqNo};
+use crate::wal::{self, Renewed, RenewedDocument, StoredDocument, WalWriter};
+use kindred_core::domain::GenerationId;
 use kindred_core::storage;
 
 /// Documents that are embedded and logged together.
@@ -59,8 +59,6 @@ impl Collection {
 /// An activation under way. The files lock is held while it exists.
 pub(super) struct Activation<'a> {
     collection: &'a Collection,
-    base: Arc<Generation>,
-    epoch: Epoch,
     changes: LoggedChanges,
     /// What will serve: the generation with the changes that have been caught up with.
     next: Searcher,
@@ -69,10 +67,9 @@ pub(super) struct Activation<'a> {
 impl<'a> Activation<'a> {
     /// Opens the generation.
     pub fn prepare(collection: &'a Collection, id: GenerationId) -> Result<Self, CollectionError> {
-        let base = Arc::new(collection.open_generation(id)?);
-        let next = Searcher::new(&collection.name, base.description().clone(), Some(Arc::clone(&base)), collection.clock.clone())?;
-        let changes = LoggedChanges::new(next.epoch(), base.covered_seqno());
-        Ok(Self { collection, epoch: next.epoch(), base, changes, next })
+        let next = collection.preview(id)?;
+        let changes = LoggedChanges::new(next.epoch(), next.seqno());
+        Ok(Self { collection, changes, next })
     }
 
     /// Adds the changes that were logged since the last round, and logs those that had to be renewed. Returns how many changes there were.
@@ -83,8 +80,8 @@ impl<'a> Activation<'a> {
         {
             // The next read has little to read then, because it reads files as a whole.
             let mut state = self.collection.lock_state()?;
-            let (next_seqno, epoch) = (state.next_seqno, state.wal.epoch());
-            state.wal.rotate(next_seqno, epoch).map_err(CollectionError::from)?;
+            let epoch = state.wal.epoch();
+            state.rotate_log(epoch).map_err(CollectionError::from)?;
         }
         self.changes.read(&self.collection.dir.join(WAL), false)?;
         loop {
@@ -106,7 +103,7 @@ impl<'a> Activation<'a> {
         let documents = renewed.map(|(foreign, document)| RenewedDocument { id: foreign.id, changed: foreign.changed, document });
         let documents = documents.collect();
         let mut state = self.collection.lock_state()?;
-        let renewed = Renewed { seqno: state.next_seqno, epoch: self.epoch, documents };
+        let renewed = Renewed { seqno: state.next_seqno, epoch: self.next.epoch(), documents };
         state.wal.append(&renewed, false)?;
         state.next_seqno = state.next_seqno.next();
         drop(state);
@@ -129,26 +126,22 @@ impl<'a> Activation<'a> {
         }
         self.next.catch_up(&mut self.changes)?;
         debug_assert_eq!(self.next.seqno().next(), state.next_seqno, "all of the log is in the new searcher");
-        if let Err(e) = self.make_current() {
-            // The writer would go on in the old epoch while the next start opens the new one.
-            if generation::history(&self.collection.dir)?.first() == Some(&self.base.id()) {
-                state.wal.poison();
-            }
-            return Err(e);
-        }
+        self.make_current(&mut state.wal)?;
         shared.searcher.store(Arc::new(self.next.clone()));
         Ok(true)
     }
 
-    /// Replaces `CURRENT`; after an error, puts the old one back if it was replaced.
-    fn make_current(&self) -> Result<(), CollectionError> {
+    /// Replaces `CURRENT`. After an error, puts the old one back if it was replaced; if it is unknown which one there is, poisons the log,
+    /// because the writer would go on in the old epoch while the next start opens the new one.
+    fn make_current(&self, wal: &mut WalWriter) -> Result<(), CollectionError> {
         let dir = &self.collection.dir;
         let before = generation::history(dir)?;
-        let made = self.base.make_current(dir);
-        if made.is_err() && generation::history(dir)? != before {
-            generation::write_history(dir, &before)?;
+        let Err(e) = self.next.base().make_current(dir) else { return Ok(()) };
+        let is_old = generation::history(dir).is_ok_and(|now| now == before) || generation::write_history(dir, &before).is_ok();
+        if !is_old {
+            wal.poison();
         }
-        Ok(made?)
+        Err(e.into())
     }
 
     /// Deletes files that nothing needs any more. A failure is logged, and the next activation tries again.
@@ -160,14 +153,10 @@ impl<'a> Activation<'a> {
 
     fn delete_unused(&self) -> Result<(), CollectionError> {
         let dir = &self.collection.dir;
-        storage::replace_file(&dir.join(manifest::DESCRIPTION_FILE), &self.base.description().to_json())?;
+        storage::replace_file(&dir.join(manifest::DESCRIPTION_FILE), &self.next.description().to_json())?;
         Generation::remove_unused(dir, false)?;
         let covered = Generation::covered_by_all(dir)?;
-        {
-            let mut state = self.collection.lock_state()?;
-            let next_seqno: SeqNo = state.next_seqno;
-            state.wal.rotate(next_seqno, self.epoch)?;
-        }
+        self.collection.lock_state()?.rotate_log(self.next.epoch())?;
         Ok(wal::trim(&dir.join(WAL), covered)?)
     }
 }

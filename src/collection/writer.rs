@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 
 use super::{CollectionError, Searcher};
 use crate::telemetry::metrics;
-use crate::wal::{Batch, Operation, StoredDocument, WalWriter};
+use crate::wal::{Batch, Operation, StoredDocument, WalError, WalWriter};
 use kindred_core::domain::{CollectionName, DocumentId, Epoch, FeedPosition, Precondition, Refresh, SeqNo};
 
 /// Requests that may wait; a further one is refused as busy.
@@ -140,6 +140,13 @@ pub(super) struct State {
     pub durability: Durability,
     /// Set when the collection is deleted. Stale handles must not write into a new collection of the same name.
     pub closed: bool,
+}
+
+impl State {
+    /// Continues the log in a new file for documents of an epoch, unless the current one is that already and is empty.
+    pub fn rotate_log(&mut self, epoch: Epoch) -> Result<(), WalError> {
+        self.wal.rotate(self.next_seqno, epoch)
+    }
 }
 
 /// Holds back new upserts during the last moments of an activation, which embeds what was written meanwhile. Deletions pass.
@@ -372,7 +379,7 @@ fn gather(first: Request, requests: &Receiver<Request>) -> (Vec<Request>, Option
 fn log(state: &mut State, searcher: &Searcher, batch: &Batch) -> Result<RoaringBitmap, CollectionError> {
     let replaced = searcher.replaced_by(&batch.operations)?;
     if state.wal.epoch() != searcher.epoch() {
-        state.wal.rotate(state.next_seqno, searcher.epoch())?;
+        state.rotate_log(searcher.epoch())?;
     }
     state.wal.append(batch, state.durability == Durability::Sync)?;
     state.next_seqno = batch.next_seqno();
