@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use roaring::RoaringBitmap;
 
 use super::changes::LoggedChanges;
@@ -29,8 +29,8 @@ pub struct Searcher {
     pub(super) tombstones: RoaringBitmap,
     /// The first of the base's rows that expire, earliest first, are tombstones: this many.
     n_swept: usize,
-    /// Shared by clones until they are changed.
-    hidden: Arc<ArcSwap<Hidden>>,
+    /// Gathered by the first search after a document has expired. Shared by clones until they are changed.
+    hidden: Arc<ArcSwapOption<Hidden>>,
     n_documents: u64,
     seqno: SeqNo,
 }
@@ -41,13 +41,6 @@ struct Hidden {
     /// The first of the rows that expire: this many are among them.
     n_expired: usize,
     rows: RoaringBitmap,
-}
-
-impl Hidden {
-    /// No count of expired rows equals this one, so that the first search gathers them.
-    fn not_gathered() -> Arc<ArcSwap<Self>> {
-        Arc::new(ArcSwap::from_pointee(Self { n_expired: usize::MAX, rows: RoaringBitmap::new() }))
-    }
 }
 
 /// A document of a searcher, by its row.
@@ -77,7 +70,7 @@ impl Searcher {
             base,
             tombstones: RoaringBitmap::new(),
             n_swept: 0,
-            hidden: Hidden::not_gathered(),
+            hidden: Arc::default(),
             n_documents: 0,
         };
         searcher.count();
@@ -123,7 +116,7 @@ impl Searcher {
     fn count(&mut self) {
         let base = self.base.as_ref().map_or(0, |b| u64::from(b.index.n_rows()));
         self.n_documents = base - self.tombstones.len() + self.delta.n_documents();
-        self.hidden = Hidden::not_gathered();
+        self.hidden = Arc::default();
         // Stop at the first unreadable entry; searches report the error.
         while let Some(Ok((_, row))) = self.base.as_ref().filter(|base| self.n_swept < base.n_expiring()).map(|b| b.expiring(self.n_swept))
             && self.tombstones.contains(row)
@@ -132,10 +125,14 @@ impl Searcher {
         }
     }
 
-    /// Returns how many of the base's rows that expire have done so by a time. They are sorted by it, so that a few of them are read.
+    /// Returns how many of the base's rows that expire are tombstones or have expired by a time. They are sorted by it, so that a few of them
+    /// are read: one, as long as none has expired.
     fn n_expired(&self, now_us: i64) -> Result<usize, CollectionError> {
         let Some(base) = &self.base else { return Ok(0) };
-        let (mut low, mut high) = (0, base.n_expiring());
+        let (mut low, mut high) = (self.n_swept, base.n_expiring());
+        if low == high || base.expiring(low)?.0 > now_us {
+            return Ok(low);
+        }
         while low < high {
             let middle = low.midpoint(high);
             if base.expiring(middle)?.0 <= now_us { low = middle + 1 } else { high = middle }
@@ -147,18 +144,17 @@ impl Searcher {
     /// each document that expires, not for each search.
     pub(super) fn hidden_in_base(&self, now_us: i64) -> Result<Cow<'_, RoaringBitmap>, CollectionError> {
         let n_expired = self.n_expired(now_us)?;
-        if n_expired <= self.n_swept {
+        if n_expired == self.n_swept {
             return Ok(Cow::Borrowed(&self.tombstones));
         }
-        let cached = self.hidden.load();
-        if cached.n_expired == n_expired {
-            return Ok(Cow::Owned(cached.rows.clone()));
+        if let Some(hidden) = self.hidden.load().as_ref().filter(|hidden| hidden.n_expired == n_expired) {
+            return Ok(Cow::Owned(hidden.rows.clone()));
         }
         let mut rows = self.tombstones.clone();
         for position in self.n_swept..n_expired {
             rows.insert(self.base().expiring(position)?.1);
         }
-        self.hidden.store(Arc::new(Hidden { n_expired, rows: rows.clone() }));
+        self.hidden.store(Some(Arc::new(Hidden { n_expired, rows: rows.clone() })));
         Ok(Cow::Owned(rows))
     }
 
