@@ -203,9 +203,6 @@ impl WritePipeline {
             move || delete_matching(&collection, &matching)
         })
         .await??;
-        if !matching.parse(&collection.searcher().meaning().schema)?.selects() {
-            tracing::info!(collection = %name, deleted = n, "deleted every document");
-        }
         metrics::documents_written("deleted", n as usize);
         self.rebuild.start_if_due(&collection);
         Ok((n, seqno))
@@ -288,6 +285,9 @@ fn delete_matching(collection: &Collection, matching: &Matching) -> Result<(u64,
         let filter = matching.parse(&searcher.meaning().schema)?;
         let found = searcher.ids_matching(&filter, FOUND_AT_ONCE)?;
         if found.is_empty() {
+            if !filter.selects() {
+                tracing::info!(collection = %collection.name(), deleted = n, "deleted every document");
+            }
             return Ok((n, searcher.seqno()));
         }
         for part in found.chunks(DELETED_AT_ONCE) {
