@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::{Access, Collection, CollectionError, Description, Meaning, ModelIdentity, OpenOptions, generation};
+use crate::telemetry::metrics;
 use kindred_core::domain::{CollectionDefinition, CollectionName};
 use kindred_core::storage::{self, Lock};
 
@@ -161,6 +162,7 @@ impl Collections {
             set_closed(false);
         } else {
             self.slots.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+            metrics::collection_damaged(name.as_str(), false);
         }
         moved?;
         if let Err(e) = storage::remove_dir(&aside) {
@@ -234,6 +236,7 @@ impl Collections {
     }
 
     fn set(&self, name: &CollectionName, slot: Slot) {
+        metrics::collection_damaged(name.as_str(), matches!(slot, Slot::Damaged(_)));
         self.slots.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), slot);
     }
 

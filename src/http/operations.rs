@@ -82,9 +82,6 @@ pub async fn metrics(State(services): State<Arc<Services>>) -> impl IntoResponse
         telemetry::metrics::collection_size(&name, n_documents, n_changes);
         telemetry::metrics::recall_alarm(&name, services.query.recall_alarm(&name));
     }
-    for collection in services.catalog.damaged() {
-        telemetry::metrics::collection_damaged(&collection.name);
-    }
     let model = services.catalog.model();
     telemetry::metrics::encoder_info(&model.name, &model.provider, model.query_precision.to_string(), model.document_precision.to_string());
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry::metrics::install().render())

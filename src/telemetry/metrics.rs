@@ -92,9 +92,9 @@ pub fn recall_alarm(collection: &str, alarm: bool) {
     metrics::gauge!("kindred_recall_alarm", "collection" => collection.to_owned()).set(f64::from(u8::from(alarm)));
 }
 
-/// A collection is not served because its files are damaged.
-pub fn collection_damaged(collection: &str) {
-    metrics::gauge!("kindred_collection_damaged", "collection" => collection.to_owned()).set(1.0);
+/// Whether a collection is not served because its files are damaged.
+pub fn collection_damaged(collection: &str, is_damaged: bool) {
+    metrics::gauge!("kindred_collection_damaged", "collection" => collection.to_owned()).set(f64::from(u8::from(is_damaged)));
 }
 
 pub fn documents_written(outcome: &'static str, n: usize) {
